@@ -1,0 +1,3 @@
+//! PURE. The replicated state machine: commands, the store they act on, request ids already seen.
+
+pub mod command;

@@ -1,0 +1,78 @@
+//! Every bound of the server, with its unit and the reason for its value.
+//!
+//! A bound that decides a result when an entry is applied is a constant here, never a setting: two
+//! servers with different settings must not reach different states.
+
+/// Longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 1024;
+
+/// Longest value, in bytes. Checked where a request is parsed and, for APPEND, where it is applied.
+pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Longest inline request line, in bytes, without its end.
+pub const LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// Most arguments of one request, the command word included.
+pub const ARGUMENTS_MAX: usize = 1024;
+
+/// Largest request, in bytes.
+pub const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Largest reply to one request, in bytes: known before it is built.
+pub const REPLY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Most pairs that RANGE and PREFIX return.
+pub const RANGE_PAIRS_MAX: usize = 1000;
+
+/// RANGE and PREFIX end early after this many bytes of keys and values.
+pub const RANGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Time that a request which has begun to arrive may take until it is complete.
+pub const REQUEST_ARRIVAL_SECONDS_MAX: u64 = 30;
+
+/// Commands of one connection that may be unanswered; then the server stops reading from it.
+pub const PIPELINE_COMMANDS_MAX: usize = 1024;
+
+/// Bytes of commands of one connection that may be unanswered; then the server stops reading from it.
+pub const PIPELINE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of everything a gateway has pending; beyond it a request is refused with TRYAGAIN before
+/// anything of it is accepted.
+pub const GATEWAY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of log that may be not yet committed and durable on the leader.
+pub const UNCOMMITTED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Time until a request is answered at the latest, in milliseconds.
+pub const REQUEST_DEADLINE_MS: u64 = 5000;
+
+/// Client connections; a thread each.
+pub const CONNECTIONS_MAX: usize = 4096;
+
+/// Of these, how many are kept for connections from loopback.
+pub const CONNECTIONS_FOR_LOOPBACK: usize = 4;
+
+/// Replies that a connection may leave unread, in bytes; then it is closed.
+pub const UNREAD_REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of one write of the log writer. It bounds how long a vote can wait for the disk.
+pub const WRITE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of entries in one AppendEntries.
+pub const APPEND_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of entries sent to one follower and not yet matched.
+pub const WINDOW_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of forwarded writes in one message.
+pub const FORWARD_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of entries that the applier takes at once.
+pub const APPLY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of one frame between servers: entries and forwards of full size, an entry that is larger than
+/// they allow (one of any size is always admitted), and room for the rest.
+pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of one journal segment, after which the next is begun.
+pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;

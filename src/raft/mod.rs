@@ -1,0 +1,5 @@
+//! PURE. The Raft protocol.
+
+pub mod durability;
+pub mod message;
+pub mod types;
