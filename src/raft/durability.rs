@@ -1,6 +1,19 @@
 //! What the disk holds, and which promises may therefore leave (diss. §3.8, §10.2.1).
+//!
+//! A vote that is told and then forgotten elects two leaders in one term. An entry that is acknowledged
+//! and then forgotten was counted towards a majority that does not exist. So the core remembers how much
+//! of itself is on disk, and every promise asks here before it leaves: a vote or a vote request needs the
+//! hard state on disk, an acknowledgement vouches for entries only as far as they are on disk, and a
+//! leader counts itself by the same rule. Heartbeats, echoes and pre-votes promise nothing that a crash
+//! could break, so they never wait.
+//!
+//! One write is in flight at a time; the log writer takes everything that has gathered meanwhile as the
+//! next one (group commit). The lock is free while the disk works, so the log may change under a write:
+//! *truncation clamps*. If entries 5 to 9 are being written and the leader replaces the log from 7, what
+//! that write will prove is only 5 and 6.
 
-use super::types::{Entry, HardState};
+use super::Raft;
+use super::types::{Entry, HardState, Index};
 
 /// Names one write, so that its completion can be told to the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,4 +31,108 @@ pub struct Write {
     pub hard_state: Option<HardState>,
     /// Consecutive entries.
     pub entries: Vec<Entry>,
+}
+
+/// How much of the persistent state the disk really holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Durable {
+    /// The hard state on disk.
+    hard_state: HardState,
+    /// The log on disk agrees with the log in memory up to here.
+    index: Index,
+    /// The write that the log writer has taken and not yet synced.
+    in_flight: Option<InFlight>,
+    /// The ticket of the last write taken.
+    last_ticket: WriteTicket,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct InFlight {
+    ticket: WriteTicket,
+    hard_state: HardState,
+    /// The last index that this write will prove to be on disk; clamped by truncation.
+    index: Index,
+    /// Ticks since the write was taken: how long the disk has kept us waiting.
+    age_ticks: u32,
+}
+
+impl Durable {
+    /// All that was recovered is on disk: recovery has written it afresh and synced it.
+    pub fn recovered(hard_state: HardState, index: Index) -> Durable {
+        Durable { hard_state, index, in_flight: None, last_ticket: WriteTicket(0) }
+    }
+
+    /// The log is on disk up to here.
+    pub fn index(&self) -> Index {
+        self.index
+    }
+
+    /// The hard state on disk.
+    pub fn hard_state(&self) -> HardState {
+        self.hard_state
+    }
+
+    /// For how many ticks the write in flight has not been synced; 0 if there is none.
+    pub fn write_age_ticks(&self) -> u32 {
+        self.in_flight.as_ref().map_or(0, |write| write.age_ticks)
+    }
+
+    /// One more tick without the sync of the write in flight.
+    pub fn tick(&mut self) {
+        if let Some(write) = &mut self.in_flight {
+            write.age_ticks = write.age_ticks.saturating_add(1);
+        }
+    }
+
+    /// The log is about to be replaced from `from` on: what the disk holds there is the past.
+    pub fn clamp(&mut self, from: Index) {
+        let kept = from.previous();
+        self.index = self.index.min(kept);
+        if let Some(write) = &mut self.in_flight {
+            write.index = write.index.min(kept);
+        }
+    }
+}
+
+impl Raft {
+    /// Whether there is something to write and no write in flight.
+    pub fn has_write(&self) -> bool {
+        let behind =
+            !self.hard_state_is_durable() || self.durable.index < self.log.last_index();
+        behind && self.durable.in_flight.is_none()
+    }
+
+    /// Takes what is not on disk yet, up to `bytes_max` of entries (at least one if there is one);
+    /// nothing while a write is in flight. Hard state comes first, then entries, in one write, so they
+    /// cannot be reordered.
+    pub fn take_write(&mut self, bytes_max: usize) -> Option<Write> {
+        if !self.has_write() {
+            return None;
+        }
+        let hard_state = self.hard_state();
+        let entries = self.log.slice(self.durable.index.next(), bytes_max);
+        let index = entries.last().map_or(self.durable.index, |entry| entry.id.index);
+        let ticket = WriteTicket(self.durable.last_ticket.0 + 1);
+        self.durable.last_ticket = ticket;
+        self.durable.in_flight = Some(InFlight { ticket, hard_state, index, age_ticks: 0 });
+        let changed = hard_state != self.durable.hard_state;
+        Some(Write { ticket, hard_state: changed.then_some(hard_state), entries })
+    }
+
+    /// The write is synced. Votes and acknowledgements that waited for it may leave now.
+    pub fn persisted(&mut self, ticket: WriteTicket) {
+        let write = self.durable.in_flight.take().expect("a write is in flight");
+        assert_eq!(write.ticket, ticket, "writes are synced in the order they were taken");
+        assert!(write.index <= self.log.last_index(), "truncation clamps the write in flight");
+        self.durable.hard_state = write.hard_state;
+        self.durable.index = self.durable.index.max(write.index);
+        self.count_own_vote(); // [C1] [C2]
+        self.advance_commit_index(); // [L4] our own disk counts as one of the majority
+        self.check_invariants();
+    }
+
+    /// The guard of every promise: whether term and vote are on disk.
+    pub(super) fn hard_state_is_durable(&self) -> bool {
+        self.durable.hard_state == self.hard_state()
+    }
 }

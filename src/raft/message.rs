@@ -145,6 +145,9 @@ pub enum Malformed {
         /// The message's term.
         term: Term,
     },
+    /// A follower hints at a place after the one that did not match.
+    #[error("hint {} is after the mismatch at {}", .0.hint, .0.prev_index)]
+    HintAhead(Mismatch),
     /// An id that is zero in only one of its halves.
     #[error("{0} is no position in a log")]
     NoSuchPosition(EntryId),
@@ -209,6 +212,9 @@ impl AppendEntriesReply {
         if let Some(mismatch) = self.mismatch {
             check_number(mismatch.prev_index.0)?;
             check_position(mismatch.hint, self.term)?;
+            if mismatch.hint.index > mismatch.prev_index {
+                return Err(Malformed::HintAhead(mismatch));
+            }
         }
         Ok(())
     }

@@ -1,5 +1,499 @@
-//! PURE. The Raft protocol.
+//! PURE. The Raft protocol: Figure 2 of the paper as a plain value.
+//!
+//! [`Raft`] is one server's share of the protocol. It has no clock, socket, disk, thread or lock: things
+//! *happen to it* (`tick`, `step`, `propose`, `persisted` …) and afterwards it can be *asked what it wants
+//! done* (`take_write`, `take_messages`, `take_applies`). So it can be compared, cloned, replayed, simulated
+//! and searched exhaustively, and the very same code serves traffic.
+//!
+//! | file | what it teaches |
+//! |---|---|
+//! | `types`, `message` | the nouns, and the RPCs with their replies |
+//! | `log` | the log and its invariants; where two logs can agree |
+//! | `quorum` | all counting of majorities |
+//! | `election` | §5.2, §5.4.1: timeouts, pre-votes, votes, becoming leader |
+//! | `append_entries` | §5.3, the follower's side: consistency check, repair, what it owes |
+//! | `replication` | §5.3, §5.4.2, the leader's side: what to send, what replies mean, the commit rule |
+//! | `progress` | what a leader knows about one follower |
+//! | `read_index` | diss. §6.4: linearizable reads without log entries |
+//! | `durability` | what the disk holds and which promises may leave |
+//! | `event`, `invariants`, `random` | what happened; what must be true after every step; the injected dice |
+//!
+//! # One entry's life
+//!
+//! `propose` appends it to the leader's log [L2]. `take_write` hands it to the leader's disk and
+//! `take_messages` to the followers [L3], both at once. A follower's `step` checks and stores it
+//! [AE2]–[AE4]; when its disk has it (`persisted`), the follower's `take_messages` acknowledges it. With a
+//! majority of disks the leader commits it [L4] and `take_applies` hands it to the state machine [ALL1]; the
+//! next message tells the followers to do the same [AE5].
+//!
+//! # What is owed belongs to one term
+//!
+//! Replies are not stored when a request arrives; they are made when they are *taken*, from what is true
+//! then. A stored acknowledgement that leaves after a change of term could commit an entry that has been
+//! replaced meanwhile; one that waits for the newest entry to be synced would never leave under steady load.
+//! A change of term drops everything that is owed.
+//!
+//! # Departures from the paper
+//!
+//! - **Pre-vote** (diss. §9.6): a server asks whether it could win before it spends a term, so that one
+//!   that was cut off does not depose a healthy leader when it returns. The refusal carries the refuser's
+//!   term, which the asker adopts: otherwise a short log in a high term and a long log in a low one would
+//!   refuse each other for ever.
+//! - **Check-quorum** (diss. §6.2): a leader that no majority has answered for an election timeout steps down.
+//! - **Votes are withheld** while a leader is heard (diss. §4.2.3); losing the leader's connection ends that
+//!   at once, so a killed leader is replaced within milliseconds. Safety does not depend on it.
+//! - **Durability is a guard, not a step**: the paper says "persist before responding to RPCs"; here a
+//!   response exists only once it is true on disk. A leader sends entries while it is still writing them
+//!   (diss. §10.2.1) and counts itself only when it has.
+//! - **Backing up** skips whole terms on both sides (the optimization at the end of §5.3).
+//! - **Probes carry no entries**: until the logs are known to agree, an empty AppendEntries asks.
+//! - **ReadIndex** (diss. §6.4) for reads; forwarding and request ids live in `gateway` and `kv`.
 
 pub mod durability;
+pub mod event;
+pub mod log;
 pub mod message;
+pub mod progress;
+pub mod quorum;
+pub mod read_index;
 pub mod types;
+
+mod append_entries;
+mod election;
+mod invariants;
+mod random;
+mod replication;
+mod status;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use thiserror::Error;
+
+pub use self::append_entries::Owed;
+pub use self::election::{Candidate, ElectionTimer, Follower, PreCandidate};
+pub use self::read_index::ReadId;
+pub use self::replication::Leader;
+pub use self::status::{PeerStatus, RoleName, Status};
+
+use self::durability::Durable;
+use self::event::Event;
+use self::invariants::Invariants;
+use self::log::Log;
+use self::message::Message;
+use self::quorum::Membership;
+use self::random::Random;
+use self::types::{Command, Entry, EntryId, HardState, Index, Payload, ServerId, Term};
+
+/// Timings in ticks and bounds in bytes. A tick is whatever the caller makes of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Options {
+    /// A leader sends a heartbeat this often, in ticks. At least 1.
+    pub heartbeat_ticks: u32,
+    /// The shortest election timeout, in ticks; also how long a heard leader counts as heard.
+    /// Several heartbeats.
+    pub election_min_ticks: u32,
+    /// The longest election timeout, in ticks; also how long a leader goes on without a majority.
+    /// Above the shortest, so that the servers' timeouts differ (§5.2).
+    pub election_max_ticks: u32,
+    /// Bytes of entries in one AppendEntries.
+    pub append_bytes_max: usize,
+    /// Bytes of entries under way to one follower.
+    pub window_bytes_max: usize,
+    /// Bytes of entries that may be not yet both committed and on the leader's disk.
+    pub uncommitted_bytes_max: usize,
+}
+
+/// What recovery found on the disk, all of it durable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Term and vote.
+    pub hard_state: HardState,
+    /// The log from index 1.
+    pub entries: Vec<Entry>,
+}
+
+/// One server's Raft state: Figure 2's "State" box, and what our departures add to it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Raft {
+    /// Who we are; one of the membership.
+    id: ServerId,
+    options: Options,
+    membership: Membership,
+
+    // Persistent state on all servers (Figure 2). `durable` knows how much of it the disk really holds.
+    /// Latest term this server has seen; increases only.
+    current_term: Term,
+    /// Candidate that received our vote in `current_term`, if any.
+    voted_for: Option<ServerId>,
+    /// The log entries.
+    log: Log,
+
+    // Volatile state on all servers (Figure 2).
+    /// Index of the highest entry known to be committed; increases only.
+    commit_index: Index,
+    /// Index of the highest entry handed to the state machine; increases only.
+    last_applied: Index,
+
+    /// Follower, candidate or leader, with the state that only that role has.
+    role: Role,
+    /// What the disk holds, and the write in flight.
+    durable: Durable,
+
+    // What belongs to `current_term` and is dropped with it.
+    /// The highest last-new index agreed with this term's leader: how far we could vouch for our log.
+    /// Clamped by truncation.
+    verified: Index,
+    /// The highest match index told to this term's leader.
+    acknowledged: Index,
+    /// Replies that are due, by server.
+    owed: BTreeMap<ServerId, Owed>,
+
+    /// When to start an election.
+    timer: ElectionTimer,
+    /// How often in a row we may try again soon instead of waiting a whole election timeout.
+    hurries_left: u8,
+    /// The newest inbound connection of each peer.
+    connections: BTreeMap<ServerId, ConnectionId>,
+    /// Reads that are confirmed or failed and not yet taken.
+    reads_done: VecDeque<read_index::DoneRead>,
+    random: Random,
+    events: Vec<Event>,
+    invariants: Invariants,
+}
+
+/// What a server is in its term (Figure 4), with what only that role knows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Answers candidates and leaders.
+    Follower(Follower),
+    /// Asks whether it could win an election (diss. §9.6). It is a follower in all other respects.
+    PreCandidate(PreCandidate),
+    /// Asks for votes.
+    Candidate(Candidate),
+    /// Has won its term's election.
+    Leader(Leader),
+}
+
+/// Numbers the inbound connections of this server's life, rising: a later one is newer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// Why a proposal was refused. Nothing was appended.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// Only the leader appends.
+    #[error("not the leader")]
+    NotLeader {
+        /// The leader of our term, if we know one.
+        hint: Option<ServerId>,
+    },
+    /// Too much is waiting to be committed and synced.
+    #[error("{bytes} bytes of log are not committed yet")]
+    TooMuchUncommitted {
+        /// How much is waiting, in bytes.
+        bytes: u64,
+    },
+}
+
+/// Whose bells to ring: what could be taken now. A level, not an edge.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// `take_write` has something.
+    pub write: bool,
+    /// `take_messages` has something for these peers.
+    pub send: Vec<ServerId>,
+    /// `take_applies` has something.
+    pub apply: bool,
+}
+
+/// Something for the applier, in the order in which it must be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Apply {
+    /// Apply this committed entry [ALL1].
+    Entry(Entry),
+    /// This read may be answered from the state machine as it is now: everything that was committed
+    /// when the read arrived has been handed out before.
+    ReadReady {
+        /// Which read.
+        read: ReadId,
+        /// The read index: any state machine that has applied it may answer.
+        index: Index,
+    },
+    /// Leadership ended before this read was confirmed.
+    ReadFailed {
+        /// Which read.
+        read: ReadId,
+    },
+}
+
+impl Raft {
+    /// A server as it comes up: a follower with what its disk holds. `seed` decides all its dice.
+    pub fn new(
+        id: ServerId,
+        membership: Membership,
+        options: Options,
+        recovered: Recovered,
+        seed: u64,
+    ) -> Raft {
+        assert!(membership.contains(id), "a server is a member of its own cluster");
+        assert!(options.heartbeat_ticks >= 1, "a heartbeat takes time");
+        assert!(options.heartbeat_ticks < options.election_min_ticks, "§5.6: heartbeats first");
+        assert!(options.election_min_ticks < options.election_max_ticks, "timeouts must differ");
+        let log = Log::new(EntryId::ZERO, recovered.entries);
+        let HardState { current_term, voted_for } = recovered.hard_state;
+        assert!(log.last().term <= current_term, "no entry is newer than the recovered term");
+        let mut random = Random::new(seed);
+        Raft {
+            id,
+            membership,
+            current_term,
+            voted_for,
+            commit_index: Index::ZERO,
+            last_applied: Index::ZERO,
+            role: Role::Follower(Follower::default()),
+            durable: Durable::recovered(recovered.hard_state, log.last_index()),
+            log,
+            verified: Index::ZERO,
+            acknowledged: Index::ZERO,
+            owed: BTreeMap::new(),
+            timer: ElectionTimer::draw(&options, &mut random),
+            hurries_left: election::HURRIES_MAX,
+            connections: BTreeMap::new(),
+            reads_done: VecDeque::new(),
+            random,
+            events: Vec::new(),
+            invariants: Invariants::default(),
+            options,
+        }
+    }
+
+    // ---- Inputs: what happens to a server. ----
+
+    /// Time passes.
+    pub fn tick(&mut self) {
+        self.durable.tick();
+        match self.role {
+            Role::Leader(_) => self.tick_leader(), // [L1]
+            _ => self.tick_election(),             // [F2] [C4]
+        }
+        self.check_invariants();
+    }
+
+    /// A message from another server. Requires `message.check_shape()` to have succeeded.
+    ///
+    /// The term rules stand here, in one place, and handlers only assert them: a higher term makes us a
+    /// follower [ALL2]; a stale request is answered with our term [AE1] [RV1]; a stale reply is dropped.
+    pub fn step(&mut self, from: ServerId, message: Message) {
+        debug_assert_eq!(message.check_shape(), Ok(()), "malformed messages stop at the door");
+        if from == self.id || !self.membership.contains(from) {
+            self.record(Event::IgnoredStranger { from });
+            return;
+        }
+        let term = message.term();
+        let moves_us = match &message {
+            // Pre-votes speak of a term that nobody is in yet; only a refusal tells a real one.
+            Message::PreVote(_) => false,
+            Message::PreVoteReply(reply) => !reply.granted,
+            // A server that hears its leader does not let a candidate disturb it (diss. §4.2.3).
+            Message::RequestVote(_) => !self.withholds_vote(from, term),
+            _ => true,
+        };
+        if term > self.current_term {
+            if moves_us {
+                self.become_follower(term); // [ALL2]
+            } else if matches!(message, Message::RequestVote(_)) {
+                return;
+            }
+        }
+        match message {
+            Message::PreVote(request) => self.handle_pre_vote(from, &request),
+            Message::PreVoteReply(reply) => self.handle_pre_vote_reply(from, &reply),
+            Message::RequestVote(_) | Message::AppendEntries(_) if term < self.current_term => {
+                self.owe_our_term(from, &message); // [AE1] [RV1]
+            }
+            _ if term < self.current_term => {} // a stale reply
+            Message::RequestVote(request) => self.handle_request_vote(from, &request),
+            Message::RequestVoteReply(reply) => self.handle_request_vote_reply(from, &reply),
+            Message::AppendEntries(request) => self.handle_append_entries(from, request),
+            Message::AppendEntriesReply(reply) => self.handle_append_entries_reply(from, &reply),
+        }
+        self.check_invariants();
+    }
+
+    /// `peer` has opened a connection to us. Requires that `connection` is newer than all before.
+    pub fn connected(&mut self, peer: ServerId, connection: ConnectionId) {
+        self.connections.insert(peer, connection);
+    }
+
+    /// A connection from `peer` has ended. Only the newest means anything: an older one that closes late
+    /// has been replaced.
+    pub fn disconnected(&mut self, peer: ServerId, connection: ConnectionId) {
+        if self.connections.get(&peer) == Some(&connection) {
+            self.connections.remove(&peer);
+            self.lose_leader(peer);
+        }
+    }
+
+    /// Our own connection to `peer` is new: what was sent on the old one may be lost.
+    pub fn link_renewed(&mut self, peer: ServerId) {
+        match &mut self.role {
+            Role::Leader(leader) => leader.probe_again(peer),
+            Role::Candidate(candidate) => candidate.ask_again(peer),
+            Role::PreCandidate(candidate) => candidate.ask_again(peer),
+            Role::Follower(_) => {}
+        }
+    }
+
+    /// Appends a command to the leader's log [L2]. The caller answers its client when the state machine
+    /// has applied the entry, and only if the entry applied at that index has the returned term.
+    pub fn propose(&mut self, command: Command) -> Result<EntryId, Refused> {
+        if !matches!(self.role, Role::Leader(_)) {
+            return Err(Refused::NotLeader { hint: self.leader() });
+        }
+        let settled = self.commit_index.min(self.durable.index());
+        let bytes = self.log.bytes_between(settled, self.log.last_index());
+        if bytes + command.len() as u64 > self.options.uncommitted_bytes_max as u64 && bytes > 0 {
+            return Err(Refused::TooMuchUncommitted { bytes });
+        }
+        let id = self.append_own(Payload::Command(command));
+        self.check_invariants();
+        Ok(id)
+    }
+
+    // ---- Outputs: what it wants done. One worker each. (`take_write` is in `durability`.) ----
+
+    /// What could be taken now.
+    pub fn work(&self) -> Work {
+        let has_messages = |&peer: &ServerId| self.has_messages(peer);
+        Work {
+            write: self.has_write(),
+            send: self.membership.peers_of(self.id).filter(has_messages).collect(),
+            apply: self.has_applies(),
+        }
+    }
+
+    /// Whether `take_messages(to)` would return anything.
+    pub fn has_messages(&self, to: ServerId) -> bool {
+        self.has_requests(to) || self.has_replies(to)
+    }
+
+    /// What we would tell this peer now. Call again until it is empty: one AppendEntries carries a bounded
+    /// number of bytes.
+    pub fn take_messages(&mut self, to: ServerId) -> Vec<Message> {
+        let mut messages = Vec::new();
+        self.take_replies(to, &mut messages);
+        self.take_requests(to, &mut messages);
+        messages
+    }
+
+    /// Committed entries in order [ALL1], up to `bytes_max` of them (at least one if there is one), and the
+    /// reads that may be answered after them.
+    pub fn take_applies(&mut self, bytes_max: usize) -> Vec<Apply> {
+        let from = self.last_applied.next();
+        let entries = self.log.slice_up_to(from, self.commit_index, bytes_max);
+        if let Some(last) = entries.last() {
+            assert!(last.id.index <= self.commit_index, "only committed entries are applied");
+            self.last_applied = last.id.index;
+        }
+        let mut applies: Vec<Apply> = entries.into_iter().map(Apply::Entry).collect();
+        self.take_done_reads(&mut applies);
+        self.check_invariants();
+        applies
+    }
+
+    /// What happened since the last call.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Whether anything happened since the last `take_events`.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    // ---- Questions. (`status` is in `status.rs`.) ----
+
+    /// Who we are.
+    pub fn id(&self) -> ServerId {
+        self.id
+    }
+
+    /// The term we are in.
+    pub fn current_term(&self) -> Term {
+        self.current_term
+    }
+
+    /// Term and vote, as the disk should hold them.
+    pub fn hard_state(&self) -> HardState {
+        HardState { current_term: self.current_term, voted_for: self.voted_for }
+    }
+
+    /// The leader of our term, if we know one: the hint for whoever asks us instead.
+    pub fn leader(&self) -> Option<ServerId> {
+        match &self.role {
+            Role::Leader(_) => Some(self.id),
+            Role::Follower(follower) => follower.leader,
+            Role::PreCandidate(_) | Role::Candidate(_) => None,
+        }
+    }
+
+    /// Whether we lead our term.
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    /// What we are.
+    pub fn role(&self) -> &Role {
+        &self.role
+    }
+
+    /// The log.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// What the disk holds.
+    pub fn durable(&self) -> &Durable {
+        &self.durable
+    }
+
+    /// Index of the highest entry known to be committed.
+    pub fn commit_index(&self) -> Index {
+        self.commit_index
+    }
+
+    /// Index of the highest entry handed to the state machine.
+    pub fn last_applied(&self) -> Index {
+        self.last_applied
+    }
+
+    // ---- Private steps. ----
+
+    fn has_applies(&self) -> bool {
+        self.last_applied < self.commit_index || self.has_done_reads()
+    }
+
+    fn take_requests(&mut self, to: ServerId, messages: &mut Vec<Message>) {
+        match self.role {
+            Role::Follower(_) => {}
+            Role::PreCandidate(_) | Role::Candidate(_) => {
+                messages.extend(self.take_vote_request(to));
+            }
+            Role::Leader(_) => {
+                messages.extend(self.take_append_entries(to).map(Message::AppendEntries));
+            }
+        }
+    }
+
+    fn has_requests(&self, to: ServerId) -> bool {
+        match &self.role {
+            Role::Follower(_) => false,
+            Role::PreCandidate(_) | Role::Candidate(_) => self.has_vote_request(to),
+            Role::Leader(_) => self.has_append_entries(to),
+        }
+    }
+
+    fn record(&mut self, event: Event) {
+        self.events.push(event);
+    }
+}

@@ -1,0 +1,150 @@
+//! The log in memory (§5.3).
+//!
+//! What is always true of it:
+//! - entries are consecutive: the entry after index i has index i + 1;
+//! - terms never fall from one entry to the next;
+//! - two logs that hold an entry with the same id agree on everything before it (Log Matching).
+//!
+//! The log begins after `base`, the last entry that a snapshot will cover one day; until then `base` is
+//! `EntryId::ZERO`. Everything at or before `base` is committed, so it agrees with every leader's log.
+
+use std::collections::VecDeque;
+
+use super::types::{Entry, EntryId, Index, Term};
+
+/// The entries after `base`, with their sizes summed up so that byte bounds cost nothing to ask.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Log {
+    /// The last entry before the ones held here.
+    base: EntryId,
+    entries: VecDeque<Entry>,
+    /// `bytes_through[i]`: bytes of all entries ever appended up to and including `entries[i]`.
+    bytes_through: VecDeque<u64>,
+    /// The same up to and including `base`.
+    bytes_through_base: u64,
+}
+
+impl Log {
+    /// A log of these consecutive entries after `base`.
+    pub fn new(base: EntryId, entries: Vec<Entry>) -> Log {
+        let mut log = Log {
+            base,
+            entries: VecDeque::with_capacity(entries.len()),
+            bytes_through: VecDeque::with_capacity(entries.len()),
+            bytes_through_base: 0,
+        };
+        for entry in entries {
+            log.append(entry);
+        }
+        log
+    }
+
+    /// The id of the last entry, or `base` if there is none.
+    pub fn last(&self) -> EntryId {
+        self.entries.back().map_or(self.base, |entry| entry.id)
+    }
+
+    /// The index of the last entry.
+    pub fn last_index(&self) -> Index {
+        self.last().index
+    }
+
+    /// The term of the entry at `index`; `None` if it is beyond the end or before `base`.
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        if index == self.base.index {
+            return Some(self.base.term);
+        }
+        self.entry_at(index).map(|entry| entry.id.term)
+    }
+
+    /// Whether the log agrees with a leader's log on `id` and so on everything before it.
+    pub fn contains(&self, id: EntryId) -> bool {
+        id.index < self.base.index || self.term_at(id.index) == Some(id.term)
+    }
+
+    /// The id of the entry at `index`, which must be at or after `base` and not beyond the end.
+    pub fn id_at(&self, index: Index) -> EntryId {
+        EntryId::new(self.term_at(index).expect("the index is within the log"), index)
+    }
+
+    /// Adds an entry that follows the last one.
+    pub fn append(&mut self, entry: Entry) {
+        let last = self.last();
+        assert_eq!(entry.id.index, last.index.next(), "log entries are consecutive");
+        assert!(entry.id.term >= last.term, "terms never fall along the log");
+        let bytes = self.bytes_through(last.index) + entry.bytes() as u64;
+        self.entries.push_back(entry);
+        self.bytes_through.push_back(bytes);
+    }
+
+    /// Removes the entry at `from` and all after it. Requires that `from` is after `base`.
+    pub fn truncate(&mut self, from: Index) {
+        assert!(from > self.base.index, "entries covered by a snapshot are committed");
+        let keep = self.offset(from);
+        self.entries.truncate(keep);
+        self.bytes_through.truncate(keep);
+    }
+
+    /// Entries from `from` on, as many as fit into `bytes_max`; at least one if there is one, so that
+    /// an entry of any size can pass. Requires that `from` is after `base`.
+    pub fn slice(&self, from: Index, bytes_max: usize) -> Vec<Entry> {
+        self.slice_up_to(from, self.last_index(), bytes_max)
+    }
+
+    /// As `slice`, but with no entry after `to`.
+    pub fn slice_up_to(&self, from: Index, to: Index, bytes_max: usize) -> Vec<Entry> {
+        assert!(from > self.base.index, "entries covered by a snapshot cannot be read from the log");
+        assert!(to <= self.last_index(), "the slice ends within the log");
+        if from > to {
+            return Vec::new();
+        }
+        let before = self.bytes_through(from.previous());
+        let (first, end) = (self.offset(from), self.offset(to) + 1);
+        let fits = |&&bytes: &&u64| bytes - before <= bytes_max as u64;
+        let count = self.bytes_through.range(first..end).take_while(fits).count().max(1);
+        self.entries.range(first..first + count).cloned().collect()
+    }
+
+    /// Bytes of the entries after `after` up to and including `to`.
+    pub fn bytes_between(&self, after: Index, to: Index) -> u64 {
+        self.bytes_through(to).saturating_sub(self.bytes_through(after))
+    }
+
+    /// Bytes of the entry at `index`.
+    pub fn bytes_at(&self, index: Index) -> usize {
+        self.entry_at(index).expect("the index is within the log").bytes()
+    }
+
+    /// The last entry at or before `id.index` whose term is not above `id.term`.
+    ///
+    /// Both sides use it for fast backing up (§5.3). If a follower does not contain the leader's `prev`,
+    /// their logs can agree at most up to the follower's answer to this question about `prev`, and then
+    /// at most up to the leader's answer about that: each round trip skips a whole term on both sides.
+    pub fn last_not_after(&self, id: EntryId) -> EntryId {
+        let within = if id.index <= self.base.index {
+            0
+        } else {
+            (self.offset(id.index) + 1).min(self.entries.len())
+        };
+        // Terms never fall, so those not above `id.term` come first.
+        let count = self.entries.partition_point(|entry| entry.id.term <= id.term).min(within);
+        if count == 0 { self.base } else { self.entries[count - 1].id }
+    }
+
+    fn entry_at(&self, index: Index) -> Option<&Entry> {
+        if index <= self.base.index { None } else { self.entries.get(self.offset(index)) }
+    }
+
+    fn bytes_through(&self, index: Index) -> u64 {
+        if index <= self.base.index {
+            return self.bytes_through_base;
+        }
+        self.bytes_through[self.offset(index)]
+    }
+
+    /// Where the entry at `index` is or would be in `entries`. Requires that it is after `base`.
+    fn offset(&self, index: Index) -> usize {
+        let offset = index.0 - self.base.index.0 - 1;
+        usize::try_from(offset).expect("a log in memory is shorter than the address space")
+    }
+}

@@ -1,0 +1,135 @@
+//! What a leader knows about one follower (Figure 2: `nextIndex[]`, `matchIndex[]`), and the window that
+//! bounds what is under way to it.
+//!
+//! A leader first *probes*: it asks with one empty message at a time until the follower confirms where the
+//! two logs agree. From then on it *streams*: it sends entries as they come, without waiting for the last
+//! acknowledgement, as long as those under way fit into the window. A follower that says its log does not
+//! match sends us back to probing, further back.
+
+use std::collections::VecDeque;
+
+use super::message::Round;
+use super::types::Index;
+
+/// The leader's view of one follower.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Progress {
+    /// Index of the next entry to send (Figure 2). Always above `match_index`.
+    pub next_index: Index,
+    /// The follower's disk agrees with our log up to here (Figure 2). Never falls: it is what the
+    /// follower *said* after its sync, not what we sent.
+    pub match_index: Index,
+    /// How entries are sent.
+    pub mode: Mode,
+    /// Ticks since the follower last answered in this term.
+    pub heard_ago_ticks: u32,
+    /// A heartbeat is to be sent with the next message.
+    pub heartbeat_due: bool,
+    /// The last round stamped on a message to this follower.
+    pub round_sent: Round,
+    /// The last round that the follower echoed.
+    pub round_echoed: Round,
+    /// The commit index that the last message told.
+    pub commit_sent: Index,
+    /// Entries under way: the last index of each message and its bytes.
+    in_flight: VecDeque<(Index, usize)>,
+    in_flight_bytes: usize,
+}
+
+/// How entries are sent to a follower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Looking for the last entry on which the logs agree, one empty message at a time.
+    Probe {
+        /// A probe is under way; the next heartbeat allows another.
+        sent: bool,
+    },
+    /// The logs agree before `next_index`: entries are sent as they come, within the window.
+    Stream,
+}
+
+impl Progress {
+    /// At the start of a term: nothing is known, so begin with the last entry before the leader's own
+    /// (Figure 2 initialises `nextIndex` to the leader's last log index + 1).
+    pub fn new(next_index: Index) -> Progress {
+        Progress {
+            next_index,
+            match_index: Index::ZERO,
+            mode: Mode::Probe { sent: false },
+            heard_ago_ticks: 0,
+            heartbeat_due: true,
+            round_sent: Round(0),
+            round_echoed: Round(0),
+            commit_sent: Index::ZERO,
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+        }
+    }
+
+    /// How many bytes of entries may be sent now, or `None` if not even the next one, of `entry_bytes`.
+    /// The window bounds entries only, and an empty window admits one of any size.
+    pub fn room_bytes(&self, entry_bytes: usize, window_bytes_max: usize) -> Option<usize> {
+        let room = window_bytes_max.saturating_sub(self.in_flight_bytes);
+        let admits = self.in_flight.is_empty() || entry_bytes <= room;
+        (self.mode == Mode::Stream && admits).then_some(room)
+    }
+
+    /// Entries from `next_index` up to `last` have been handed to the transport.
+    pub fn sent(&mut self, last: Index, bytes: usize) {
+        assert!(self.mode == Mode::Stream, "a probe carries no entries");
+        assert!(last >= self.next_index, "what is sent is new");
+        self.next_index = last.next();
+        self.in_flight.push_back((last, bytes));
+        self.in_flight_bytes += bytes;
+    }
+
+    /// The follower's disk agrees with our log up to `match_index`. Old replies may arrive late, so a
+    /// lower number says nothing (S10).
+    pub fn matched(&mut self, match_index: Index) {
+        if match_index.next() >= self.next_index {
+            self.mode = Mode::Stream; // the probe is answered: the logs agree before `next_index`
+        }
+        self.match_index = self.match_index.max(match_index);
+        self.next_index = self.next_index.max(self.match_index.next());
+        while self.in_flight.front().is_some_and(|&(last, _)| last <= match_index) {
+            let (_, bytes) = self.in_flight.pop_front().expect("there is a front");
+            self.in_flight_bytes -= bytes;
+        }
+    }
+
+    /// A message was taken that tells this commit index, and this round if an echo is wanted.
+    pub fn told(&mut self, commit_index: Index, round: Round) {
+        self.commit_sent = commit_index;
+        if round > Round(0) {
+            self.round_sent = round;
+            self.heartbeat_due = false;
+            if let Mode::Probe { sent } = &mut self.mode {
+                *sent = true;
+            }
+        }
+    }
+
+    /// Goes back to looking for agreement, with `next_index` first. What was under way is forgotten: it
+    /// is either acknowledged later (then `matched` says so) or lost.
+    pub fn probe(&mut self, next_index: Index) {
+        assert!(next_index > self.match_index, "what matches needs no probe");
+        assert!(next_index <= self.next_index, "a probe goes back, never forward");
+        self.next_index = next_index;
+        self.mode = Mode::Probe { sent: false };
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+    }
+
+    /// A heartbeat is due. It also repeats a probe that may have been lost.
+    pub fn heartbeat(&mut self) {
+        self.heartbeat_due = true;
+        if let Mode::Probe { sent } = &mut self.mode {
+            *sent = false;
+        }
+    }
+
+    /// Bytes of entries under way.
+    pub fn in_flight_bytes(&self) -> usize {
+        self.in_flight_bytes
+    }
+}

@@ -1,0 +1,113 @@
+//! Linearizable reads without log entries (diss. §6.4).
+//!
+//! A leader may have been deposed without knowing it, so "I am the leader" is no licence to answer. But if
+//! a majority still follows it *after the read arrived*, then nobody else can have committed anything by
+//! then, and its commit index covers every write that was acknowledged before. So:
+//!
+//! 1. The read gets a read index: the commit index, or this term's no-op if that is not committed yet,
+//!    because a fresh leader does not know how far its predecessor had committed.
+//! 2. It waits for a round of echoes from a majority. The round is stamped on messages when they are
+//!    *taken*, so it begins after the read arrived. Any number of reads share it, and no disk is involved.
+//! 3. It may be answered from any state machine that has applied the read index.
+//!
+//! A leader that steps down hands its unconfirmed reads back as failed; whoever asked asks the next leader.
+
+use super::message::Round;
+use super::types::{Index, ServerId};
+use super::{Apply, Raft, Refused, Role};
+
+/// Names a read towards the core; opaque here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReadId(pub u64);
+
+/// A read that waits for its round.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PendingRead {
+    /// Which read.
+    pub read: ReadId,
+    /// Everything acknowledged before the read arrived is at or below this index.
+    pub index: Index,
+    /// A majority must echo this round or a later one.
+    pub round: Round,
+}
+
+/// A read whose fate is known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum DoneRead {
+    /// Confirmed; to be handed out once `index` is applied.
+    Ready {
+        /// Which read.
+        read: ReadId,
+        /// Its read index.
+        index: Index,
+    },
+    /// Leadership ended first.
+    Failed {
+        /// Which read.
+        read: ReadId,
+    },
+}
+
+impl Raft {
+    /// Asks for a read to be confirmed. `take_applies` returns it, ready or failed.
+    pub fn request_read(&mut self, read: ReadId) -> Result<(), Refused> {
+        let hint = self.leader();
+        let Role::Leader(leader) = &mut self.role else {
+            return Err(Refused::NotLeader { hint });
+        };
+        let index = self.commit_index.max(leader.noop);
+        // The next round has not begun: no message stamped with it has been taken.
+        let round = Round(leader.round.0 + 1);
+        leader.reads.push_back(PendingRead { read, index, round });
+        self.confirm_reads(); // a cluster of one needs no echo
+        Ok(())
+    }
+
+    /// Hands over the reads whose round a majority has echoed.
+    pub(super) fn confirm_reads(&mut self) {
+        let Role::Leader(leader) = &self.role else { return };
+        if leader.reads.is_empty() {
+            return;
+        }
+        let echoed = |server: ServerId| {
+            if server == self.id { Round(u64::MAX) } else { leader.progress[&server].round_echoed }
+        };
+        let confirmed = self.membership.majority_value(echoed);
+        let commit_index = self.commit_index;
+        let Role::Leader(leader) = &mut self.role else { return };
+        let ready = |read: &PendingRead| read.round <= confirmed && read.index <= commit_index;
+        while let Some(PendingRead { read, index, .. }) = leader.reads.pop_front_if(|r| ready(r)) {
+            self.reads_done.push_back(DoneRead::Ready { read, index });
+        }
+    }
+
+    /// Leadership ends: what is not confirmed now never will be.
+    pub(super) fn fail_reads(&mut self) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let failed = leader.reads.drain(..).map(|pending| DoneRead::Failed { read: pending.read });
+        self.reads_done.extend(failed);
+    }
+
+    pub(super) fn has_done_reads(&self) -> bool {
+        self.reads_done.front().is_some_and(|read| self.may_be_taken(read))
+    }
+
+    /// Adds the reads that may be answered once everything handed out so far is applied.
+    pub(super) fn take_done_reads(&mut self, applies: &mut Vec<Apply>) {
+        while self.has_done_reads() {
+            let done = self.reads_done.pop_front().expect("there is a front");
+            applies.push(match done {
+                DoneRead::Ready { read, index } => Apply::ReadReady { read, index },
+                DoneRead::Failed { read } => Apply::ReadFailed { read },
+            });
+        }
+    }
+
+    /// Reads are answered in order, so the first one speaks for those behind it.
+    fn may_be_taken(&self, read: &DoneRead) -> bool {
+        match read {
+            DoneRead::Ready { index, .. } => *index <= self.last_applied,
+            DoneRead::Failed { .. } => true,
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Replication at the leader (§5.3): what to send to each follower, what its replies mean, when an entry is
+//! committed (§5.4.2), and when to give up (diss. §6.2).
+//!
+//! Sending is a question: "what would I tell this follower now?". Ten proposals made while its socket was
+//! busy leave as one message, cost it one sync, and come back as one reply.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::event::{Event, StepDownReason};
+use super::message::{AppendEntries, AppendEntriesReply, Mismatch, Round};
+use super::progress::{Mode, Progress};
+use super::read_index::PendingRead;
+use super::types::{Entry, EntryId, Index, Payload, ServerId};
+use super::{Raft, Role};
+
+/// Volatile state on leaders (Figure 2), reinitialized after election.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Leader {
+    /// What we know about each follower: `nextIndex[]` and `matchIndex[]`.
+    pub(super) progress: BTreeMap<ServerId, Progress>,
+    /// The index of this term's no-op, its first entry. Before it is committed the leader does not know
+    /// what is.
+    pub(super) noop: Index,
+    /// Ticks since the last heartbeat.
+    heartbeat_elapsed_ticks: u32,
+    /// The last round that was begun.
+    pub(super) round: Round,
+    /// Reads waiting for a round, in the order they arrived.
+    pub(super) reads: VecDeque<PendingRead>,
+}
+
+impl Leader {
+    /// At the start of a term: `noop` is the index its no-op is about to get.
+    pub(super) fn new(peers: impl Iterator<Item = ServerId>, noop: Index) -> Leader {
+        Leader {
+            progress: peers.map(|peer| (peer, Progress::new(noop))).collect(),
+            noop,
+            heartbeat_elapsed_ticks: 0,
+            round: Round(1),
+            reads: VecDeque::new(),
+        }
+    }
+
+    /// What was sent to `peer` may be lost: ask it where it stands.
+    pub(super) fn probe_again(&mut self, peer: ServerId) {
+        if let Some(progress) = self.progress.get_mut(&peer) {
+            progress.probe(progress.match_index.next());
+        }
+    }
+
+    /// The highest round that a read is waiting for.
+    fn round_wanted(&self) -> Round {
+        self.reads.back().map_or(Round(0), |read| read.round)
+    }
+}
+
+impl Raft {
+    /// [L1] Heartbeats, and the two ways in which a leader finds out that it is none.
+    pub(super) fn tick_leader(&mut self) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.heartbeat_elapsed_ticks += 1;
+        let heartbeat = leader.heartbeat_elapsed_ticks >= self.options.heartbeat_ticks;
+        if heartbeat {
+            leader.heartbeat_elapsed_ticks = 0;
+        }
+        for progress in leader.progress.values_mut() {
+            progress.heard_ago_ticks = progress.heard_ago_ticks.saturating_add(1);
+            if heartbeat {
+                progress.heartbeat();
+            }
+        }
+        if !self.hears_a_majority() {
+            self.step_down(StepDownReason::NoMajority);
+        } else if self.disk_holds_up_a_majority() {
+            self.step_down(StepDownReason::HungDisk);
+        }
+    }
+
+    /// Check-quorum (diss. §6.2): a leader that no majority answers must not keep its clients waiting. It
+    /// hears itself.
+    fn hears_a_majority(&self) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        self.membership.has_majority(|server| {
+            server == self.id
+                || leader.progress[&server].heard_ago_ticks <= self.options.election_max_ticks
+        })
+    }
+
+    /// Our oldest write has not been synced for an election timeout, *and* a majority without us is further:
+    /// one of them would do better. If all disks are slow, stepping down helps nobody (S16, S48).
+    fn disk_holds_up_a_majority(&self) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        self.durable.write_age_ticks() > self.options.election_max_ticks
+            && self.membership.has_majority(|server| {
+                server != self.id && leader.progress[&server].match_index > self.durable.index()
+            })
+    }
+
+    /// [L2] Appends an entry of our own term. It leaves for the disk and for the followers with their next
+    /// takes.
+    pub(super) fn append_own(&mut self, payload: Payload) -> EntryId {
+        assert!(self.is_leader(), "only the leader creates entries");
+        let id = EntryId::new(self.current_term, self.log.last_index().next());
+        self.log.append(Entry { id, payload });
+        id
+    }
+
+    /// Whether there is something to tell this follower.
+    pub(super) fn has_append_entries(&self, to: ServerId) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        let Some(progress) = leader.progress.get(&to) else { return false };
+        self.wants_echo(leader, progress)
+            || (progress.mode == Mode::Stream
+                && (progress.commit_sent < self.commit_index || self.room(progress).is_some()))
+    }
+
+    /// [L3] What we would tell this follower now: entries within the window, the commit index, and a round
+    /// if somebody waits for the echo. An empty message has `prev = next_index - 1`, what was sent last, so
+    /// that the follower notices when that was lost.
+    pub(super) fn take_append_entries(&mut self, to: ServerId) -> Option<AppendEntries> {
+        if !self.has_append_entries(to) {
+            return None;
+        }
+        let Role::Leader(leader) = &self.role else { return None };
+        let progress = &leader.progress[&to];
+        let echo = self.wants_echo(leader, progress);
+        let next = progress.next_index;
+        let prev = self.log.id_at(next.previous());
+        let entries = match self.room(progress) {
+            Some(room) => self.log.slice(next, room.min(self.options.append_bytes_max)),
+            None => Vec::new(),
+        };
+        let Role::Leader(leader) = &mut self.role else { return None };
+        // A round begins with the first message that is taken after a read arrived, not when it arrived
+        // or was asked for: only then does an echo prove anything about the time since.
+        if echo {
+            leader.round = leader.round.max(leader.round_wanted());
+        }
+        let round = if echo { leader.round } else { Round(0) };
+        let progress = leader.progress.get_mut(&to).expect("asked above");
+        if let Some(last) = entries.last() {
+            progress.sent(last.id.index, entries.iter().map(Entry::bytes).sum());
+        }
+        progress.told(self.commit_index, round);
+        let leader_commit = self.commit_index;
+        Some(AppendEntries { term: self.current_term, prev, entries, leader_commit, round })
+    }
+
+    /// A follower has answered. Late and doubled answers are harmless: everything here only rises.
+    pub(super) fn handle_append_entries_reply(
+        &mut self,
+        from: ServerId,
+        reply: &AppendEntriesReply,
+    ) {
+        assert_eq!(reply.term, self.current_term, "step runs the term rules first");
+        let last_index = self.log.last_index();
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(progress) = leader.progress.get_mut(&from) else { return };
+        assert!(
+            reply.match_index <= last_index,
+            "Log Matching: {from} vouches for entries that its leader does not have"
+        );
+        progress.heard_ago_ticks = 0;
+        progress.round_echoed = progress.round_echoed.max(reply.round);
+        progress.matched(reply.match_index);
+        if let Some(mismatch) = reply.mismatch {
+            self.back_up(from, mismatch);
+        }
+        self.advance_commit_index(); // [L4]
+        self.confirm_reads();
+    }
+
+    /// [L3] The follower's log does not match: look further back, a whole term at a time.
+    ///
+    /// A refusal at or below what is known to match was overtaken by the reply that told us so; while we
+    /// probe, a refusal of another place was overtaken as well.
+    fn back_up(&mut self, follower: ServerId, mismatch: Mismatch) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let progress = leader.progress.get_mut(&follower).expect("asked by the caller");
+        let prev = mismatch.prev_index;
+        let probing = matches!(progress.mode, Mode::Probe { .. });
+        if prev <= progress.match_index || (probing && prev.next() != progress.next_index) {
+            return;
+        }
+        let agree_at_most = self.log.last_not_after(mismatch.hint).index;
+        let next = agree_at_most.next().min(prev).max(progress.match_index.next());
+        progress.probe(next);
+        self.record(Event::Mismatched { follower, prev, next });
+    }
+
+    /// [L4] The commit rule (§5.3, §5.4.2). An entry of *our* term that is on a majority of disks is
+    /// committed, and with it all before it. An older one is not, however many copies it has: a server
+    /// without it could still win an election and replace it (Figure 8).
+    pub(super) fn advance_commit_index(&mut self) {
+        let Role::Leader(leader) = &self.role else { return };
+        let on_majority = self.membership.committed_index(|server| {
+            // We send while we write (diss. §10.2.1), so we count ourselves like any follower: by our disk.
+            if server == self.id {
+                self.durable.index()
+            } else {
+                leader.progress[&server].match_index
+            }
+        });
+        if on_majority > self.commit_index
+            && self.log.term_at(on_majority) == Some(self.current_term)
+        {
+            self.commit_up_to(on_majority);
+            self.confirm_reads();
+        }
+    }
+
+    /// Whether the follower should echo: heartbeats keep check-quorum alive, a probe wants an answer, and
+    /// reads wait for their round. A message that only carries entries is answered when they are durable,
+    /// and one that only carries a commit index not at all.
+    fn wants_echo(&self, leader: &Leader, progress: &Progress) -> bool {
+        progress.heartbeat_due
+            || progress.mode == (Mode::Probe { sent: false })
+            || leader.round_wanted() > progress.round_sent
+    }
+
+    /// How many bytes of entries this follower may be sent now; `None` if it may get none or there are none.
+    fn room(&self, progress: &Progress) -> Option<usize> {
+        if progress.next_index > self.log.last_index() {
+            return None;
+        }
+        let next_bytes = self.log.bytes_at(progress.next_index);
+        progress.room_bytes(next_bytes, self.options.window_bytes_max)
+    }
+}

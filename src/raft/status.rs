@@ -1,0 +1,105 @@
+//! What the core tells about itself to those who watch it.
+
+use super::types::{Index, ServerId, Term};
+use super::{Raft, Role};
+
+/// A server's state at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Who.
+    pub id: ServerId,
+    /// Its term.
+    pub term: Term,
+    /// Its role.
+    pub role: RoleName,
+    /// The leader it knows.
+    pub leader: Option<ServerId>,
+    /// Its vote in this term.
+    pub voted_for: Option<ServerId>,
+    /// Highest entry known to be committed.
+    pub commit_index: Index,
+    /// Highest entry handed to the state machine.
+    pub last_applied: Index,
+    /// End of its log.
+    pub last_index: Index,
+    /// How far its disk holds the log.
+    pub durable_index: Index,
+    /// On a leader, whether an entry of its own term is committed: only then does it know what is.
+    pub committed_in_term: bool,
+    /// On a leader, its view of the others.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// A role without its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RoleName {
+    /// Follows.
+    Follower,
+    /// Asks for pre-votes.
+    PreCandidate,
+    /// Asks for votes.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+/// A leader's view of one follower.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Who.
+    pub id: ServerId,
+    /// The follower's disk agrees with the leader's log up to here.
+    pub match_index: Index,
+    /// The next entry to send.
+    pub next_index: Index,
+    /// Ticks since it last answered.
+    pub heard_ago_ticks: u32,
+    /// Whether it is sent entries as they come; otherwise it is being probed.
+    pub streaming: bool,
+}
+
+impl Raft {
+    /// A picture of this server.
+    pub fn status(&self) -> Status {
+        let mut status = Status {
+            id: self.id,
+            term: self.current_term,
+            role: self.role.name(),
+            leader: self.leader(),
+            voted_for: self.voted_for,
+            commit_index: self.commit_index,
+            last_applied: self.last_applied,
+            last_index: self.log.last_index(),
+            durable_index: self.durable.index(),
+            committed_in_term: false,
+            peers: Vec::new(),
+        };
+        if let Role::Leader(leader) = &self.role {
+            status.committed_in_term = self.commit_index >= leader.noop;
+            status.peers = leader
+                .progress
+                .iter()
+                .map(|(&id, progress)| PeerStatus {
+                    id,
+                    match_index: progress.match_index,
+                    next_index: progress.next_index,
+                    heard_ago_ticks: progress.heard_ago_ticks,
+                    streaming: progress.mode == super::progress::Mode::Stream,
+                })
+                .collect();
+        }
+        status
+    }
+}
+
+impl Role {
+    /// Which role it is.
+    pub fn name(&self) -> RoleName {
+        match self {
+            Role::Follower(_) => RoleName::Follower,
+            Role::PreCandidate(_) => RoleName::PreCandidate,
+            Role::Candidate(_) => RoleName::Candidate,
+            Role::Leader(_) => RoleName::Leader,
+        }
+    }
+}
