@@ -1,8 +1,11 @@
 //! What gateways say to each other: forwarded writes, and questions for a read index.
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
-use crate::raft::types::{Command, Index, Term};
+use crate::kv::encoding::{self, DecodeError};
+use crate::raft::message::NUMBER_MAX;
+use crate::raft::types::{Command, Index, ServerId, Term};
 
 /// Names one question for a read index: rising within the asker's incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,4 +59,54 @@ pub enum GatewayMessage {
         /// Which question.
         question: QuestionId,
     },
+}
+
+/// Why a gateway message that came off the wire cannot be right.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum MalformedForGateway {
+    /// The state machine could not read a forwarded command.
+    #[error("a forwarded command cannot be read: {0}")]
+    Command(#[from] DecodeError),
+    /// A server forwards only requests that it has accepted itself, in its present life.
+    #[error("{from} forwards a request that n{server} accepted in its life {incarnation}")]
+    NotItsOwn {
+        /// Who sent the message.
+        from: ServerId,
+        /// Who accepted the request.
+        server: u32,
+        /// In which of its lives.
+        incarnation: u64,
+    },
+    /// An index that no log reaches.
+    #[error("read index {0} is beyond any a log can reach")]
+    IndexTooLarge(Index),
+}
+
+impl GatewayMessage {
+    /// Checks everything that can be checked without knowing the receiver's state, so that nobody else's
+    /// bytes reach the state machine unread. Required before the message is given to `Server::step`.
+    pub fn check_shape(&self, from: ServerId) -> Result<(), MalformedForGateway> {
+        match self {
+            GatewayMessage::Forward { incarnation, commands, .. } => {
+                commands.iter().try_for_each(|command| check_command(from, *incarnation, command))
+            }
+            GatewayMessage::ReadAnswer { read_index, .. } if read_index.0 > NUMBER_MAX => {
+                Err(MalformedForGateway::IndexTooLarge(*read_index))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_command(
+    from: ServerId,
+    incarnation: u64,
+    command: &Command,
+) -> Result<(), MalformedForGateway> {
+    let request = encoding::check(&command.0)?;
+    if (request.server, request.incarnation) != (from.0, incarnation) {
+        let (server, incarnation) = (request.server, request.incarnation);
+        return Err(MalformedForGateway::NotItsOwn { from, server, incarnation });
+    }
+    Ok(())
 }

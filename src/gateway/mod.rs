@@ -1,3 +1,455 @@
 //! PURE. What a server owes its clients: pending requests, forwarding, re-sending, deadlines.
+//!
+//! Every server accepts every request. Its gateway gives each write a request id, hands it to the leader
+//! (its own core, or another server's gateway), and answers the client when its *own* state machine has
+//! applied it. Because the state machine remembers request ids, a gateway may hand over everything again
+//! whenever it is in doubt: a change of leader is a pause for clients, not an error.
+//!
+//! | file | what it teaches |
+//! |---|---|
+//! | `mod` | admission, order within a connection, answers and deadlines |
+//! | `writes` | request ids, handing over to the leader, attempts, the leader's side of forwarding |
+//! | `reads` | questions for a read index, and when a read may be executed |
+//! | `message` | what gateways say to each other |
+//!
+//! # Three kinds of answer
+//!
+//! *Done*: executed, here is the outcome. *Refused*: certainly not executed and never will be, because it
+//! never left this gateway. *Unknown*: it was handed over, and the deadline passed before its fate was seen.
+//! A peer's refusal to take a forwarded request proves nothing about earlier attempts, so it never becomes
+//! a refusal to the client: it only means "hand it over again later".
+//!
+//! # Order within a connection
+//!
+//! A connection's requests take effect in the order they were sent: writes are handed over in that order,
+//! a read is executed after the connection's earlier writes have been applied, and a write is started after
+//! the connection's earlier reads have been answered.
 
 pub mod message;
+mod reads;
+mod writes;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::kv::command::{Outcome, Query};
+use crate::raft::types::{Command, ServerId, Term};
+
+use self::message::GatewayMessage;
+pub use self::reads::PendingRead;
+use self::reads::Reads;
+use self::writes::Writes;
+
+/// Names a client connection for the life of this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u64);
+
+/// Numbers the requests of one connection, rising: where in its sequence of replies an answer belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u64);
+
+/// What a client asks of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A change, encoded by `kv::command::encode`; its header is still blank.
+    Write(Command),
+    /// A question.
+    Read(Query),
+}
+
+/// What a client gets. The kind is a promise; see the module's description.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Executed.
+    Done(Outcome),
+    /// Certainly not executed, and never will be.
+    Refused(Refusal),
+    /// Executed, or not, or not yet.
+    Unknown,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No leader is known, or none was for as long as the request waited.
+    NoLeader,
+    /// Too many bytes are pending here.
+    TooMuchPending {
+        /// The limit, in bytes.
+        limit_bytes: usize,
+    },
+    /// There is a leader, but it was too busy to take the request before the deadline.
+    Busy,
+    /// This server is stopping.
+    Stopping,
+}
+
+/// An answer on its way to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// Whom to tell.
+    pub client: ClientId,
+    /// Which of its requests.
+    pub slot: Slot,
+    /// What.
+    pub answer: Answer,
+}
+
+/// Bounds in bytes and ticks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes of everything pending here; beyond it requests are refused before they are accepted.
+    pub pending_bytes_max: usize,
+    /// Ticks until a request is answered at the latest.
+    pub deadline_ticks: u64,
+    /// Ticks without progress after which everything outstanding is handed over again.
+    pub resend_ticks: u64,
+    /// Ticks to wait after the leader refused to take more.
+    pub backoff_ticks: u64,
+    /// Bytes of one forwarded message.
+    pub forward_bytes_max: usize,
+}
+
+/// All that one server owes its clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    id: ServerId,
+    incarnation: u64,
+    options: Options,
+    /// Ticks since this server started.
+    now: u64,
+    /// The leader our core knows, and its term.
+    leader: Option<(ServerId, Term)>,
+    /// When the leader was lost (`now` at that time); meaningful while `leader` is `None`.
+    leaderless_since: u64,
+    /// A request has waited a whole deadline without a leader: later ones need not.
+    gave_up: bool,
+    stopping: bool,
+    connections: BTreeMap<ClientId, Connection>,
+    /// Bytes of all requests that are not answered.
+    pending_bytes: usize,
+    writes: Writes,
+    reads: Reads,
+    /// Messages for other gateways beside forwards and questions.
+    replies: BTreeMap<ServerId, Vec<GatewayMessage>>,
+    answers: Vec<Answered>,
+    /// `now` when something was last completed, or when nothing was under way.
+    progress_at: u64,
+}
+
+/// One client connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Connection {
+    /// Accepted but not started, in order.
+    queue: VecDeque<(Slot, Request)>,
+    /// Everything accepted and not answered, by slot; deadlines rise with slots.
+    outstanding: BTreeMap<Slot, Outstanding>,
+    /// Started and not answered.
+    writes_started: usize,
+    /// Started and not answered.
+    reads_started: usize,
+    /// Reads that could be executed but for an earlier write of this connection.
+    blocked_reads: Vec<(Slot, Query)>,
+    /// The client has hung up: nobody wants the answers.
+    gone: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Outstanding {
+    accepted_at: u64,
+    bytes: usize,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// In the connection's queue.
+    Queued,
+    /// A write with this serial.
+    Write(u64),
+    /// A read.
+    Read,
+}
+
+impl Gateway {
+    /// The gateway of server `id` in its `incarnation`-th life, which no other life of it shares.
+    pub fn new(id: ServerId, incarnation: u64, options: Options) -> Gateway {
+        Gateway {
+            id,
+            incarnation,
+            options,
+            now: 0,
+            leader: None,
+            leaderless_since: 0,
+            gave_up: false,
+            stopping: false,
+            connections: BTreeMap::new(),
+            pending_bytes: 0,
+            writes: Writes::default(),
+            reads: Reads::default(),
+            replies: BTreeMap::new(),
+            answers: Vec::new(),
+            progress_at: 0,
+        }
+    }
+
+    // ---- Clients. ----
+
+    /// A client's requests, in their order: everything that one read from its socket brought. What cannot be
+    /// accepted is refused at once, before anything of it is.
+    pub fn submit(&mut self, client: ClientId, requests: Vec<(Slot, Request)>) {
+        for (slot, request) in requests {
+            let bytes = request_bytes(&request);
+            if let Some(refusal) = self.refusal(bytes) {
+                self.answers.push(Answered { client, slot, answer: Answer::Refused(refusal) });
+                continue;
+            }
+            self.pending_bytes += bytes;
+            let outstanding = Outstanding { accepted_at: self.now, bytes, stage: Stage::Queued };
+            let connection = self.connections.entry(client).or_default();
+            connection.outstanding.insert(slot, outstanding);
+            connection.queue.push_back((slot, request));
+        }
+        self.start_requests(client);
+    }
+
+    /// The client has hung up. What has been started goes on; nobody is told how it ends.
+    pub fn hang_up(&mut self, client: ClientId) {
+        let Some(connection) = self.connections.get_mut(&client) else { return };
+        connection.gone = true;
+        let queued: Vec<Slot> = connection.queue.drain(..).map(|(slot, _)| slot).collect();
+        for slot in queued {
+            self.settle(client, slot);
+        }
+        self.forget_if_done(client);
+    }
+
+    /// From now on every new request is refused: the server is stopping.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// The answers that have become known since the last call.
+    pub fn take_answers(&mut self) -> Vec<Answered> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// Whether `take_answers` has any.
+    pub fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
+    /// How many bytes of requests are pending here.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    /// How many requests are pending here.
+    pub fn pending_requests(&self) -> usize {
+        self.connections.values().map(|connection| connection.outstanding.len()).sum()
+    }
+
+    // ---- Time and leaders. ----
+
+    /// Time passes: deadlines, and doubts about what was handed over.
+    pub fn tick(&mut self) {
+        self.now += 1;
+        self.expire_requests();
+        self.writes.end_pause(self.now);
+        self.reads.end_pause(self.now);
+        // What we handed to our own core cannot be lost on the way.
+        let may_be_lost = self.writes.any_handed_over() || self.reads.any_asked();
+        if self.leads() || !may_be_lost {
+            self.progress_at = self.now;
+        } else if self.now - self.progress_at >= self.options.resend_ticks {
+            self.hand_over_again();
+        }
+    }
+
+    /// What our core knows about the leader. When it changes, everything outstanding is handed over again:
+    /// the old leader may or may not have got it into its log.
+    pub fn observe_leader(&mut self, leader: Option<ServerId>, term: Term) {
+        let leader = leader.map(|leader| (leader, term));
+        if leader == self.leader {
+            return;
+        }
+        if self.leader.is_some() {
+            self.leaderless_since = self.now;
+        }
+        self.leader = leader;
+        if leader.is_some() {
+            self.gave_up = false;
+            self.hand_over_again();
+        }
+    }
+
+    /// A connection between us and `peer` is new: what was under way on the old one may be lost.
+    pub fn link_renewed(&mut self, peer: ServerId) {
+        if self.leader.is_some_and(|(leader, _)| leader == peer) {
+            self.hand_over_again();
+        }
+    }
+
+    /// Whether we are the leader ourselves.
+    pub fn leads(&self) -> bool {
+        self.leader.is_some_and(|(leader, _)| leader == self.id)
+    }
+
+    // ---- Other gateways. ----
+
+    /// Whether `take_messages(to)` would return anything.
+    pub fn has_messages(&self, to: ServerId) -> bool {
+        self.replies.contains_key(&to)
+            || (self.forwards_to(to) && (self.writes.has_next() || self.reads.has_open()))
+    }
+
+    /// What we would tell `to`'s gateway now: replies, and if it is the leader, writes up to a bound in bytes
+    /// and one question for all reads that wait for one.
+    pub fn take_messages(&mut self, to: ServerId) -> Vec<GatewayMessage> {
+        let mut messages = self.replies.remove(&to).unwrap_or_default();
+        if self.forwards_to(to) {
+            messages.extend(self.take_question());
+            messages.extend(self.take_forward());
+        }
+        messages
+    }
+
+    // ---- Private steps. ----
+
+    fn forwards_to(&self, to: ServerId) -> bool {
+        !self.leads() && self.leader.is_some_and(|(leader, _)| leader == to)
+    }
+
+    fn reply(&mut self, to: ServerId, message: GatewayMessage) {
+        self.replies.entry(to).or_default().push(message);
+    }
+
+    /// Everything outstanding starts again, oldest first and before anything new.
+    fn hand_over_again(&mut self) {
+        self.progress_at = self.now;
+        self.writes.start_attempt();
+        self.reads.ask_again();
+    }
+
+    /// Why a request of this size is not accepted, if it is not.
+    fn refusal(&self, bytes: usize) -> Option<Refusal> {
+        let limit_bytes = self.options.pending_bytes_max;
+        if self.stopping {
+            Some(Refusal::Stopping)
+        } else if self.gave_up {
+            Some(Refusal::NoLeader)
+        } else if self.pending_bytes + bytes > limit_bytes {
+            Some(Refusal::TooMuchPending { limit_bytes })
+        } else {
+            None
+        }
+    }
+
+    /// Starts the connection's queued requests as far as its order allows: a write waits for the reads before
+    /// it to be answered. (A read waits for the writes before it when it is about to be executed.)
+    fn start_requests(&mut self, client: ClientId) {
+        let Some(connection) = self.connections.get_mut(&client) else { return };
+        while let Some((slot, request)) = connection.queue.pop_front() {
+            let stage = match request {
+                Request::Write(command) if connection.reads_started > 0 => {
+                    connection.queue.push_front((slot, Request::Write(command)));
+                    break;
+                }
+                Request::Write(command) => {
+                    connection.writes_started += 1;
+                    let owner = (self.id, self.incarnation);
+                    Stage::Write(self.writes.start(owner, client, slot, command))
+                }
+                Request::Read(query) => {
+                    connection.reads_started += 1;
+                    self.reads.start(client, slot, query);
+                    Stage::Read
+                }
+            };
+            let outstanding =
+                connection.outstanding.get_mut(&slot).expect("queued requests are outstanding");
+            outstanding.stage = stage;
+        }
+    }
+
+    /// A request is answered: its client is told, and what waited for it goes on.
+    fn answer(&mut self, client: ClientId, slot: Slot, answer: Answer) {
+        if self.settle(client, slot) {
+            self.answers.push(Answered { client, slot, answer });
+        }
+        self.start_requests(client);
+        self.forget_if_done(client);
+    }
+
+    /// Takes a request off the books. Returns whether somebody wants to know how it ended.
+    fn settle(&mut self, client: ClientId, slot: Slot) -> bool {
+        let Some(connection) = self.connections.get_mut(&client) else { return false };
+        let Some(request) = connection.outstanding.remove(&slot) else { return false };
+        self.pending_bytes -= request.bytes;
+        match request.stage {
+            Stage::Queued => connection.queue.retain(|(queued, _)| *queued != slot),
+            Stage::Write(serial) => {
+                self.writes.finish(serial);
+                connection.writes_started -= 1;
+                if connection.writes_started == 0 {
+                    let reads = std::mem::take(&mut connection.blocked_reads);
+                    self.reads.release(client, reads);
+                }
+            }
+            Stage::Read => {
+                connection.reads_started -= 1;
+                connection.blocked_reads.retain(|(blocked, _)| *blocked != slot);
+            }
+        }
+        !connection.gone
+    }
+
+    fn forget_if_done(&mut self, client: ClientId) {
+        let done = |connection: &Connection| connection.outstanding.is_empty();
+        if self.connections.get(&client).is_some_and(done) {
+            self.connections.remove(&client);
+        }
+    }
+
+    /// Answers every request that has waited for a whole deadline.
+    fn expire_requests(&mut self) {
+        let Some(accepted_before) = self.now.checked_sub(self.options.deadline_ticks) else {
+            return;
+        };
+        let mut due: Vec<(ClientId, Slot, u64)> = Vec::new();
+        for (&client, connection) in &self.connections {
+            // Deadlines rise with slots, so usually the first one says that there is nothing to do.
+            let waited =
+                |(_, request): &(&Slot, &Outstanding)| request.accepted_at <= accepted_before;
+            let expired = connection.outstanding.iter().take_while(waited);
+            due.extend(expired.map(|(&slot, request)| (client, slot, request.accepted_at)));
+        }
+        for (client, slot, accepted_at) in due {
+            let answer = self.verdict_at_deadline(client, slot, accepted_at);
+            self.answer(client, slot, answer);
+        }
+    }
+
+    /// What may be said about a request at its deadline. Only what never left this server may be refused.
+    fn verdict_at_deadline(&mut self, client: ClientId, slot: Slot, accepted_at: u64) -> Answer {
+        let stage = self.connections[&client].outstanding.get(&slot).map(|request| request.stage);
+        let no_leader = self.leader.is_none();
+        if no_leader && self.leaderless_since <= accepted_at {
+            self.gave_up = true;
+        }
+        match stage {
+            Some(Stage::Write(serial)) if self.writes.was_handed_over(serial) => Answer::Unknown,
+            _ if no_leader => Answer::Refused(Refusal::NoLeader),
+            _ => Answer::Refused(Refusal::Busy),
+        }
+    }
+}
+
+/// The weight of a request against the byte bound: its bytes and what is kept about it.
+fn request_bytes(request: &Request) -> usize {
+    const BOOKKEEPING_BYTES: usize = 128;
+    BOOKKEEPING_BYTES
+        + match request {
+            Request::Write(command) => command.len(),
+            Request::Read(query) => query.bytes(),
+        }
+}

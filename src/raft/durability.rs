@@ -97,8 +97,7 @@ impl Durable {
 impl Raft {
     /// Whether there is something to write and no write in flight.
     pub fn has_write(&self) -> bool {
-        let behind =
-            !self.hard_state_is_durable() || self.durable.index < self.log.last_index();
+        let behind = !self.hard_state_is_durable() || self.durable.index < self.log.last_index();
         behind && self.durable.in_flight.is_none()
     }
 

@@ -253,8 +253,7 @@ impl Raft {
     pub(super) fn handle_pre_vote(&mut self, from: ServerId, request: &PreVote) {
         let leader_heard = self.leader_is_heard();
         let current = self.log.last();
-        let granted =
-            request.term > self.current_term && !leader_heard && request.last >= current;
+        let granted = request.term > self.current_term && !leader_heard && request.last >= current;
         // Only "I still hear a leader" is worth asking again soon; a log does not grow by asking.
         let leader_heard = leader_heard && request.last >= current;
         let term = if granted { request.term } else { self.current_term };
@@ -300,8 +299,7 @@ impl Raft {
             }
             self.timer = ElectionTimer::draw(&self.options, &mut self.random); // [F2]
         } else {
-            let reason =
-                if free { VoteRefusal::LogBehind } else { VoteRefusal::VotedForAnother };
+            let reason = if free { VoteRefusal::LogBehind } else { VoteRefusal::VotedForAnother };
             self.record(Event::RefusedVote { term: self.current_term, candidate: from, reason });
         }
         self.owed.entry(from).or_default().vote = true;

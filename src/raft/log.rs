@@ -93,7 +93,10 @@ impl Log {
 
     /// As `slice`, but with no entry after `to`.
     pub fn slice_up_to(&self, from: Index, to: Index, bytes_max: usize) -> Vec<Entry> {
-        assert!(from > self.base.index, "entries covered by a snapshot cannot be read from the log");
+        assert!(
+            from > self.base.index,
+            "entries covered by a snapshot cannot be read from the log"
+        );
         assert!(to <= self.last_index(), "the slice ends within the log");
         if from > to {
             return Vec::new();

@@ -442,6 +442,11 @@ impl Raft {
         matches!(self.role, Role::Leader(_))
     }
 
+    /// Who votes.
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
     /// What we are.
     pub fn role(&self) -> &Role {
         &self.role

@@ -1,0 +1,280 @@
+//! PURE. One server without its threads: the core, its gateway, and how the two are joined.
+//!
+//! The threads of `node` hold one `Server` behind the one mutex; the simulator holds a handful of them in
+//! plain variables. Both call the same inputs and take the same outputs, so what the simulator proves is
+//! what serves traffic.
+//!
+//! # One SET
+//!
+//! `submit` gives it a request id ([`Gateway`]). If this server leads, `join` proposes it to [`Raft`];
+//! otherwise the next `take_messages` to the leader carries it there, and the leader's `step` proposes it.
+//! When the entry is committed, *every* server's `take_tasks` hands it to its state machine, and the server
+//! that accepted the request answers it (`finished`, `take_answers`).
+//!
+//! # One GET
+//!
+//! `submit` adds it to the question that the gateway is about to ask; `join` puts the question to the
+//! core, or `take_messages` to the leader. With the read index confirmed and applied here, `take_tasks`
+//! hands out the query.
+
+mod apply;
+
+pub use self::apply::{Finished, Task, execute};
+
+use crate::gateway::message::GatewayMessage;
+use crate::gateway::{self, Answered, ClientId, Gateway, Request, Slot};
+use crate::raft::durability::{Write, WriteTicket};
+use crate::raft::event::Event;
+use crate::raft::message::Message;
+use crate::raft::quorum::Membership;
+use crate::raft::types::{Command, ServerId};
+use crate::raft::{self, Apply, ConnectionId, Raft, ReadId, Recovered};
+
+/// One server: inputs are what happens to it, outputs what it wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    raft: Raft,
+    gateway: Gateway,
+}
+
+/// What one server tells another in one go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The core's messages. They go first.
+    pub raft: Vec<Message>,
+    /// The gateway's.
+    pub gateway: Vec<GatewayMessage>,
+}
+
+impl Outgoing {
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.raft.is_empty() && self.gateway.is_empty()
+    }
+}
+
+/// Whose bells to ring: which takes would return something. A level, not an edge.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// `take_write`.
+    pub write: bool,
+    /// `take_messages` to these peers.
+    pub send: Vec<ServerId>,
+    /// `take_tasks`.
+    pub apply: bool,
+    /// `take_answers`.
+    pub answers: bool,
+}
+
+impl Server {
+    /// A server as it comes up, in its `incarnation`-th life.
+    pub fn new(
+        id: ServerId,
+        membership: Membership,
+        raft_options: raft::Options,
+        gateway_options: gateway::Options,
+        recovered: Recovered,
+        incarnation: u64,
+        seed: u64,
+    ) -> Server {
+        Server {
+            raft: Raft::new(id, membership, raft_options, recovered, seed),
+            gateway: Gateway::new(id, incarnation, gateway_options),
+        }
+    }
+
+    // ---- Inputs. ----
+
+    /// Time passes.
+    pub fn tick(&mut self) {
+        self.raft.tick();
+        self.gateway.tick();
+        self.join();
+    }
+
+    /// What another server has told us. Requires that each message's `check_shape` has succeeded.
+    pub fn step(&mut self, from: ServerId, incoming: Outgoing) {
+        for message in incoming.raft {
+            self.raft.step(from, message);
+        }
+        // The gateway must know a new leader before it reads what gateways say to it.
+        self.join();
+        for message in incoming.gateway {
+            self.step_gateway(from, message);
+        }
+        self.join();
+    }
+
+    /// `peer` has opened a connection to us, newer than all before.
+    pub fn connected(&mut self, peer: ServerId, connection: ConnectionId) {
+        self.raft.connected(peer, connection);
+        self.gateway.link_renewed(peer); // its answers may have been lost with the old one
+        self.join();
+    }
+
+    /// A connection from `peer` has ended.
+    pub fn disconnected(&mut self, peer: ServerId, connection: ConnectionId) {
+        self.raft.disconnected(peer, connection);
+        self.join();
+    }
+
+    /// Our connection to `peer` is new.
+    pub fn link_renewed(&mut self, peer: ServerId) {
+        self.raft.link_renewed(peer);
+        self.gateway.link_renewed(peer);
+        self.join();
+    }
+
+    /// A client's requests, in their order.
+    pub fn submit(&mut self, client: ClientId, requests: Vec<(Slot, Request)>) {
+        self.gateway.submit(client, requests);
+        self.join();
+    }
+
+    /// A client has hung up.
+    pub fn hang_up(&mut self, client: ClientId) {
+        self.gateway.hang_up(client);
+    }
+
+    /// Every later request is refused: the server is stopping.
+    pub fn stop(&mut self) {
+        self.gateway.stop();
+    }
+
+    /// A write is synced.
+    pub fn persisted(&mut self, ticket: WriteTicket) {
+        self.raft.persisted(ticket);
+        self.join();
+    }
+
+    /// The state machine has done what `take_tasks` handed out.
+    pub fn finished(&mut self, finished: Vec<Finished>) {
+        for done in finished {
+            match done {
+                Finished::Applied { request, outcome } => self.gateway.applied(request, outcome),
+                Finished::Answered { client, slot, outcome } => {
+                    self.gateway.answered(client, slot, outcome);
+                }
+            }
+        }
+        self.join();
+    }
+
+    // ---- Outputs. ----
+
+    /// Which takes would return something.
+    pub fn work(&self) -> Work {
+        let raft::Work { write, mut send, apply } = self.raft.work();
+        for peer in self.raft.membership().peers_of(self.raft.id()) {
+            if self.gateway.has_messages(peer) && !send.contains(&peer) {
+                send.push(peer);
+            }
+        }
+        let apply = apply || self.gateway.has_queries(self.raft.last_applied());
+        Work { write, send, apply, answers: self.gateway.has_answers() }
+    }
+
+    /// For the log writer: what is not on disk, up to a bound in bytes.
+    pub fn take_write(&mut self, bytes_max: usize) -> Option<Write> {
+        self.raft.take_write(bytes_max)
+    }
+
+    /// Whether there is something to tell this peer.
+    pub fn has_messages(&self, to: ServerId) -> bool {
+        self.raft.has_messages(to) || self.gateway.has_messages(to)
+    }
+
+    /// For the sender to this peer: what we would tell it now.
+    pub fn take_messages(&mut self, to: ServerId) -> Outgoing {
+        Outgoing { raft: self.raft.take_messages(to), gateway: self.gateway.take_messages(to) }
+    }
+
+    /// For the applier: committed entries and the reads that may be executed after them.
+    pub fn take_tasks(&mut self, bytes_max: usize) -> Vec<Task> {
+        let mut tasks = Vec::new();
+        for apply in self.raft.take_applies(bytes_max) {
+            match apply {
+                Apply::Entry(entry) => tasks.push(Task::Apply(entry)),
+                Apply::ReadReady { read, index } => self.gateway.read_confirmed(read.0, index),
+                Apply::ReadFailed { read } => self.gateway.read_failed(read.0),
+            }
+        }
+        // Everything up to `last_applied` has been handed out before them.
+        let queries = self.gateway.take_queries(self.raft.last_applied());
+        tasks.extend(queries.into_iter().map(Task::Query));
+        tasks
+    }
+
+    /// Answers for clients.
+    pub fn take_answers(&mut self) -> Vec<Answered> {
+        self.gateway.take_answers()
+    }
+
+    /// What happened inside the core.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        self.raft.take_events()
+    }
+
+    // ---- Questions. ----
+
+    /// The core, to look at.
+    pub fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// The gateway, to look at.
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    // ---- Private steps. ----
+
+    /// Lets the gateway know who leads, and if it is us, hands its requests to the core. Called after every
+    /// input, so that nothing waits for a wake-up of its own.
+    fn join(&mut self) {
+        self.gateway.observe_leader(self.raft.leader(), self.raft.current_term());
+        while let Some((serial, command)) = self.gateway.next_proposal() {
+            if self.raft.propose(command).is_err() {
+                break; // too much is uncommitted: it stays first in line
+            }
+            self.gateway.proposed(serial);
+        }
+        while let Some(number) = self.gateway.next_question() {
+            if self.raft.request_read(ReadId(number)).is_err() {
+                self.gateway.read_failed(number);
+                break;
+            }
+        }
+    }
+
+    fn step_gateway(&mut self, from: ServerId, message: GatewayMessage) {
+        match message {
+            GatewayMessage::Forward { incarnation, attempt, part, commands } => {
+                if self.gateway.accepts_forward(from, incarnation, attempt, part)
+                    && !self.propose_all(commands)
+                {
+                    let term = self.raft.current_term();
+                    self.gateway.refuse_forward(from, incarnation, attempt, term);
+                }
+            }
+            GatewayMessage::ForwardRefused { incarnation, attempt, .. } => {
+                self.gateway.handle_forward_refused(from, incarnation, attempt);
+            }
+            GatewayMessage::ReadQuestion { question } => {
+                let number = self.gateway.adopt_question(from, question);
+                if self.raft.request_read(ReadId(number)).is_err() {
+                    self.gateway.read_failed(number);
+                }
+            }
+            GatewayMessage::ReadAnswer { question, read_index } => {
+                self.gateway.handle_read_answer(question, read_index);
+            }
+            GatewayMessage::ReadRefused { question } => self.gateway.handle_read_refused(question),
+        }
+    }
+
+    /// A forward goes one hop: it is proposed here or refused, never passed on.
+    fn propose_all(&mut self, commands: Vec<Command>) -> bool {
+        commands.into_iter().all(|command| self.raft.propose(command).is_ok())
+    }
+}
