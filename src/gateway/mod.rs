@@ -71,14 +71,20 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// No leader is known, or none was for as long as the request waited.
-    NoLeader,
+    NoLeader {
+        /// The last leader that was known.
+        last: Option<ServerId>,
+    },
     /// Too many bytes are pending here.
     TooMuchPending {
         /// The limit, in bytes.
         limit_bytes: usize,
     },
-    /// There is a leader, but it was too busy to take the request before the deadline.
-    Busy,
+    /// There is a leader, but its log was too full to take the request before the deadline.
+    Busy {
+        /// The limit, in bytes, if it is set alike on all servers.
+        limit_bytes: usize,
+    },
     /// This server is stopping.
     Stopping,
 }
@@ -99,6 +105,8 @@ pub struct Answered {
 pub struct Options {
     /// Bytes of everything pending here; beyond it requests are refused before they are accepted.
     pub pending_bytes_max: usize,
+    /// The leader's bound on its uncommitted log, to be named in refusals.
+    pub uncommitted_bytes_max: usize,
     /// Ticks until a request is answered at the latest.
     pub deadline_ticks: u64,
     /// Ticks without progress after which everything outstanding is handed over again.
@@ -119,6 +127,8 @@ pub struct Gateway {
     now: u64,
     /// The leader our core knows, and its term.
     leader: Option<(ServerId, Term)>,
+    /// The last leader that was known.
+    last_leader: Option<ServerId>,
     /// When the leader was lost (`now` at that time); meaningful while `leader` is `None`.
     leaderless_since: u64,
     /// A request has waited a whole deadline without a leader: later ones need not.
@@ -179,6 +189,7 @@ impl Gateway {
             options,
             now: 0,
             leader: None,
+            last_leader: None,
             leaderless_since: 0,
             gave_up: false,
             stopping: false,
@@ -272,10 +283,12 @@ impl Gateway {
         if leader == self.leader {
             return;
         }
-        if self.leader.is_some() {
+        if let Some((old, _)) = self.leader {
+            self.last_leader = Some(old);
             self.leaderless_since = self.now;
         }
         self.leader = leader;
+        self.writes.forget_inboxes();
         if leader.is_some() {
             self.gave_up = false;
             self.hand_over_again();
@@ -336,7 +349,7 @@ impl Gateway {
         if self.stopping {
             Some(Refusal::Stopping)
         } else if self.gave_up {
-            Some(Refusal::NoLeader)
+            Some(Refusal::NoLeader { last: self.last_leader })
         } else if self.pending_bytes + bytes > limit_bytes {
             Some(Refusal::TooMuchPending { limit_bytes })
         } else {
@@ -423,10 +436,18 @@ impl Gateway {
             let expired = connection.outstanding.iter().take_while(waited);
             due.extend(expired.map(|(&slot, request)| (client, slot, request.accepted_at)));
         }
+        if due.is_empty() {
+            return;
+        }
         for (client, slot, accepted_at) in due {
             let answer = self.verdict_at_deadline(client, slot, accepted_at);
             self.answer(client, slot, answer);
         }
+        let connections = &self.connections;
+        self.reads.retain(|read| {
+            let connection = connections.get(&read.client);
+            connection.is_some_and(|connection| connection.outstanding.contains_key(&read.slot))
+        });
     }
 
     /// What may be said about a request at its deadline. Only what never left this server may be refused.
@@ -438,8 +459,8 @@ impl Gateway {
         }
         match stage {
             Some(Stage::Write(serial)) if self.writes.was_handed_over(serial) => Answer::Unknown,
-            _ if no_leader => Answer::Refused(Refusal::NoLeader),
-            _ => Answer::Refused(Refusal::Busy),
+            _ if no_leader => Answer::Refused(Refusal::NoLeader { last: self.last_leader }),
+            _ => Answer::Refused(Refusal::Busy { limit_bytes: self.options.uncommitted_bytes_max }),
         }
     }
 }

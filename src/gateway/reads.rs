@@ -69,6 +69,17 @@ impl Reads {
         }
     }
 
+    /// Drops the reads that nobody waits for any more.
+    pub(super) fn retain(&mut self, wanted: impl Fn(&PendingRead) -> bool) {
+        self.open.retain(&wanted);
+        self.ready.retain(&wanted);
+        for reads in self.asked.values_mut().chain(self.confirmed.values_mut()) {
+            reads.retain(&wanted);
+        }
+        self.asked.retain(|_, reads| !reads.is_empty());
+        self.confirmed.retain(|_, reads| !reads.is_empty());
+    }
+
     /// The connection's earlier writes are done, so these may be executed.
     pub(super) fn release(&mut self, client: ClientId, reads: Vec<(Slot, Query)>) {
         let pending = |(slot, query)| PendingRead { client, slot, query };

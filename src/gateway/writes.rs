@@ -93,6 +93,12 @@ impl Writes {
         self.paused_until = None;
     }
 
+    /// Leadership has changed hands. What a gateway sent us in an earlier leadership of ours may be lost with
+    /// it, so nothing that would follow it is taken until the gateway starts again.
+    pub(super) fn forget_inboxes(&mut self) {
+        self.inboxes.clear();
+    }
+
     pub(super) fn end_pause(&mut self, now: u64) {
         if self.paused_until.is_some_and(|until| now >= until) {
             self.start_attempt();

@@ -1,0 +1,44 @@
+//! The log writer: everything that has gathered, one write, one sync, with the mutex free meanwhile.
+//!
+//! That is group commit without a timer: the slower the disk, the larger the batch. While one batch is being
+//! synced the next one gathers.
+
+use std::time::Duration;
+
+use crate::limits;
+use crate::storage::disk::Disk;
+use crate::storage::journal::{Journal, JournalError};
+
+use super::doorbell::Bell;
+use super::monitor::{Deliver, Monitor, Worker};
+
+/// The body of the thread `log-writer`. It returns only when a write or sync has failed, which is the end of
+/// the process: what the disk holds is not known any more (the kernel may have dropped the pages).
+pub fn run<D: Deliver>(
+    monitor: &Monitor<D>,
+    bell: &Bell,
+    journal: &mut Journal<impl Disk>,
+    quiet: Duration,
+) -> JournalError {
+    let mut sealed = false;
+    loop {
+        let take = |server: &mut crate::server::Server| server.take_write(limits::WRITE_BYTES_MAX);
+        while let Some(write) = monitor.take_or_wait(Worker::LogWriter, take) {
+            if let Err(error) = journal.append_and_sync(&write) {
+                return error;
+            }
+            sealed = false;
+            monitor.with(|server| server.persisted(write.ticket));
+        }
+        // After a sync, the first quiet spell seals the journal: then damage to its last batch can be told
+        // from a torn write.
+        if sealed {
+            bell.wait();
+        } else if !bell.wait_at_most(quiet) {
+            if let Err(error) = journal.seal() {
+                return error;
+            }
+            sealed = true;
+        }
+    }
+}

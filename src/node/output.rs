@@ -1,0 +1,241 @@
+//! What goes back to one client: its replies, in the order of its requests, whoever completes them.
+//!
+//! A reply is written by the thread that completes it (usually the applier), without blocking. What the
+//! socket does not take is left to a writer thread that exists only while there is a remainder. So a
+//! client that does not read holds up nobody: when its remainder passes the bound, or does not shrink in
+//! time, its connection is cut.
+
+use std::collections::VecDeque;
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::config::Limits;
+use crate::gateway::Slot;
+use crate::protocol::{CloseReason, Dialect, Reply};
+use crate::transport::socket;
+
+/// How long a client may leave the writer thread stuck before it is cut off.
+const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Stack of the writer threads, in bytes: they only write.
+const WRITER_STACK_BYTES: usize = 64 * 1024;
+
+/// The sending half of a client connection.
+pub struct Output {
+    name: String,
+    socket: TcpStream,
+    limits: Arc<Limits>,
+    state: Mutex<State>,
+    /// Signalled when replies have left, for the reader that waits for room or for the end.
+    progress: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// The slot of the oldest request whose reply has not been printed.
+    first: u64,
+    /// Requests in order, each with its reply once it is known.
+    waiting: VecDeque<Waiting>,
+    /// Bytes of the requests in `waiting`.
+    waiting_bytes: usize,
+    /// Printed replies that the socket has not taken yet.
+    unsent: Vec<u8>,
+    /// A writer thread exists, and this many bytes are in its hands.
+    writer_bytes: Option<usize>,
+    /// The socket is of no use any more: replies are dropped.
+    broken: bool,
+}
+
+struct Waiting {
+    dialect: Dialect,
+    bytes: usize,
+    due: Option<Due>,
+}
+
+/// What is to be sent in its turn.
+#[derive(Clone, Debug)]
+pub enum Due {
+    /// A reply.
+    Reply(Reply),
+    /// The last words before the connection is closed.
+    Farewell(CloseReason),
+}
+
+/// A request that has been read.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// How to print what is due.
+    pub dialect: Dialect,
+    /// What the request weighs, in bytes.
+    pub bytes: usize,
+    /// What is due, if it is known at once.
+    pub due: Option<Due>,
+}
+
+impl Output {
+    /// The output of a connection; `name` is for its threads and log lines.
+    pub fn new(name: String, socket: TcpStream, limits: Arc<Limits>) -> Arc<Output> {
+        let state = Mutex::new(State::default());
+        Arc::new(Output { name, socket, limits, state, progress: Condvar::new() })
+    }
+
+    /// Requests have been read. Returns the slot of the first; the others follow it one by one. What is due
+    /// already and whose turn it is leaves at once.
+    pub fn expect(self: &Arc<Output>, requests: Vec<Expected>) -> Slot {
+        let mut state = self.state.lock();
+        let slot = Slot(state.first + state.waiting.len() as u64);
+        for Expected { dialect, bytes, due } in requests {
+            state.waiting_bytes += bytes;
+            state.waiting.push_back(Waiting { dialect, bytes, due });
+        }
+        self.print_and_flush(state);
+        slot
+    }
+
+    /// Replies have become known. Those whose turn it is leave in one write.
+    pub fn complete(self: &Arc<Output>, replies: impl IntoIterator<Item = (Slot, Reply)>) {
+        let mut state = self.state.lock();
+        for (slot, reply) in replies {
+            let position = slot.0.checked_sub(state.first).and_then(|at| usize::try_from(at).ok());
+            let waiting = position.and_then(|at| state.waiting.get_mut(at));
+            let waiting = waiting.expect("a request is answered once, after it was expected");
+            waiting.due = Some(Due::Reply(reply));
+        }
+        self.print_and_flush(state);
+    }
+
+    /// Prints what is due from the front on, and sends it as far as the socket takes it.
+    fn print_and_flush(self: &Arc<Output>, mut state: MutexGuard<'_, State>) {
+        let before = state.waiting.len();
+        while let Some(waiting) = state.waiting.pop_front_if(|waiting| waiting.due.is_some()) {
+            state.first += 1;
+            state.waiting_bytes -= waiting.bytes;
+            if state.broken {
+                continue;
+            }
+            match waiting.due {
+                Some(Due::Reply(reply)) => waiting.dialect.print(&reply, &mut state.unsent),
+                Some(Due::Farewell(reason)) => reason.farewell(waiting.dialect, &mut state.unsent),
+                None => unreachable!("only what is due was popped"),
+            }
+        }
+        if state.waiting.len() < before {
+            self.flush(state);
+        }
+    }
+
+    /// Waits until the connection has few enough unanswered requests for the reader to go on.
+    pub fn wait_for_room(&self) {
+        let mut state = self.state.lock();
+        while !state.broken
+            && (state.waiting.len() >= self.limits.pipeline_commands
+                || state.waiting_bytes >= self.limits.pipeline_bytes)
+        {
+            self.progress.wait(&mut state);
+        }
+    }
+
+    /// Waits until every request is answered and every reply has left, or cannot.
+    pub fn wait_until_done(&self) {
+        let mut state = self.state.lock();
+        while !state.broken
+            && !(state.waiting.is_empty()
+                && state.unsent.is_empty()
+                && state.writer_bytes.is_none())
+        {
+            self.progress.wait(&mut state);
+        }
+    }
+
+    /// Whether the connection has been cut.
+    pub fn is_broken(&self) -> bool {
+        self.state.lock().broken
+    }
+
+    /// Cuts the connection: nothing more is sent, and its reader wakes up.
+    pub fn cut(&self) {
+        self.give_up(&mut self.state.lock());
+    }
+
+    /// Sends what has been printed, as far as the socket takes it.
+    fn flush(self: &Arc<Output>, mut state: MutexGuard<'_, State>) {
+        if state.writer_bytes.is_none() && !state.broken {
+            match socket::send_nonblocking(&self.socket, &state.unsent) {
+                Ok(sent) => {
+                    state.unsent.drain(..sent);
+                }
+                Err(_gone) => self.give_up(&mut state),
+            }
+        }
+        let unread = state.unsent.len() + state.writer_bytes.unwrap_or(0);
+        if unread > self.limits.unread_reply_bytes {
+            log::warn!(
+                "client {} leaves more than {} bytes of replies unread: closing its connection",
+                self.name,
+                self.limits.unread_reply_bytes
+            );
+            self.give_up(&mut state);
+        }
+        if !state.unsent.is_empty() && state.writer_bytes.is_none() && !state.broken {
+            self.start_writer(&mut state);
+        }
+        drop(state);
+        self.progress.notify_all();
+    }
+
+    fn start_writer(self: &Arc<Output>, state: &mut State) {
+        let output = Arc::clone(self);
+        let thread = thread::Builder::new()
+            .name(format!("client-out-{}", self.name))
+            .stack_size(WRITER_STACK_BYTES);
+        match thread.spawn(move || output.write_remainder()) {
+            Ok(_) => state.writer_bytes = Some(0),
+            Err(error) => {
+                log::warn!("no thread to write to client {}: {error}", self.name);
+                self.give_up(state);
+            }
+        }
+    }
+
+    /// The body of the writer thread: blocks on the socket until nothing is left.
+    fn write_remainder(&self) {
+        let deadline_passed = |since: Instant| since.elapsed() > WRITE_PATIENCE;
+        loop {
+            let chunk = {
+                let mut state = self.state.lock();
+                let chunk = std::mem::take(&mut state.unsent);
+                if chunk.is_empty() || state.broken {
+                    state.writer_bytes = None;
+                    drop(state);
+                    self.progress.notify_all();
+                    return;
+                }
+                state.writer_bytes = Some(chunk.len());
+                chunk
+            };
+            let since = Instant::now();
+            let mut sent = 0;
+            while sent < chunk.len() {
+                match socket::send_blocking(&self.socket, &chunk[sent..], WRITE_PATIENCE) {
+                    Ok(count) if count > 0 && !deadline_passed(since) => sent += count,
+                    _ => {
+                        log::warn!("client {} does not read its replies: closing", self.name);
+                        self.cut();
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn give_up(&self, state: &mut State) {
+        state.broken = true;
+        state.unsent = Vec::new();
+        let _already_closed = self.socket.shutdown(Shutdown::Both);
+        self.progress.notify_all();
+    }
+}
