@@ -1,4 +1,5 @@
 //! Raft Server: a fault-tolerant, linearizable key-value server.
+pub mod config;
 pub mod gateway;
 pub mod kv;
 pub mod limits;

@@ -1,0 +1,163 @@
+//! The command line: what can be asked of the program, and what each answer's exit code means.
+//!
+//! Data goes to stdout, everything else to stderr. A reader who closes our stdout early (`| head`)
+//! has what he wanted: that is success, not an error.
+
+mod exit;
+mod status;
+mod wiring;
+
+use std::env;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use raft_server::config::{self, Effective, Overrides};
+
+use exit::Failure;
+
+/// The commit that the binary was built from, if whoever built it said so.
+const COMMIT: &str = match option_env!("RAFT_BUILD_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
+/// A fault-tolerant, linearizable key-value server on the Raft consensus algorithm.
+#[derive(Parser)]
+#[command(name = "raft-server", after_help = exit::TABLE, arg_required_else_help = true)]
+struct Arguments {
+    /// Print version, commit, build profile and format versions
+    #[arg(short = 'V', long)]
+    version: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one server of a cluster
+    #[command(after_help = exit::TABLE)]
+    Serve {
+        #[command(flatten)]
+        server: ServerArguments,
+        /// Check the configuration, print it with the origin of each value, and exit
+        #[arg(long)]
+        check_config: bool,
+    },
+    /// Make a server's data directory; once in a server's life
+    ///
+    /// A server whose disk is lost must not come back under its old id: it has forgotten its votes
+    /// and what it acknowledged.
+    Init {
+        #[command(flatten)]
+        server: ServerArguments,
+    },
+    /// Ask servers how they are
+    Status(status::StatusArguments),
+    /// Read a data directory's journal
+    #[command(subcommand)]
+    Log(LogCommand),
+}
+
+#[derive(Subcommand)]
+enum LogCommand {
+    /// Print every record: offset, checksum, index, term, command
+    Dump(LogArguments),
+    /// Check every record and say what a start would do
+    Verify(LogArguments),
+}
+
+#[derive(Args)]
+struct LogArguments {
+    /// The data directory of a server; it is only read
+    directory: PathBuf,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// A flag comes before the variable of the same name, the variable before the file.
+#[derive(Args)]
+struct ServerArguments {
+    /// The cluster's file [env: RAFT_SERVER_CONFIG] [default: cluster.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Which server of the file this is [env: RAFT_SERVER_ID]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=255))]
+    id: Option<u32>,
+    /// Its data directory [env: RAFT_SERVER_DATA]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where to listen for clients [env: RAFT_SERVER_CLIENT_LISTEN]
+    #[arg(long, value_name = "HOST:PORT")]
+    client_listen: Option<String>,
+    /// Where to listen for the other servers [env: RAFT_SERVER_PEER_LISTEN]
+    #[arg(long, value_name = "HOST:PORT")]
+    peer_listen: Option<String>,
+}
+
+impl ServerArguments {
+    fn effective(self, sample_allowed: bool) -> Result<Effective, Failure> {
+        let variables = env::vars_os().map(|(name, value)| {
+            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+        });
+        let environment = Overrides::from_environment(variables)?;
+        let ServerArguments { config, id, data, client_listen, peer_listen } = self;
+        let flags = Overrides { config, id, data, client_listen, peer_listen };
+        Ok(config::effective(&flags, &environment, sample_allowed)?)
+    }
+}
+
+/// Does what the command line asks.
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help that was asked for goes to stdout with code 0, a mistake to stderr with code 2.
+            // Whether anybody reads it does not change the code.
+            let _ = error.print();
+            return exit::code(error.exit_code());
+        }
+    };
+    match answer(arguments) {
+        Ok(code) => exit::code(code),
+        Err(failure) => failure.report(),
+    }
+}
+
+fn answer(arguments: Arguments) -> Result<i32, Failure> {
+    match arguments.command {
+        _ if arguments.version => print_lines(&[version()]),
+        None => Err(Failure::usage("say what to do: raft-server --help")),
+        Some(Command::Serve { server, check_config: true }) => {
+            print_lines(&server.effective(true)?.to_lines())
+        }
+        Some(Command::Serve { server, check_config: false }) => {
+            wiring::serve(server.effective(false)?)
+        }
+        Some(Command::Init { server }) => wiring::init(&server.effective(false)?),
+        Some(Command::Status(arguments)) => status::run(&arguments),
+        Some(Command::Log(LogCommand::Dump(LogArguments { directory, json }))) => {
+            wiring::log_dump(&directory, json, &mut io::stdout().lock())
+        }
+        Some(Command::Log(LogCommand::Verify(LogArguments { directory, json }))) => {
+            wiring::log_verify(&directory, json, &mut io::stdout().lock())
+        }
+    }
+}
+
+fn version() -> String {
+    format!(
+        "raft-server {}, commit {COMMIT}, {} build, on-disk format {}, peer protocol {}",
+        env!("CARGO_PKG_VERSION"),
+        if cfg!(debug_assertions) { "debug" } else { "release" },
+        wiring::DISK_FORMAT_VERSION,
+        wiring::PEER_PROTOCOL_VERSION,
+    )
+}
+
+fn print_lines(lines: &[String]) -> Result<i32, Failure> {
+    exit::write_lines(&mut io::stdout().lock(), lines)?;
+    Ok(exit::OK)
+}
