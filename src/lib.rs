@@ -5,5 +5,6 @@ pub mod limits;
 pub mod observe;
 pub mod protocol;
 pub mod raft;
+pub mod sim;
 pub mod storage;
 pub mod transport;
