@@ -1,4 +1,13 @@
-//! What clients ask of the store, what they get, and how a command looks inside a log entry.
+//! What clients ask of the store, and what they get.
+//!
+//! A [`Command`] changes the store and travels in the log; `kv::encoding` says in which bytes. A
+//! [`Query`] changes nothing and never enters the log. Both are answered by an [`Outcome`], which knows
+//! nothing of dialects: the same one is printed as a line for a person or as RESP for a program.
+//!
+//! Everything that decides an outcome is in the command, in the store, or a constant of `limits`.
+//! A setting of one server must never be: two servers would come to different states.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 pub use serde_bytes::ByteBuf as Bytes;
@@ -134,4 +143,150 @@ pub enum Outcome {
     },
     /// Not answered: the reply would exceed `limits::REPLY_BYTES_MAX`.
     ReplyTooBig,
+}
+
+/// What a command or query is taken to weigh beside its keys and values, in bytes.
+const OVERHEAD_BYTES: usize = 64;
+
+/// Of a key or value, how many bytes a rendering for people shows.
+const SHOWN_BYTES_MAX: usize = 32;
+
+impl Command {
+    /// The weight of this command against the byte bounds, in bytes; at least what it takes in the log.
+    pub fn bytes(&self) -> usize {
+        OVERHEAD_BYTES
+            + match self {
+                Command::Set { key, value, condition } => {
+                    let old = match condition {
+                        Condition::IfEqual(old) => old.len(),
+                        _ => 0,
+                    };
+                    key.len() + value.len() + old
+                }
+                Command::Delete { keys } => weight(keys),
+                Command::Append { key, value } => key.len() + value.len(),
+                Command::CompareAndSet { key, old, new } => key.len() + old.len() + new.len(),
+                Command::Increment { key, .. } => key.len(),
+                Command::SetMany { pairs } => {
+                    pairs.iter().map(|(key, value)| 2 * ITEM_BYTES + key.len() + value.len()).sum()
+                }
+            }
+    }
+}
+
+impl Query {
+    /// The weight of this query against the byte bounds, in bytes.
+    pub fn bytes(&self) -> usize {
+        OVERHEAD_BYTES
+            + match self {
+                Query::Get { key } | Query::Length { key } => key.len(),
+                Query::Exists { keys } | Query::GetMany { keys } => weight(keys),
+                Query::Range { from, to, .. } => from.len() + to.as_ref().map_or(0, |to| to.len()),
+                Query::Count => 0,
+            }
+    }
+}
+
+/// What each item of a list weighs beside its bytes: the vector that holds them, and their length.
+const ITEM_BYTES: usize = 24;
+
+fn weight(keys: &[Bytes]) -> usize {
+    keys.iter().map(|key| ITEM_BYTES + key.len()).sum()
+}
+
+/// One line for people, as in log dumps and transcripts: `SET color "dark blue" NX`. Long keys and
+/// values are shortened, so it cannot be parsed back.
+impl fmt::Display for Command {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Command::Set { key, value, condition } => {
+                write!(formatter, "SET {} {}", Shown(key), Shown(value))?;
+                match condition {
+                    Condition::Always => Ok(()),
+                    Condition::IfAbsent => formatter.write_str(" NX"),
+                    Condition::IfPresent => formatter.write_str(" XX"),
+                    Condition::IfEqual(old) => write!(formatter, " IFEQ {}", Shown(old)),
+                }
+            }
+            Command::Delete { keys } => {
+                formatter.write_str("DEL")?;
+                show_all(formatter, keys.iter())
+            }
+            Command::Append { key, value } => {
+                write!(formatter, "APPEND {} {}", Shown(key), Shown(value))
+            }
+            Command::CompareAndSet { key, old, new } => {
+                write!(formatter, "CAS {} {} {}", Shown(key), Shown(old), Shown(new))
+            }
+            Command::Increment { key, delta } => {
+                write!(formatter, "INCRBY {} {delta}", Shown(key))
+            }
+            Command::SetMany { pairs } => {
+                formatter.write_str("MSET")?;
+                show_all(formatter, pairs.iter().flat_map(|(key, value)| [key, value]))
+            }
+        }
+    }
+}
+
+/// The first few items, and how many more there are.
+fn show_all<'a>(
+    formatter: &mut fmt::Formatter<'_>,
+    items: impl Iterator<Item = &'a Bytes>,
+) -> fmt::Result {
+    const SHOWN_ITEMS_MAX: usize = 8;
+    let mut hidden = 0_usize;
+    for (position, item) in items.enumerate() {
+        if position < SHOWN_ITEMS_MAX {
+            write!(formatter, " {}", Shown(item))?;
+        } else {
+            hidden += 1;
+        }
+    }
+    if hidden > 0 { write!(formatter, " …(+{hidden})") } else { Ok(()) }
+}
+
+/// A key or value as people may see it: one line, escaped, and shortened.
+struct Shown<'a>(&'a [u8]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.0[..self.0.len().min(SHOWN_BYTES_MAX)];
+        let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\');
+        if !shown.is_empty() && shown.iter().all(is_plain) {
+            write!(formatter, "{}", shown.escape_ascii())?;
+        } else {
+            write!(formatter, "\"{}\"", shown.escape_ascii())?;
+        }
+        if shown.len() < self.0.len() {
+            write!(formatter, "…({} bytes)", self.0.len())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(text: &[u8]) -> Bytes {
+        Bytes::from(text.to_vec())
+    }
+
+    /// A dump is read by people and by `grep`: a value must not be able to forge a second line (S95).
+    #[test]
+    fn a_rendered_command_is_one_short_line() {
+        let set = Command::Set {
+            key: bytes(b"color"),
+            value: bytes(b"dark\nblue\xff"),
+            condition: Condition::IfEqual(bytes(b"")),
+        };
+        assert_eq!(set.to_string(), r#"SET color "dark\nblue\xff" IFEQ """#);
+
+        let long = Command::Append { key: bytes(b"k"), value: bytes(&[b'x'; 1000]) };
+        assert_eq!(long.to_string(), format!("APPEND k {}…(1000 bytes)", "x".repeat(32)));
+
+        let many = Command::Delete { keys: vec![bytes(b"k"); 10] };
+        assert_eq!(many.to_string(), "DEL k k k k k k k k …(+2)");
+    }
 }

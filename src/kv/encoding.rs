@@ -1,0 +1,179 @@
+//! How a command looks inside a log entry: a header of fixed size, then the command.
+//!
+//! ```text
+//! offset  0  server       u32, little-endian
+//!         4  incarnation  u64
+//!        12  serial       u64
+//!        20  floor        u64: the lowest serial that the gateway still waits for
+//!        28  the command, as postcard writes it
+//! ```
+//!
+//! The header is not postcard, because it is written at another time. A client's thread encodes its
+//! command before it takes the lock, however long that takes. Only under the lock is it known which
+//! serial is next; writing it is 28 bytes at a known place. Re-sent commands get their newest floor
+//! the same way.
+
+use thiserror::Error;
+
+use crate::kv::command::{Command, RequestId};
+
+/// Length of the header, in bytes.
+pub const HEADER_BYTES: usize = 28;
+
+/// Why bytes are not a command of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    /// There is not even a header.
+    #[error("a command needs a header of {HEADER_BYTES} bytes, and there are {bytes}")]
+    Short {
+        /// How many bytes there are.
+        bytes: usize,
+    },
+    /// The header was never stamped, or holds numbers that no gateway stamps.
+    #[error("serial {serial} with floor {floor} was never stamped by a gateway")]
+    Header {
+        /// The serial it claims.
+        serial: u64,
+        /// The floor it claims.
+        floor: u64,
+    },
+    /// What follows the header is not a command, or is one that another version wrote.
+    #[error("the bytes after the header are not a command that this version knows")]
+    Command,
+}
+
+/// The command's bytes for the log, with the header still zero: [`stamp`] fills it in.
+pub fn encode(command: &Command) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + command.bytes());
+    bytes.resize(HEADER_BYTES, 0);
+    postcard::to_extend(command, bytes).expect("writing a command to memory cannot fail")
+}
+
+/// Writes the header of an encoded command, and nothing else. It requires what `check` will ask for:
+/// a serial that counts from 1, and a floor that does not exceed it, as the gateway waits for this one.
+pub fn stamp(bytes: &mut [u8], request: RequestId, floor: u64) {
+    assert!(bytes.len() >= HEADER_BYTES, "only what `encode` returned has room for a header");
+    assert!(request.serial > 0, "serials count from 1; 0 means that nobody stamped the header");
+    assert!(floor <= request.serial, "a gateway waits for the request that it stamps");
+
+    bytes[0..4].copy_from_slice(&request.server.to_le_bytes());
+    bytes[4..12].copy_from_slice(&request.incarnation.to_le_bytes());
+    bytes[12..20].copy_from_slice(&request.serial.to_le_bytes());
+    bytes[20..28].copy_from_slice(&floor.to_le_bytes());
+}
+
+/// Reads what [`encode`] and [`stamp`] wrote: whose request it is, the floor, and the command.
+pub fn decode(bytes: &[u8]) -> Result<(RequestId, u64, Command), DecodeError> {
+    let (request, floor) = decode_header(bytes)?;
+    match postcard::take_from_bytes(&bytes[HEADER_BYTES..]) {
+        Ok((command, [])) => Ok((request, floor, command)),
+        // Bytes left over mean that a writer meant something which we would silently leave out.
+        Ok(_) | Err(_) => Err(DecodeError::Command),
+    }
+}
+
+/// Whether [`decode`] will succeed, and whose request it is. A leader asks this of every forwarded
+/// command before it proposes it: once in the log, bytes that no server can decode stop all of them.
+pub fn check(bytes: &[u8]) -> Result<RequestId, DecodeError> {
+    decode(bytes).map(|(request, _, _)| request)
+}
+
+fn decode_header(bytes: &[u8]) -> Result<(RequestId, u64), DecodeError> {
+    if bytes.len() < HEADER_BYTES {
+        return Err(DecodeError::Short { bytes: bytes.len() });
+    }
+    let u64_at = |offset: usize| {
+        let field = bytes[offset..offset + 8].try_into().expect("the slice is 8 bytes long");
+        u64::from_le_bytes(field)
+    };
+    let server = u32::from_le_bytes(bytes[0..4].try_into().expect("the slice is 4 bytes long"));
+    let request = RequestId { server, incarnation: u64_at(4), serial: u64_at(12) };
+    let floor = u64_at(20);
+
+    // `kv::session` counts one beyond a serial, so the last number of all is nobody's.
+    let is_stamped = request.serial > 0 && request.serial < u64::MAX && floor <= request.serial;
+    if is_stamped {
+        Ok((request, floor))
+    } else {
+        Err(DecodeError::Header { serial: request.serial, floor })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kv::command::{Bytes, Condition};
+
+    fn any_bytes() -> BoxedStrategy<Bytes> {
+        proptest::collection::vec(any::<u8>(), 0..6).prop_map(Bytes::from).boxed()
+    }
+
+    fn condition() -> impl Strategy<Value = Condition> {
+        prop_oneof![
+            Just(Condition::Always),
+            Just(Condition::IfAbsent),
+            Just(Condition::IfPresent),
+            any_bytes().prop_map(Condition::IfEqual),
+        ]
+    }
+
+    /// Any command, made of the keys and values that the strategies give.
+    pub(crate) fn command_of(
+        key: BoxedStrategy<Bytes>,
+        value: BoxedStrategy<Bytes>,
+    ) -> impl Strategy<Value = Command> {
+        let pairs = proptest::collection::vec((key.clone(), value.clone()), 1..4);
+        prop_oneof![
+            (key.clone(), value.clone(), condition())
+                .prop_map(|(key, value, condition)| Command::Set { key, value, condition }),
+            proptest::collection::vec(key.clone(), 1..4).prop_map(|keys| Command::Delete { keys }),
+            (key.clone(), value.clone()).prop_map(|(key, value)| Command::Append { key, value }),
+            (key.clone(), value.clone(), value)
+                .prop_map(|(key, old, new)| Command::CompareAndSet { key, old, new }),
+            (key, prop_oneof![Just(i64::MAX), Just(i64::MIN), -3..3_i64])
+                .prop_map(|(key, delta)| Command::Increment { key, delta }),
+            pairs.prop_map(|pairs| Command::SetMany { pairs }),
+        ]
+    }
+
+    const REQUEST: RequestId = RequestId { server: 3, incarnation: 7, serial: 9 };
+
+    proptest! {
+        /// What a gateway stamped is what every server applies.
+        #[test]
+        fn a_command_comes_back_as_it_was_stamped(command in command_of(any_bytes(), any_bytes())) {
+            let mut bytes = encode(&command);
+            prop_assert!(bytes.len() <= HEADER_BYTES + command.bytes());
+            prop_assert_eq!(check(&bytes), Err(DecodeError::Header { serial: 0, floor: 0 }));
+            stamp(&mut bytes, REQUEST, 4);
+            prop_assert_eq!(decode(&bytes), Ok((REQUEST, 4, command)));
+
+            // A cut or prolonged command must not pass for another one.
+            for length in 0..bytes.len() {
+                prop_assert!(check(&bytes[..length]).is_err());
+            }
+            bytes.push(0);
+            prop_assert_eq!(check(&bytes), Err(DecodeError::Command));
+        }
+
+        /// A peer's bytes are checked before they are proposed: they must not be able to panic there.
+        #[test]
+        fn any_bytes_can_be_checked(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = check(&bytes);
+        }
+    }
+
+    /// Session tables add one to a serial, and a floor above its own serial would ignore itself.
+    #[test]
+    fn a_header_that_no_gateway_stamps_is_refused() {
+        let mut bytes = encode(&Command::Delete { keys: Vec::new() });
+        bytes[20] = 2; // the floor
+        bytes[12] = 1; // the serial
+        assert_eq!(check(&bytes), Err(DecodeError::Header { serial: 1, floor: 2 }));
+        bytes[12..20].fill(0xff);
+        assert_eq!(check(&bytes), Err(DecodeError::Header { serial: u64::MAX, floor: 2 }));
+        assert_eq!(check(&bytes[..27]), Err(DecodeError::Short { bytes: 27 }));
+    }
+}
