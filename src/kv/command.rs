@@ -194,6 +194,21 @@ fn weight(keys: &[Bytes]) -> usize {
     keys.iter().map(|key| ITEM_BYTES + key.len()).sum()
 }
 
+/// The integer that these bytes spell in the one way in which we would print it. `007`, `+7`, ` 7` and
+/// `-0` are text: if they counted, INCR would change bytes that the client never meant as a number.
+pub fn parse_integer(bytes: &[u8]) -> Option<i64> {
+    let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
+    let is_canonical = match digits {
+        [] => false,
+        [b'0'] => digits.len() == bytes.len(),
+        [first, ..] => *first != b'0' && digits.iter().all(u8::is_ascii_digit),
+    };
+    if !is_canonical {
+        return None;
+    }
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
 /// One line for people, as in log dumps and transcripts: `SET color "dark blue" NX`. Long keys and
 /// values are shortened, so it cannot be parsed back.
 impl fmt::Display for Command {

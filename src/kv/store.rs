@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use crate::kv::command::{Bytes, Command, Condition, Outcome, Query};
+use crate::kv::command::{Bytes, Command, Condition, Outcome, Query, parse_integer};
 use crate::limits::{RANGE_BYTES_MAX, REPLY_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// All keys with their values, ordered by the bytes of the key.
@@ -161,21 +161,6 @@ impl Store {
 
 fn integer(count: usize) -> Outcome {
     Outcome::Integer(i64::try_from(count).expect("lengths in memory fit into 63 bits"))
-}
-
-/// The integer that these bytes spell in the one way in which we would print it. `007`, `+7`, ` 7` and
-/// `-0` are text: if they counted, INCR would change bytes that the client never meant as a number.
-pub fn parse_integer(bytes: &[u8]) -> Option<i64> {
-    let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
-    let is_canonical = match digits {
-        [] => false,
-        [b'0'] => digits.len() == bytes.len(),
-        [first, ..] => *first != b'0' && digits.iter().all(u8::is_ascii_digit),
-    };
-    if !is_canonical {
-        return None;
-    }
-    std::str::from_utf8(bytes).ok()?.parse().ok()
 }
 
 #[cfg(test)]
