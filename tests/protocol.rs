@@ -1,5 +1,5 @@
-//! Byte-level conversations with the client protocol: parser, command table, state machine and printer,
-//! without a network or a cluster between them.
+//! Byte-level conversations with the client protocol: parser, command table, state machine and
+//! printer, without a network or a cluster between them.
 
 use proptest::prelude::*;
 use raft_server::kv::command::{Bytes, RequestId};
@@ -92,8 +92,8 @@ fn play(script: &str) {
 /// The first thing a reader sees must be true.
 #[test]
 fn the_first_session_of_the_readme_is_true() {
-    let typed = "SET color blue\nGET color\nGET nothing\nCAS color blue \"dark blue\"\nINCR visits\n\
-        PREFIX c LIMIT 2\nGET color extra\n";
+    let typed = "SET color blue\nGET color\nGET nothing\nCAS color blue \"dark blue\"\n\
+        INCR visits\nPREFIX c LIMIT 2\nGET color extra\n";
     let expected = "+OK\n+blue\n_\n:1\n:1\n*2\n+color\n+dark blue\n\
         -ERR GET takes 1 argument, got 2\n";
     assert_eq!(answers(typed), expected);
@@ -475,8 +475,8 @@ proptest! {
         check_round_trip(&value);
     }
 
-    /// S75, S88: any bytes in any chunks neither panic nor hold more than was received and a constant; and
-    /// the chunks do not matter.
+    /// S75, S88: any bytes in any chunks neither panic nor hold more than was received and a
+    /// constant; and the chunks do not matter.
     #[test]
     fn any_bytes_in_any_chunks_are_taken_alike(
         chunks in proptest::collection::vec(

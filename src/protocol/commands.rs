@@ -112,7 +112,7 @@ table! {
     "GET" "key", Arity::exactly(1), Data, false, get,
         "the key's value, _ if there is none";
     "SET" "key value [NX|XX|IFEQ old]", Arity::between(2, 4), Data, true, set,
-        "sets the key; NX: only if absent, XX: only if present, IFEQ: only if it equals old; else _";
+        "sets the key; NX: if absent, XX: if present, IFEQ: if it equals old; else answers _";
     "DEL" "key [key ...]", Arity::at_least(1), Data, true, delete,
         "deletes the keys and counts those that existed";
     "EXISTS" "key [key ...]", Arity::at_least(1), Data, false, exists,
@@ -201,8 +201,8 @@ fn unknown_command(word: &[u8]) -> Reply {
     })
 }
 
-/// How many letters must be added, dropped, replaced or swapped with their neighbour to get from one word
-/// to the other.
+/// How many letters must be added, dropped, replaced or swapped with their neighbour to get from
+/// one word to the other.
 fn slips(from: &[u8], to: &[u8]) -> usize {
     if from.len().abs_diff(to.len()) > 2 {
         return usize::MAX; // far apart, and perhaps very long
@@ -359,7 +359,7 @@ fn get_many(arguments: Arguments) -> Result<Request, Reply> {
 
 fn set_many(mut arguments: Arguments) -> Result<Request, Reply> {
     let count = arguments.0.len();
-    if count % 2 != 0 {
+    if !count.is_multiple_of(2) {
         return Err(Reply::err(format!(
             "MSET takes pairs of key and value, got {count} arguments"
         )));

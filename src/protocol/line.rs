@@ -1,15 +1,17 @@
 //! Replies for people: the line dialect.
 //!
-//! One reply is one line whose first character tells its kind: `+` text, `-` error, `:` integer, `_`
-//! nothing, `*N` "N lines follow". A value that would not fit on a line, or could be taken for something
-//! else, is quoted; no byte a client has stored can end a line and forge a second reply (S95).
+//! One reply is one line whose first character tells its kind: `+` text, `-` error, `:` integer,
+//! `_` nothing, `*N` "N lines follow". A value that would not fit on a line, or could be taken for
+//! something else, is quoted; no byte a client has stored can end a line and forge a second reply
+//! (S95).
 
 use crate::protocol::reply::Reply;
 
 /// How a request line ended, and so how the lines of its reply end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineEnd {
-    /// LF: what netcat and shell scripts send. A CR in the answer would spoil `[ "$reply" = "+blue" ]`.
+    /// LF: what netcat and shell scripts send. A CR in the answer would spoil a
+    /// script's `[ "$reply" = "+blue" ]`.
     Lf,
     /// CR LF: telnet, and Redis tools, which insist on it.
     CrLf,

@@ -1,12 +1,12 @@
 //! From the bytes of a connection to requests, however the network has cut them.
 //!
-//! The caller pushes what it has read and pulls until there is nothing more. What comes out depends on the
-//! bytes alone, never on where they were split. A request is taken only when it is complete; what is held
-//! is what was received and not yet taken, and never more than a line and what came with it. Nothing is
-//! allocated because a client *says* that much will come (S88).
+//! The caller pushes what it has read and pulls until there is nothing more. What comes out depends
+//! on the bytes alone, never on where they were split. A request is taken only when it is complete;
+//! what is held is what was received and not yet taken, and never more than a line and what came
+//! with it. Nothing is allocated because a client *says* that much will come (S88).
 //!
-//! Whatever ends the connection ends the parsing: after a `Close`, and after QUIT, nothing is executed
-//! that the client may have sent behind it.
+//! Whatever ends the connection ends the parsing: after a `Close`, and after QUIT, nothing is
+//! executed that the client may have sent behind it.
 
 use std::fmt;
 
@@ -24,8 +24,8 @@ pub struct Parser {
     buffer: Vec<u8>,
     /// Where in `buffer` the next request begins.
     start: usize,
-    /// Up to where in `buffer` there is certainly no line end after `start`: what has been searched once
-    /// is not searched again, or a long line that arrives byte by byte would cost its square.
+    /// Up to where in `buffer` there is certainly no line end after `start`: what has been searched
+    /// once is not searched again, or a long line that arrives byte by byte would cost its square.
     searched: usize,
     /// Nothing more is to be executed.
     closed: bool,
@@ -204,7 +204,8 @@ impl Parser {
         line_feed
     }
 
-    /// Whether no line end that could still come would make this a line. A last CR may be half of one.
+    /// Whether no line end that could still come would make this a line. A last CR may be half of
+    /// one.
     fn is_too_long(&self) -> bool {
         let line = &self.buffer[self.start..];
         line.strip_suffix(b"\r").unwrap_or(line).len() > LINE_BYTES_MAX
@@ -220,8 +221,8 @@ impl Parser {
     }
 }
 
-/// What the first byte of a request gives away, before there is a line; and how to end the answer. RESP's
-/// other types are never requests.
+/// What the first byte of a request gives away, before there is a line; and how to end the answer.
+/// RESP's other types are never requests.
 fn not_a_line(first: u8) -> Option<(CloseReason, LineEnd)> {
     match first {
         b'*' => Some((CloseReason::RespArray, LineEnd::CrLf)),
@@ -249,7 +250,8 @@ fn parse_line(line: &[u8]) -> Option<Input> {
     }
 }
 
-/// A web page can make a browser POST a body full of commands to us: it must not get beyond line one.
+/// A web page can make a browser POST a body full of commands to us: it must not get beyond line
+/// one.
 fn web_request(line: &[u8]) -> Option<CloseReason> {
     let mut words =
         line.split(|byte| *byte == b' ' || *byte == b'\t').filter(|word| !word.is_empty());

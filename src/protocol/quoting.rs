@@ -1,7 +1,8 @@
 //! From a line to its arguments: blanks, quotes and escapes.
 //!
-//! Quotes are special only at the start of an argument, so `SET j {"a":1}` and `SET s it's` mean what
-//! they look like. In double quotes a backslash escapes, in single quotes it does so only before `'`.
+//! Quotes are special only at the start of an argument, so `SET j {"a":1}` and `SET s it's` mean
+//! what they look like. In double quotes a backslash escapes, in single quotes it does so only
+//! before `'`.
 
 use thiserror::Error;
 
@@ -24,7 +25,9 @@ pub enum QuotingError {
         column: usize,
     },
     /// An escape that does not exist.
-    #[error(r#"column {column}: unknown escape; there are \\ \" \n \r \t \0 and \x with two hex digits"#)]
+    #[error(
+        r#"column {column}: unknown escape; known are \\ \" \n \r \t \0 and \x with 2 hex digits"#
+    )]
     Escape {
         /// Where its backslash stands.
         column: usize,

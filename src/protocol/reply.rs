@@ -1,8 +1,9 @@
 //! What the server answers, before it is known in which dialect.
 //!
-//! A client gets one of three kinds of answer, and for errors the kind is a type: [`Wrong`] (never retry),
-//! [`Refused`] (certainly not executed: retry is safe) and [`Unknown`] (may have been executed). Whoever makes
-//! an error has to choose, so an unknown cannot be dressed as a refusal by a slip in a string.
+//! A client gets one of three kinds of answer, and for errors the kind is a type: [`Wrong`] (never
+//! retry), [`Refused`] (certainly not executed: retry is safe) and [`Unknown`] (may have been
+//! executed). Whoever makes an error has to choose, so an unknown cannot be dressed as a refusal by
+//! a slip in a string.
 
 use std::fmt;
 
@@ -135,8 +136,8 @@ impl Reply {
         Reply::Error(Error::Refused(Refused::NoLeader(text.into())))
     }
 
-    /// TRYAGAIN: `limit` names what is full ("bytes pending at this server"), said before anything was
-    /// accepted.
+    /// TRYAGAIN: `limit` names what is full ("bytes pending at this server"), said before anything
+    /// was accepted.
     pub fn try_again(limit: &'static str, max: usize) -> Reply {
         Reply::Error(Error::Refused(Refused::TryAgain { limit, max }))
     }

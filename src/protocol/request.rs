@@ -54,7 +54,8 @@ impl Request {
 }
 
 impl Local {
-    /// The answer, where the protocol alone knows it; `None` for STATUS, which only the server knows.
+    /// The answer, where the protocol alone knows it; `None` for STATUS, which only the server
+    /// knows.
     pub fn reply(&self) -> Option<Reply> {
         match self {
             Local::Ping { message: None } => Some(Reply::Text("PONG")),
