@@ -1,8 +1,9 @@
 //! What clients ask of the store, and what they get.
 //!
 //! A [`Command`] changes the store and travels in the log; `kv::encoding` says in which bytes. A
-//! [`Query`] changes nothing and never enters the log. Both are answered by an [`Outcome`], which knows
-//! nothing of dialects: the same one is printed as a line for a person or as RESP for a program.
+//! [`Query`] changes nothing and never enters the log. Both are answered by an [`Outcome`], which
+//! knows nothing of dialects: the same one is printed as a line for a person or as RESP for a
+//! program.
 //!
 //! Everything that decides an outcome is in the command, in the store, or a constant of `limits`.
 //! A setting of one server must never be: two servers would come to different states.
@@ -152,7 +153,8 @@ const OVERHEAD_BYTES: usize = 64;
 const SHOWN_BYTES_MAX: usize = 32;
 
 impl Command {
-    /// The weight of this command against the byte bounds, in bytes; at least what it takes in the log.
+    /// The weight of this command against the byte bounds, in bytes; at least what it takes in the
+    /// log.
     pub fn bytes(&self) -> usize {
         OVERHEAD_BYTES
             + match self {
@@ -192,6 +194,22 @@ const ITEM_BYTES: usize = 24;
 
 fn weight(keys: &[Bytes]) -> usize {
     keys.iter().map(|key| ITEM_BYTES + key.len()).sum()
+}
+
+/// The integer that these bytes spell in the one way in which we would print it. `007`, `+7`, ` 7`
+/// and `-0` are text: if they counted, INCR would change bytes that the client never meant as a
+/// number.
+pub fn parse_integer(bytes: &[u8]) -> Option<i64> {
+    let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
+    let is_canonical = match digits {
+        [] => false,
+        [b'0'] => digits.len() == bytes.len(),
+        [first, ..] => *first != b'0' && digits.iter().all(u8::is_ascii_digit),
+    };
+    if !is_canonical {
+        return None;
+    }
+    std::str::from_utf8(bytes).ok()?.parse().ok()
 }
 
 /// One line for people, as in log dumps and transcripts: `SET color "dark blue" NX`. Long keys and
@@ -273,7 +291,8 @@ mod tests {
         Bytes::from(text.to_vec())
     }
 
-    /// A dump is read by people and by `grep`: a value must not be able to forge a second line (S95).
+    /// A dump is read by people and by `grep`: a value must not be able to forge a second line
+    /// (S95).
     #[test]
     fn a_rendered_command_is_one_short_line() {
         let set = Command::Set {

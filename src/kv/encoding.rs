@@ -49,8 +49,9 @@ pub fn encode(command: &Command) -> Vec<u8> {
     postcard::to_extend(command, bytes).expect("writing a command to memory cannot fail")
 }
 
-/// Writes the header of an encoded command, and nothing else. It requires what `check` will ask for:
-/// a serial that counts from 1, and a floor that does not exceed it, as the gateway waits for this one.
+/// Writes the header of an encoded command, and nothing else. It requires what `check` will ask
+/// for: a serial that counts from 1, and a floor that does not exceed it, as the gateway waits for
+/// this one.
 pub fn stamp(bytes: &mut [u8], request: RequestId, floor: u64) {
     assert!(bytes.len() >= HEADER_BYTES, "only what `encode` returned has room for a header");
     assert!(request.serial > 0, "serials count from 1; 0 means that nobody stamped the header");
@@ -73,7 +74,8 @@ pub fn decode(bytes: &[u8]) -> Result<(RequestId, u64, Command), DecodeError> {
 }
 
 /// Whether [`decode`] will succeed, and whose request it is. A leader asks this of every forwarded
-/// command before it proposes it: once in the log, bytes that no server can decode stop all of them.
+/// command before it proposes it: once in the log, bytes that no server can decode stop all of
+/// them.
 pub fn check(bytes: &[u8]) -> Result<RequestId, DecodeError> {
     decode(bytes).map(|(request, _, _)| request)
 }
@@ -158,7 +160,8 @@ pub(crate) mod tests {
             prop_assert_eq!(check(&bytes), Err(DecodeError::Command));
         }
 
-        /// A peer's bytes are checked before they are proposed: they must not be able to panic there.
+        /// A peer's bytes are checked before they are proposed: they must not be able to panic
+        /// there.
         #[test]
         fn any_bytes_can_be_checked(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             let _ = check(&bytes);

@@ -1,9 +1,9 @@
 //! PURE. The replicated state machine: commands, the store they act on, request ids already seen.
 //!
-//! Every server feeds the committed entries, in order, into a [`StateMachine`] of its own. It decodes the
-//! command (`encoding`), asks whether the request was seen before (`session`) and, if not, executes it on
-//! the keys and values (`store`). All of it is one plain value: cloned for a snapshot, compared between
-//! servers by a test.
+//! Every server feeds the committed entries, in order, into a [`StateMachine`] of its own. It
+//! decodes the command (`encoding`), asks whether the request was seen before (`session`) and, if
+//! not, executes it on the keys and values (`store`). All of it is one plain value: cloned for a
+//! snapshot, compared between servers by a test.
 
 pub mod command;
 pub mod encoding;
@@ -32,14 +32,15 @@ pub struct StateMachine {
 pub struct Applied {
     /// Whose request it was.
     pub request: RequestId,
-    /// What the command did. `None`: the request was seen before, or is no longer waited for, and has
-    /// been ignored. That is *not* an answer: whether and how it was executed is another entry's story.
+    /// What the command did. `None`: the request was seen before, or is no longer waited for, and
+    /// has been ignored. That is *not* an answer: whether and how it was executed is another
+    /// entry's story.
     pub outcome: Option<Outcome>,
 }
 
 impl StateMachine {
-    /// Applies the command that the log holds at `index`: the next one, with bytes that passed [`check`]
-    /// before they were proposed.
+    /// Applies the command that the log holds at `index`: the next one, with bytes that passed
+    /// [`check`] before they were proposed.
     pub fn apply(&mut self, index: u64, bytes: &[u8]) -> Applied {
         self.advance_to(index);
         let (request, floor, command) = encoding::decode(bytes).unwrap_or_else(|error| {
@@ -55,8 +56,8 @@ impl StateMachine {
         self.advance_to(index);
     }
 
-    /// Answers a query from the state as of `applied_index`. Whether that is recent enough for the client
-    /// is the caller's concern (diss. §6.4).
+    /// Answers a query from the state as of `applied_index`. Whether that is recent enough for the
+    /// client is the caller's concern (diss. §6.4).
     pub fn query(&self, query: &Query) -> Outcome {
         self.store.query(query)
     }
@@ -76,9 +77,9 @@ impl StateMachine {
         &self.sessions
     }
 
-    /// A number that is equal for equal states and, as far as accidents go, different for different ones:
-    /// for comparing servers at the same `applied_index`. It reads every byte of the state (about a second
-    /// per gigabyte), so it is asked for now and then, never per entry.
+    /// A number that is equal for equal states and, as far as accidents go, different for different
+    /// ones: for comparing servers at the same `applied_index`. It is computed afresh from
+    /// every byte of the state, so it is asked for now and then, never per entry.
     pub fn state_hash(&self) -> u64 {
         let mut hash = Fnv1a::new();
         hash.number(self.applied_index);
@@ -161,7 +162,8 @@ mod tests {
         assert_eq!(machine.applied_index(), 4);
     }
 
-    /// An entry left out or applied twice makes servers diverge for ever: better no server than that.
+    /// An entry left out or applied twice makes servers diverge for ever: better no server than
+    /// that.
     #[test]
     #[should_panic(expected = "entries are applied in order, each once")]
     fn an_entry_cannot_be_skipped() {

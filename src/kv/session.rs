@@ -1,17 +1,20 @@
 //! Which requests have been seen, so that each is executed at most once (§8; diss. §6.3).
 //!
-//! A gateway that does not hear whether its command entered a log sends it again, perhaps to another
-//! leader; then it may stand in the log twice. The second one must be ignored, on every server alike.
+//! A gateway that does not hear whether its command entered a log sends it again, perhaps to
+//! another leader; then it may stand in the log twice. The second one must be ignored, on every
+//! server alike.
 //!
-//! To remember every request for ever would take memory for ever, so each command carries its gateway's
-//! *floor*: the lowest serial that it still waits for. What lies below has been answered or given up and
-//! will not be sent again; one number remembers all of it. Above the floor we keep ranges. In steady
-//! state serials are applied in order, the ranges merge into the floor, and a server's record is a few
-//! numbers. Example: floor 4, then 6 and 7 are applied: `4, [6..=7]`. When 4 and 5 arrive: `8, []`.
+//! To remember every request for ever would take memory for ever, so each command carries its
+//! gateway's *floor*: the lowest serial that it still waits for. What lies below has been answered
+//! or given up and will not be sent again; one number remembers all of it. Above the floor we keep
+//! ranges. In steady state serials are applied in order, the ranges merge into the floor, and a
+//! server's record is a few numbers. Example: floor 4, then 6 and 7 are applied: `4, [6..=7]`. When
+//! 4 and 5 arrive: `8, []`.
 //!
-//! A server that restarts forgets what it waited for and counts a new *incarnation* from serial 1. The
-//! first command of it replaces the record, and leftovers of the old incarnation are ignored from then
-//! on: nobody waits for them, and executing them late would surprise whoever has read in between.
+//! A server that restarts forgets what it waited for and counts a new *incarnation* from serial 1.
+//! The first command of it replaces the record, and leftovers of the old incarnation are ignored
+//! from then on: nobody waits for them, and executing them late would surprise whoever has read in
+//! between.
 //!
 //! The table is a function of the commands applied and of nothing else, and part of every snapshot.
 
@@ -35,14 +38,15 @@ struct Seen {
     incarnation: u64,
     /// Every serial below it is ignored: it was seen, or its gateway has given it up. Only rises.
     floor: u64,
-    /// Serials seen above the floor, as first → last of each range. Ranges neither touch each other nor
-    /// the floor, so equal knowledge is an equal value.
+    /// Serials seen above the floor, as first → last of each range. Ranges neither touch each other
+    /// nor the floor, so equal knowledge is an equal value.
     ranges: BTreeMap<u64, u64>,
 }
 
 impl Sessions {
-    /// Records a request that an entry carries, and says whether it is to be executed: true exactly once
-    /// for a request id, false for older incarnations and for what its gateway no longer waits for.
+    /// Records a request that an entry carries, and says whether it is to be executed: true exactly
+    /// once for a request id, false for older incarnations and for what its gateway no longer waits
+    /// for.
     pub fn admit(&mut self, request: RequestId, floor: u64) -> bool {
         assert!(floor <= request.serial, "a gateway waits for the request that it sends");
         let newest = Seen { incarnation: request.incarnation, floor, ranges: BTreeMap::new() };
