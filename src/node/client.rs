@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use crate::config::Limits;
 use crate::gateway::{self, ClientId, Slot};
 use crate::kv::encoding;
+use crate::protocol::status::StatusReport;
 use crate::protocol::{Input, Local, Parsed, Parser, Reply, Request};
 use crate::raft::types::Command;
-use crate::transport::listener::Listener;
+use crate::transport::listener::{Accepted, Listener};
 
 use super::connections::Connections;
 use super::monitor::{Deliver, Monitor};
@@ -41,14 +42,22 @@ pub struct Clients<D: Deliver> {
     /// Bounds.
     pub limits: Arc<Limits>,
     /// Answers STATUS, line by line.
-    pub status: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    pub status: Box<dyn Fn() -> StatusReport + Send + Sync>,
 }
 
 impl<D: Deliver + Send + Sync + 'static> Clients<D> {
     /// The body of the thread `client-accept`: one reader thread for each connection, until the listener is
     /// closed.
-    pub fn accept(self: Arc<Self>, listener: &Listener) {
-        while let Some((socket, peer)) = listener.accept() {
+    pub fn accept(self: Arc<Self>, mut listener: Listener) {
+        loop {
+            let (socket, peer) = match listener.accept() {
+                Accepted::Connection(socket, peer) => (socket, peer),
+                Accepted::Trouble(error) => {
+                    log::warn!("cannot accept a client: {error}");
+                    continue;
+                }
+                Accepted::Closed => return,
+            };
             let client = self.connections.next_id();
             let shared = Arc::clone(&self);
             let thread = thread::Builder::new()
@@ -186,7 +195,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
     }
 
     fn answer(&self, local: &Local) -> Reply {
-        local.reply().unwrap_or_else(|| Reply::Lines((self.status)()))
+        local.reply().unwrap_or_else(|| Reply::Lines((self.status)().to_lines()))
     }
 }
 

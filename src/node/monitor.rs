@@ -15,6 +15,7 @@
 //! the link's own worker, which may: it connects, and sends what a full socket did not take.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -34,7 +35,7 @@ pub struct Monitor<D: Deliver> {
     state: Mutex<State>,
     log_writer: Button,
     applier: Button,
-    links: Links,
+    links: Arc<Links>,
     deliver: D,
 }
 
@@ -80,7 +81,7 @@ impl<D: Deliver> Monitor<D> {
         server: Server,
         log_writer: Button,
         applier: Button,
-        links: Links,
+        links: Arc<Links>,
         deliver: D,
     ) -> Monitor<D> {
         let rights = links.peers().map(|peer| (peer, Right::Taken)).collect();
@@ -172,7 +173,7 @@ impl<D: Deliver> Monitor<D> {
     fn send(&self, mut outgoing: Vec<(ServerId, Outgoing)>) {
         for round in 1.. {
             // A link that has broken or is full keeps the right for its worker.
-            outgoing.retain(|(peer, messages)| self.links.send(*peer, messages));
+            outgoing.retain_mut(|(peer, due)| self.links.send(*peer, std::mem::take(due)));
             if outgoing.is_empty() {
                 return;
             }

@@ -320,9 +320,10 @@ impl Raft {
         self.check_invariants();
     }
 
-    /// `peer` has opened a connection to us. Requires that `connection` is newer than all before.
+    /// `peer` has opened a connection to us.
     pub fn connected(&mut self, peer: ServerId, connection: ConnectionId) {
-        self.connections.insert(peer, connection);
+        let newest = self.connections.entry(peer).or_insert(connection);
+        *newest = connection.max(*newest);
     }
 
     /// A connection from `peer` has ended. Only the newest means anything: an older one that closes late

@@ -1,0 +1,116 @@
+//! The worker of one link: it connects, and sends what a passing thread could not send without blocking.
+//!
+//! It connects *before* it takes: what is taken while a peer is away would be lost, and what would be told
+//! to it then is out of date by the time it is back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::raft::types::ServerId;
+use crate::transport::dial::{Backoff, DialError, dial};
+use crate::transport::hello::Identity;
+use crate::transport::link::{SendingRight, Sent};
+
+use super::doorbell::Bell;
+use super::links::{Links, frame};
+use super::monitor::{Deliver, Monitor};
+use super::peers::Peers;
+
+/// How long a worker sleeps at the most before it looks whether its connection still stands.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The worker of the link to one peer.
+pub struct PeerSender<D: Deliver> {
+    /// The server.
+    pub monitor: Arc<Monitor<D>>,
+    /// All links; ours is the one to `peer`.
+    pub links: Arc<Links>,
+    /// Whom we have met, and where they are.
+    pub peers: Arc<Peers>,
+    /// Whom it leads to.
+    pub peer: ServerId,
+    /// Rung when the right to send is left to us, or the connection is to be checked.
+    pub bell: Bell,
+}
+
+impl<D: Deliver> PeerSender<D> {
+    /// The body of the thread `peer-send-N`.
+    pub fn run(&self) {
+        let link = self.links.to(self.peer);
+        let mut backoff = Backoff::new(u64::from(self.peer.0));
+        loop {
+            // Here we have no right to send. We get it by being left it, or because nobody has it.
+            if link.take_over() || self.monitor.try_acquire(self.peer) {
+                while !self.send_all_due() {
+                    self.connect(&mut backoff);
+                    self.monitor.with(|server| server.link_renewed(self.peer));
+                }
+            }
+            self.bell.wait_at_most(CHECK_INTERVAL);
+        }
+    }
+
+    /// With the right to send: sends until nothing is due and gives the right back. Returns `false`, still
+    /// with the right, if the link is down.
+    fn send_all_due(&self) -> bool {
+        let link = self.links.to(self.peer);
+        if !link.wire.check_open() {
+            return false;
+        }
+        let Some(mut right) = link.wire.acquire() else { return false };
+        if right.has_remainder() && !finish(&mut right, Sent::Rest) {
+            return false;
+        }
+        drop(right);
+        while let Some(messages) = self.monitor.take_messages_or_release(self.peer) {
+            let Some(mut right) = link.wire.acquire() else { return false };
+            let sent = right.send_blocking(&frame(messages));
+            if !finish(&mut right, sent) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Dials until the peer answers, waiting longer each time, but not when it has just shown up itself.
+    fn connect(&self, backoff: &mut Backoff) {
+        loop {
+            let reached = dial(
+                &self.peers.address(self.peer),
+                self.peers.ours(),
+                self.peer,
+                &mut |theirs: &Identity| self.peers.check(theirs),
+            );
+            match reached {
+                Ok((stream, theirs)) => {
+                    log::info!("connected to peer={} run={}", self.peer, theirs.incarnation);
+                    self.links.to(self.peer).wire.install(stream);
+                    return backoff.reset();
+                }
+                Err(error) => self.report(backoff.failures(), &error),
+            }
+            if self.bell.wait_at_most(backoff.next_pause()) {
+                backoff.reset();
+            }
+        }
+    }
+
+    /// The first failure is news, and then each doubling.
+    fn report(&self, failures: u32, error: &DialError) {
+        if (failures + 1).is_power_of_two() {
+            let again = failures + 1;
+            log::warn!("cannot reach peer={} failures={again}: {error}", self.peer);
+        }
+    }
+}
+
+/// Pushes until all is sent. Returns whether it was.
+fn finish(right: &mut SendingRight<'_>, mut sent: Sent) -> bool {
+    loop {
+        match sent {
+            Sent::All => return true,
+            Sent::Broken(_) => return false,
+            Sent::Rest => sent = right.finish_blocking(),
+        }
+    }
+}
