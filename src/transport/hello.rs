@@ -180,10 +180,10 @@ pub fn answer(
             Ok(theirs)
         }
         Err(HelloError::Refused(refusal)) => {
-            let mut text = refusal.to_string();
-            text.truncate(text.floor_char_boundary(BODY_BYTES_MAX));
+            let text = refusal.to_string();
+            let text = &text.as_bytes()[..text.len().min(BODY_BYTES_MAX)];
             // Telling is a courtesy: our own log has the reason, whether the other hears it or not.
-            drop(send(stream, REFUSAL, text.as_bytes(), deadline));
+            drop(send(stream, REFUSAL, text, deadline));
             Err(HelloError::Refused(refusal))
         }
         Err(error) => Err(error),
