@@ -1,1 +1,3 @@
-//! To come.
+//! What a person gets to see of a running server.
+
+pub mod logger;

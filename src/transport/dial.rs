@@ -1,0 +1,114 @@
+//! Reaching a peer: resolve, connect, hello; and how long to wait before trying again.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use super::hello::{self, CheckHistory, HelloError, Identity};
+use super::socket;
+use crate::raft::types::ServerId;
+
+const CONNECT_MAX: Duration = Duration::from_millis(300);
+/// Time for a whole handshake; the acceptor may have to write to its disk in it.
+pub const HANDSHAKE_MAX: Duration = Duration::from_secs(2);
+const PAUSE_MIN_MS: u64 = 10;
+const PAUSE_MAX_MS: u64 = 500;
+
+/// Why a peer could not be reached.
+#[derive(Debug, Error)]
+pub enum DialError {
+    /// The name has no address now.
+    #[error("cannot resolve {address}: {source}")]
+    Resolve {
+        /// As configured.
+        address: String,
+        /// The resolver's reason.
+        source: io::Error,
+    },
+    /// Nobody accepts there.
+    #[error("cannot connect to {address}: {source}")]
+    Connect {
+        /// The address tried last.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Somebody is there, and it is not the right one.
+    #[error("{address}: {source}")]
+    Hello {
+        /// The address that answered.
+        address: SocketAddr,
+        /// What went wrong.
+        source: HelloError,
+    },
+}
+
+/// Dials one peer, trying every address its name resolves to now.
+pub fn dial(
+    address: &str,
+    ours: &Identity,
+    peer: ServerId,
+    check: &mut CheckHistory,
+) -> Result<(TcpStream, Identity), DialError> {
+    let resolve = |source| DialError::Resolve { address: address.to_owned(), source };
+    let mut last = resolve(io::Error::from(io::ErrorKind::NotFound));
+    for address in address.to_socket_addrs().map_err(resolve)? {
+        match dial_one(address, ours, peer, check) {
+            Ok(reached) => return Ok(reached),
+            // A wrong server behind one address tells more than a closed port behind the next.
+            Err(DialError::Connect { .. }) if matches!(last, DialError::Hello { .. }) => {}
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn dial_one(
+    address: SocketAddr,
+    ours: &Identity,
+    peer: ServerId,
+    check: &mut CheckHistory,
+) -> Result<(TcpStream, Identity), DialError> {
+    let connect = |source| DialError::Connect { address, source };
+    let stream = TcpStream::connect_timeout(&address, CONNECT_MAX).map_err(connect)?;
+    let theirs = hello::greet(&stream, ours, peer, check, Instant::now() + HANDSHAKE_MAX)
+        .map_err(|source| DialError::Hello { address, source })?;
+    socket::prepare(&stream).map_err(connect)?; // after the hello, which sets timeouts of its own
+    Ok((stream, theirs))
+}
+
+/// How long to wait before the next dial: 10 ms doubling to 500 ms, less a jitter of up to half, so
+/// that the servers of a cluster do not dial in step.
+#[derive(Clone, Debug)]
+pub struct Backoff {
+    seed: u64,
+    failures: u32,
+}
+
+impl Backoff {
+    /// A back-off whose jitter is drawn from `seed`.
+    pub fn new(seed: u64) -> Backoff {
+        Backoff { seed, failures: 0 }
+    }
+
+    /// The pause after one more failure, or after a link that was up has broken.
+    pub fn next_pause(&mut self) -> Duration {
+        let pause_ms = (PAUSE_MIN_MS << self.failures.min(6)).min(PAUSE_MAX_MS);
+        self.failures = self.failures.saturating_add(1);
+        // Knuth's multiplier; the high bits are the good ones.
+        self.seed = self.seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        Duration::from_millis(pause_ms - (self.seed >> 33) % (pause_ms / 2 + 1))
+    }
+
+    /// The peer was reached.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Failures since the peer was last reached: the first is logged, the rest are summed up.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+}

@@ -1,0 +1,309 @@
+//! The handshake: who is there, before anything else is believed.
+//!
+//! A greeting is `magic | version u32 | kind u8 | length u16 | body | CRC u32`. This framing, and that
+//! a refusal's body is text, stay the same in all versions, so that two versions can tell each other
+//! apart. The dialler greets; the acceptor answers with its own hello or with a refusal. Either side
+//! may ask its caller whether the other's past fits (an incarnation that went back, S20).
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::raft::types::ServerId;
+
+/// The version of everything servers say to each other.
+pub const PEER_PROTOCOL_VERSION: u32 = 1;
+
+/// Longest cluster id, in bytes.
+pub const CLUSTER_ID_BYTES_MAX: usize = 128;
+
+const MAGIC: [u8; 8] = *b"RAFTPEER";
+const HEADER_BYTES: usize = 15;
+/// Longest body of a greeting, in bytes; a refusal's text is cut to it.
+const BODY_BYTES_MAX: usize = 512;
+const HELLO: u8 = 1;
+const WELCOME: u8 = 2;
+const REFUSAL: u8 = 3;
+
+/// Who a server is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The cluster it belongs to; at most `CLUSTER_ID_BYTES_MAX` long.
+    pub cluster_id: String,
+    /// Its id.
+    pub server: ServerId,
+    /// Its durable count of starts.
+    pub incarnation: u64,
+    /// Drawn at random at each start: tells clones of one data directory apart.
+    pub run_id: u128,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Hello {
+    identity: Identity,
+    /// The server that the dialler means to reach.
+    receiver: ServerId,
+}
+
+/// Why two servers will not talk. Each names both values.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// Another protocol version.
+    #[error("their peer-protocol version is {theirs}, ours is {ours}: upgrade the older one")]
+    Version {
+        /// The other's.
+        theirs: u32,
+        /// This server's.
+        ours: u32,
+    },
+    /// Another cluster (S92).
+    #[error(
+        "their cluster id is {theirs:?}, ours is {ours:?}: check the addresses in cluster.toml"
+    )]
+    Cluster {
+        /// The other's.
+        theirs: String,
+        /// This server's.
+        ours: String,
+    },
+    /// Another server answers at this address.
+    #[error("{expected} was expected here, this is {found}: check the addresses in cluster.toml")]
+    Server {
+        /// Who was to be reached.
+        expected: ServerId,
+        /// Who was reached.
+        found: ServerId,
+    },
+    /// The server has reached itself.
+    #[error("{0} has dialled itself: check the addresses in cluster.toml")]
+    Itself(ServerId),
+    /// Two processes run under one id (S20).
+    #[error("{server} runs twice, as {theirs:032x} and as {ours:032x}: stop the copy")]
+    Twice {
+        /// The id both claim.
+        server: ServerId,
+        /// The other's run id.
+        theirs: u128,
+        /// This server's run id.
+        ours: u128,
+    },
+    /// No member of the cluster.
+    #[error("{server} is none of our peers {peers:?}")]
+    Unknown {
+        /// Who asks.
+        server: ServerId,
+        /// Who may.
+        peers: Vec<ServerId>,
+    },
+    /// What the caller remembers of the server does not fit; its words.
+    #[error("{0}")]
+    History(String),
+}
+
+/// How a handshake ended otherwise than well.
+#[derive(Debug, Error)]
+pub enum HelloError {
+    /// We refused, and told the other side why.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// The other side refused; its words.
+    #[error("refused by the other side: {0}")]
+    RefusedByPeer(String),
+    /// Something else speaks here: a client, a browser, a port scanner (S94).
+    #[error("not a peer: the first bytes are \"{0}\"")]
+    NotAPeer(String),
+    /// It looks like a greeting and is none.
+    #[error("malformed greeting: {0}")]
+    Malformed(&'static str),
+    /// It took too long.
+    #[error("the handshake was not complete in time")]
+    TimedOut,
+    /// The connection failed.
+    #[error("the handshake failed: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What the caller knows of a server's past; an error is the reason to refuse it.
+pub type CheckHistory<'a> = dyn FnMut(&Identity) -> Result<(), String> + 'a;
+
+/// The dialler's side. Leaves the stream's timeouts changed.
+pub fn greet(
+    stream: &TcpStream,
+    ours: &Identity,
+    receiver: ServerId,
+    check: &mut CheckHistory,
+    deadline: Instant,
+) -> Result<Identity, HelloError> {
+    send(stream, HELLO, &encode(&Hello { identity: ours.clone(), receiver }), deadline)?;
+    let (version, kind, body) = receive(stream, deadline)?;
+    if kind == REFUSAL {
+        return Err(HelloError::RefusedByPeer(String::from_utf8_lossy(&body).into_owned()));
+    }
+    check_version(version).map_err(HelloError::Refused)?;
+    if kind != WELCOME {
+        return Err(HelloError::Malformed("neither a welcome nor a refusal"));
+    }
+    let theirs: Identity = decode(&body)?;
+    check_identity(&theirs, ours).map_err(HelloError::Refused)?;
+    if theirs.server != receiver {
+        let refusal = Refusal::Server { expected: receiver, found: theirs.server };
+        return Err(HelloError::Refused(refusal));
+    }
+    check(&theirs).map_err(|text| HelloError::Refused(Refusal::History(text)))?;
+    Ok(theirs)
+}
+
+/// The acceptor's side. `check` may write to the disk: the welcome leaves only after it.
+pub fn answer(
+    stream: &TcpStream,
+    ours: &Identity,
+    peers: &[ServerId],
+    check: &mut CheckHistory,
+    deadline: Instant,
+) -> Result<Identity, HelloError> {
+    let (version, kind, body) = receive(stream, deadline)?;
+    let judged = check_version(version).map_err(HelloError::Refused).and_then(|()| {
+        if kind != HELLO {
+            return Err(HelloError::Malformed("not a hello"));
+        }
+        let hello: Hello = decode(&body)?;
+        check_hello(&hello, ours, peers).map_err(HelloError::Refused)?;
+        check(&hello.identity).map_err(|text| HelloError::Refused(Refusal::History(text)))?;
+        Ok(hello.identity)
+    });
+    match judged {
+        Ok(theirs) => {
+            send(stream, WELCOME, &encode(ours), deadline)?;
+            Ok(theirs)
+        }
+        Err(HelloError::Refused(refusal)) => {
+            let text = refusal.to_string();
+            let text = &text.as_bytes()[..text.len().min(BODY_BYTES_MAX)];
+            // Telling is a courtesy: our own log has the reason, whether the other hears it or not.
+            drop(send(stream, REFUSAL, text, deadline));
+            Err(HelloError::Refused(refusal))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn check_version(theirs: u32) -> Result<(), Refusal> {
+    let ours = PEER_PROTOCOL_VERSION;
+    if theirs == ours { Ok(()) } else { Err(Refusal::Version { theirs, ours }) }
+}
+
+fn check_identity(theirs: &Identity, ours: &Identity) -> Result<(), Refusal> {
+    if theirs.cluster_id != ours.cluster_id {
+        let (theirs, ours) = (theirs.cluster_id.clone(), ours.cluster_id.clone());
+        return Err(Refusal::Cluster { theirs, ours });
+    }
+    if theirs.run_id == ours.run_id {
+        return Err(Refusal::Itself(ours.server));
+    }
+    if theirs.server == ours.server {
+        let (theirs, ours_run) = (theirs.run_id, ours.run_id);
+        return Err(Refusal::Twice { server: ours.server, theirs, ours: ours_run });
+    }
+    Ok(())
+}
+
+fn check_hello(hello: &Hello, ours: &Identity, peers: &[ServerId]) -> Result<(), Refusal> {
+    check_identity(&hello.identity, ours)?;
+    if hello.receiver != ours.server {
+        return Err(Refusal::Server { expected: hello.receiver, found: ours.server });
+    }
+    let server = hello.identity.server;
+    if !peers.contains(&server) {
+        return Err(Refusal::Unknown { server, peers: peers.to_vec() });
+    }
+    Ok(())
+}
+
+fn encode<T: Serialize>(body: &T) -> Vec<u8> {
+    postcard::to_stdvec(body).expect("writing to memory cannot fail")
+}
+
+fn decode<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, HelloError> {
+    match postcard::take_from_bytes(body) {
+        Ok((value, [])) => Ok(value),
+        _ => Err(HelloError::Malformed("its body cannot be decoded")),
+    }
+}
+
+fn send(
+    mut stream: &TcpStream,
+    kind: u8,
+    body: &[u8],
+    deadline: Instant,
+) -> Result<(), HelloError> {
+    assert!(body.len() <= BODY_BYTES_MAX, "the configuration bounds the cluster id");
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len() + 4);
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&PEER_PROTOCOL_VERSION.to_le_bytes());
+    bytes.push(kind);
+    let length = u16::try_from(body.len()).expect("BODY_BYTES_MAX fits in 16 bits");
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(body);
+    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(HelloError::TimedOut);
+    }
+    stream.set_write_timeout(Some(left))?;
+    stream.write_all(&bytes).map_err(late)
+}
+
+fn receive(stream: &TcpStream, deadline: Instant) -> Result<(u32, u8, Vec<u8>), HelloError> {
+    let mut bytes = Vec::new();
+    receive_until(stream, HEADER_BYTES, &mut bytes, deadline)?;
+    let length = usize::from(u16::from_le_bytes([bytes[13], bytes[14]]));
+    if length > BODY_BYTES_MAX {
+        return Err(HelloError::Malformed("it is too long"));
+    }
+    receive_until(stream, HEADER_BYTES + length + 4, &mut bytes, deadline)?;
+    let (checked, crc) = bytes.split_at(HEADER_BYTES + length);
+    if crc32fast::hash(checked).to_le_bytes() != crc {
+        return Err(HelloError::Malformed("it is damaged"));
+    }
+    let version = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
+    Ok((version, bytes[12], checked[HEADER_BYTES..].to_vec()))
+}
+
+/// Reads until `bytes` has `wanted` bytes, not one more: what follows belongs to the frames.
+fn receive_until(
+    mut stream: &TcpStream,
+    wanted: usize,
+    bytes: &mut Vec<u8>,
+    deadline: Instant,
+) -> Result<(), HelloError> {
+    while bytes.len() < wanted {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(HelloError::TimedOut);
+        }
+        stream.set_read_timeout(Some(left))?;
+        let mut chunk = [0_u8; BODY_BYTES_MAX];
+        let room = (wanted - bytes.len()).min(chunk.len());
+        match stream.read(&mut chunk[..room]) {
+            Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(late(error)),
+        }
+        let seen = bytes.len().min(MAGIC.len());
+        if bytes[..seen] != MAGIC[..seen] {
+            return Err(HelloError::NotAPeer(bytes.escape_ascii().to_string()));
+        }
+    }
+    Ok(())
+}
+
+fn late(error: io::Error) -> HelloError {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => HelloError::TimedOut,
+        _ => HelloError::Io(error),
+    }
+}
