@@ -3,6 +3,7 @@ pub mod config;
 pub mod gateway;
 pub mod kv;
 pub mod limits;
+pub mod node;
 pub mod observe;
 pub mod protocol;
 pub mod raft;

@@ -12,7 +12,7 @@ use raft_server::transport::link::{PeerLink, Sent};
 use raft_server::transport::listener::{Accepted, Inbound, Listener, accept_hello};
 
 fn identity(cluster: &str, server: u32) -> Identity {
-    let (server, run_id) = (ServerId(server), u128::from(server) + 100);
+    let (server, run_id) = (ServerId(server), u64::from(server) + 100);
     Identity { cluster_id: cluster.to_owned(), server, incarnation: 1, run_id }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::limits;
 use crate::storage::disk::Disk;
-use crate::storage::journal::{Journal, JournalError};
+use crate::storage::error::JournalError;
+use crate::storage::journal::Journal;
 
 use super::doorbell::Bell;
 use super::monitor::{Deliver, Monitor, Worker};

@@ -6,6 +6,7 @@
 //! time, its connection is cut.
 
 use std::collections::VecDeque;
+use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::thread;
@@ -164,7 +165,7 @@ impl Output {
     /// Sends what has been printed, as far as the socket takes it.
     fn flush(self: &Arc<Output>, mut state: MutexGuard<'_, State>) {
         if state.writer_bytes.is_none() && !state.broken {
-            match socket::send_nonblocking(&self.socket, &state.unsent) {
+            match socket::send_now(&self.socket, &state.unsent) {
                 Ok(sent) => {
                     state.unsent.drain(..sent);
                 }
@@ -203,7 +204,6 @@ impl Output {
 
     /// The body of the writer thread: blocks on the socket until nothing is left.
     fn write_remainder(&self) {
-        let deadline_passed = |since: Instant| since.elapsed() > WRITE_PATIENCE;
         loop {
             let chunk = {
                 let mut state = self.state.lock();
@@ -217,19 +217,27 @@ impl Output {
                 state.writer_bytes = Some(chunk.len());
                 chunk
             };
-            let since = Instant::now();
-            let mut sent = 0;
-            while sent < chunk.len() {
-                match socket::send_blocking(&self.socket, &chunk[sent..], WRITE_PATIENCE) {
-                    Ok(count) if count > 0 && !deadline_passed(since) => sent += count,
-                    _ => {
-                        log::warn!("client {} does not read its replies: closing", self.name);
-                        self.cut();
-                        break;
-                    }
-                }
+            if !self.write_in_time(&chunk) {
+                log::warn!("client {} does not read its replies: closing its connection", self.name);
+                self.cut();
             }
         }
+    }
+
+    /// Blocks until the socket has taken all of it. Returns `false` if it does not in time.
+    fn write_in_time(&self, mut chunk: &[u8]) -> bool {
+        let until = Instant::now() + WRITE_PATIENCE;
+        if self.socket.set_write_timeout(Some(WRITE_PATIENCE)).is_err() {
+            return false;
+        }
+        while !chunk.is_empty() {
+            match (&self.socket).write(chunk) {
+                Ok(count @ 1..) if Instant::now() < until => chunk = &chunk[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                _ => return false,
+            }
+        }
+        true
     }
 
     fn give_up(&self, state: &mut State) {

@@ -46,7 +46,7 @@ impl Peers {
     pub fn check(&self, theirs: &Identity) -> Result<(), String> {
         self.met
             .lock()
-            .check_and_remember(theirs.server.0, theirs.incarnation, theirs.run_id)
+            .check_and_remember(theirs.server, theirs.incarnation, theirs.run_id)
             .map_err(|error| error.to_string())
     }
 }

@@ -448,6 +448,11 @@ impl Raft {
         &self.membership
     }
 
+    /// Whether `peer` has a connection open to us.
+    pub fn is_connected(&self, peer: ServerId) -> bool {
+        self.connections.contains_key(&peer)
+    }
+
     /// What we are.
     pub fn role(&self) -> &Role {
         &self.role

@@ -38,7 +38,7 @@ pub struct Identity {
     /// Its durable count of starts.
     pub incarnation: u64,
     /// Drawn at random at each start: tells clones of one data directory apart.
-    pub run_id: u128,
+    pub run_id: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -81,14 +81,14 @@ pub enum Refusal {
     #[error("{0} has dialled itself: check the addresses in cluster.toml")]
     Itself(ServerId),
     /// Two processes run under one id (S20).
-    #[error("{server} runs twice, as {theirs:032x} and as {ours:032x}: stop the copy")]
+    #[error("{server} runs twice, as {theirs:016x} and as {ours:016x}: stop the copy")]
     Twice {
         /// The id both claim.
         server: ServerId,
         /// The other's run id.
-        theirs: u128,
+        theirs: u64,
         /// This server's run id.
-        ours: u128,
+        ours: u64,
     },
     /// No member of the cluster.
     #[error("{server} is none of our peers {peers:?}")]

@@ -10,4 +10,4 @@ pub mod frame;
 pub mod hello;
 pub mod link;
 pub mod listener;
-mod socket;
+pub mod socket;

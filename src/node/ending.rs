@@ -1,0 +1,143 @@
+//! How a server ends: told to, or unable to go on.
+
+use std::io;
+use std::process;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rustix::io::Errno;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use thiserror::Error;
+
+use crate::observe::logger::Logger;
+use crate::storage::error::JournalError;
+use crate::storage::identity::DirectoryError;
+use crate::transport::listener::BindError;
+
+use super::monitor::{Deliver, Monitor};
+
+/// How long a stopping server goes on answering what it has accepted.
+const DRAIN_MAX: Duration = Duration::from_secs(4);
+
+/// How long the last log lines may take to be written.
+pub const LAST_WORDS_MAX: Duration = Duration::from_millis(500);
+
+/// Why a running server is to end.
+#[derive(Debug)]
+pub enum Ending {
+    /// Somebody has told it to.
+    Signal(i32),
+    /// The disk has failed: what it holds is not known any more.
+    Disk(JournalError),
+}
+
+/// Why a server could not start, or cannot go on.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The data directory is not there, in use, or another server's.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The system lacks something that a server needs.
+    #[error("cannot start: {doing}: {source}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl ServeError {
+    /// The process's exit code; `raft-server --help` lists them.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            ServeError::Directory(error) => directory_exit_code(error),
+            ServeError::Journal(error) => journal_exit_code(error),
+            ServeError::Bind(BindError::InUse(_)) => 6,
+            ServeError::Bind(_) | ServeError::System { .. } => 1,
+        }
+    }
+}
+
+/// The exit code for trouble with a data directory.
+pub fn directory_exit_code(error: &DirectoryError) -> i32 {
+    match error {
+        DirectoryError::NotInitialized(_)
+        | DirectoryError::AlreadyInitialized(_)
+        | DirectoryError::NotEmpty { .. }
+        | DirectoryError::Locked { .. }
+        | DirectoryError::NotOurs { .. }
+        | DirectoryError::NotSafe { .. } => 4,
+        DirectoryError::Damaged { .. } => 5,
+        DirectoryError::Io { source, .. } => disk_exit_code(source),
+        DirectoryError::Journal(error) => journal_exit_code(error),
+        DirectoryError::Peers(_) => 7,
+    }
+}
+
+/// The exit code for trouble with a journal.
+pub fn journal_exit_code(error: &JournalError) -> i32 {
+    match error {
+        JournalError::Damaged { .. } | JournalError::UnknownFormat { .. } => 5,
+        JournalError::Io { source, .. } => disk_exit_code(source),
+        JournalError::Poisoned => 7,
+    }
+}
+
+/// A full disk is told from a broken one: what helps is different.
+fn disk_exit_code(error: &io::Error) -> i32 {
+    let full = [Errno::NOSPC, Errno::DQUOT].map(Errno::raw_os_error);
+    if error.raw_os_error().is_some_and(|code| full.contains(&code)) { 8 } else { 7 }
+}
+
+/// Where workers tell that they cannot go on, and signals arrive.
+pub fn endings() -> Result<(Sender<Ending>, Receiver<Ending>), ServeError> {
+    let (sender, receiver) = bounded(4);
+    let mut signals = Signals::new([SIGTERM, SIGINT])
+        .map_err(|source| ServeError::System { doing: "waiting for signals", source })?;
+    let forward = sender.clone();
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for signal in signals.forever() {
+                let _full = forward.try_send(Ending::Signal(signal));
+            }
+        })
+        .map_err(|source| ServeError::System { doing: "starting a thread", source })?;
+    Ok((sender, receiver))
+}
+
+/// From now on a panic in any thread ends the process, with one line that says where: a server without one
+/// of its threads is worse than no server.
+pub fn end_on_panic(logger: Logger) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("without a name").to_owned();
+        log::error!("thread {name} panicked, the process ends: {panic}");
+        logger.flush(LAST_WORDS_MAX);
+        process::exit(1);
+    }));
+}
+
+/// Answers what can be answered, and returns: at the latest after `DRAIN_MAX`, or at a second signal.
+pub fn drain<D: Deliver>(monitor: &Monitor<D>, endings: &Receiver<Ending>) {
+    const LOOK_EVERY: Duration = Duration::from_millis(10);
+    monitor.with(|server| server.stop());
+    let until = Instant::now() + DRAIN_MAX;
+    while monitor.look(|server| server.gateway().pending_requests()) > 0 {
+        if Instant::now() > until {
+            let pending = monitor.look(|server| server.gateway().pending_requests());
+            return log::warn!("requests={pending} are left without an answer");
+        }
+        if let Ok(Ending::Signal(_)) = endings.recv_timeout(LOOK_EVERY) {
+            return log::warn!("a second signal: stopping at once");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! A running server: the only room with threads.
+//!
+//! | thread | how many | waits on | under the lock | outside |
+//! |---|---|---|---|---|
+//! | `main` | 1 | signals, and the end of a worker | `stop`, questions | – |
+//! | `ticker` | 1 | a ticking channel | `tick` | – |
+//! | `log-writer` | 1 | its bell | `take_write`, `persisted` | write, fsync |
+//! | `applier` | 1 | its bell | `take_tasks`, `finished` | the state machine it owns |
+//! | `peer-send-N` | one a peer | its bell | `take_messages` | connect, what would block |
+//! | `peer-accept`, `peer-recv-…` | 1 + one an inbound peer | socket | `connected`, `step` | read, decode, check |
+//! | `client-accept`, `client-N` | 1 + one a client | socket | `submit` | read, parse |
+//! | `client-out-…` | while a client is slow | socket | – | write replies |
+//! | `logger`, `signals` | 1 each | queue, signals | – | write log lines; forward signals |
+//!
+//! All touch the server only through [`monitor`], the one mutex. Whoever leaves it delivers answers and
+//! sends to idle peers itself, so that the path of a write has as few hand-overs as possible:
+//!
+//! ```text
+//! client-N ──propose──▶ [mutex] ──send──▶ follower's peer-recv ──store──▶ log-writer ──fsync──┐
+//!                          └─ring─▶ log-writer ──fsync──┐                 (acknowledges)      │
+//! client ◀──reply── applier ◀─ring── [mutex] ◀──────────┴──── peer-recv ◀─────────────────────┘
+//! ```
+//!
+//! Locks: the monitor's mutex, and leaves that are never held while it is taken: one for each client's
+//! output, one for each link's wire, the table of connections, the peers met.
+
+mod applier;
+mod client;
+mod connections;
+mod doorbell;
+mod ending;
+mod links;
+mod log_writer;
+mod monitor;
+mod output;
+mod peer_receiver;
+mod peer_sender;
+mod peers;
+mod report;
+mod start;
+mod ticker;
+
+pub use self::ending::{Ending, ServeError};
+pub use self::start::serve;

@@ -1,0 +1,325 @@
+//! Bringing a server up, thread by thread, and down again.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+
+use crate::config::{Effective, Limits};
+use crate::gateway::{self, Answered};
+use crate::kv::StateMachine;
+use crate::limits;
+use crate::observe::events::log_event;
+use crate::observe::logger::{self, Logger};
+use crate::raft::event::Event;
+use crate::raft::quorum::Membership;
+use crate::raft::types::ServerId;
+use crate::raft::{self, Recovered};
+use crate::server::Server;
+use crate::storage::disk::RealDisk;
+use crate::storage::identity::{DataDirectory, Expected, random_number};
+use crate::storage::journal::{Journal, Options};
+use crate::storage::recovery;
+use crate::transport::hello::Identity;
+use crate::transport::listener::{Listener, ListenerCloser};
+
+use super::client::Clients;
+use super::connections::Connections;
+use super::doorbell::{Bell, doorbell};
+use super::ending::{self, Ending, LAST_WORDS_MAX, ServeError};
+use super::links::Links;
+use super::monitor::{Deliver, Monitor};
+use super::peer_receiver::PeerReceivers;
+use super::peer_sender::PeerSender;
+use super::peers::Peers;
+use super::report::Reporter;
+use super::{applier, log_writer, ticker};
+
+/// Milliseconds of one tick: all timeouts of the core and the gateway are multiples of it.
+const TICK_MS: u64 = 10;
+
+/// Runs the server until it is told to stop (`Ok`) or cannot go on. Call it once in a process.
+pub fn serve(config: &Effective) -> Result<(), ServeError> {
+    let logger = start_logger()?;
+    let ended = run(config, &logger);
+    match &ended {
+        Ok(()) => log::info!("stopped"),
+        Err(error) => log::error!("cannot go on: {error}"),
+    }
+    logger.flush(LAST_WORDS_MAX);
+    ended
+}
+
+fn run(config: &Effective, logger: &Logger) -> Result<(), ServeError> {
+    let id = ServerId(config.id);
+    logger::set_context(config.id, 0, b'F');
+    log::info!(
+        "raft-server version={} config={} data={} cluster={} server={id}",
+        env!("CARGO_PKG_VERSION"),
+        config.file.display(),
+        config.data.display(),
+        config.cluster,
+    );
+    let directory = DataDirectory::open(&config.data, &expected(config))?;
+    // Addresses before the journal: a server that cannot listen has not lived.
+    let client_listener = Listener::bind(&config.client_listen)?;
+    let peer_listener = Listener::bind(&config.peer_listen)?;
+    for (name, listener) in [("client", &client_listener), ("peer", &peer_listener)] {
+        announce(name, listener)?;
+    }
+    let opened = open_journal(config, &directory)?;
+    ending::end_on_panic(logger.clone());
+    let (endings_sender, endings) = ending::endings()?;
+
+    let running = Running::start(config, &directory, opened, endings_sender)?;
+    let stop_accepting = running.listen(config, client_listener, peer_listener)?;
+    let ended = endings.recv().expect("the signals thread holds a sender for ever");
+    match ended {
+        Ending::Signal(signal) => {
+            log::info!("signal={signal}: stops accepting, answers what can be answered");
+            stop_accepting.close();
+            ending::drain(&running.monitor, &endings);
+            Ok(())
+        }
+        Ending::Disk(error) => Err(error.into()),
+    }
+}
+
+/// What a server found on its disk.
+struct Opened {
+    journal: Journal<RealDisk>,
+    recovered: Recovered,
+    incarnation: u64,
+    run_id: u64,
+}
+
+fn open_journal(config: &Effective, directory: &DataDirectory) -> Result<Opened, ServeError> {
+    let since = Instant::now();
+    let run_id = random_number()?;
+    let mut options = Options::new(directory.identity().journal_id, run_id);
+    options.segment_bytes = config.storage.segment_bytes;
+    let (journal, recovered) = recovery::open(directory.journal_disk()?, options)?;
+    let report = &recovered.report;
+    if report.cut_bytes > 0 {
+        log::warn!("cut bytes={} of a write that a crash interrupted", report.cut_bytes);
+    }
+    for name in &report.unrecognised {
+        log::warn!("the journal's directory holds {name:?}, which is not ours: left alone");
+    }
+    log::info!(
+        "recovered term={} vote={:?} entries={} last={} segments={} run={} ms={}",
+        recovered.hard_state.current_term,
+        recovered.hard_state.voted_for.map(|vote| vote.0),
+        recovered.entries.len(),
+        recovered.entries.last().map_or(recovered.base, |entry| entry.id),
+        report.segments,
+        recovered.incarnation,
+        since.elapsed().as_millis(),
+    );
+    let incarnation = recovered.incarnation;
+    let recovered = Recovered { hard_state: recovered.hard_state, entries: recovered.entries };
+    Ok(Opened { journal, recovered, incarnation, run_id })
+}
+
+/// A server whose threads are at work.
+struct Running {
+    monitor: Arc<Monitor<Deliveries>>,
+    connections: Arc<Connections>,
+    links: Arc<Links>,
+    peers: Arc<Peers>,
+}
+
+impl Running {
+    /// Starts the threads that need no listener.
+    fn start(
+        config: &Effective,
+        directory: &DataDirectory,
+        opened: Opened,
+        endings: Sender<Ending>,
+    ) -> Result<Running, ServeError> {
+        let Opened { journal, recovered, incarnation, run_id } = opened;
+        let id = ServerId(config.id);
+        let peers = Arc::new(Peers::new(
+            Identity { cluster_id: config.cluster.clone(), server: id, incarnation, run_id },
+            other_members(config),
+            directory.peers_met()?,
+        ));
+        let (log_writer_button, log_writer_bell) = doorbell();
+        let (applier_button, applier_bell) = doorbell();
+        let (buttons, mut bells): (Vec<_>, BTreeMap<ServerId, Bell>) =
+            peers.ids().into_iter().map(|peer| {
+                let (button, bell) = doorbell();
+                ((peer, button), (peer, bell))
+            }).unzip();
+        let links = Arc::new(Links::new(buttons));
+        let connections = Arc::new(Connections::new(config.limits.connections));
+        let monitor = Arc::new(Monitor::new(
+            server(config, recovered, incarnation, run_id),
+            log_writer_button,
+            applier_button,
+            Arc::clone(&links),
+            Deliveries { id, connections: Arc::clone(&connections) },
+        ));
+        let running = Running { monitor, connections, links, peers };
+
+        running.start_log_writer(journal, log_writer_bell, endings)?;
+        let monitor = Arc::clone(&running.monitor);
+        spawn("applier", move || {
+            applier::run(&monitor, &applier_bell, &mut StateMachine::default());
+        })?;
+        for peer in running.peers.ids() {
+            let bell = bells.remove(&peer).expect("each peer has a bell");
+            running.start_sender(peer, bell)?;
+        }
+        let monitor = Arc::clone(&running.monitor);
+        spawn("ticker", move || ticker::run(&monitor, Duration::from_millis(TICK_MS)))?;
+        Ok(running)
+    }
+
+    fn start_log_writer(
+        &self,
+        mut journal: Journal<RealDisk>,
+        bell: Bell,
+        endings: Sender<Ending>,
+    ) -> Result<(), ServeError> {
+        let monitor = Arc::clone(&self.monitor);
+        let quiet = Duration::from_millis(TICK_MS);
+        spawn("log-writer", move || {
+            let error = log_writer::run(&*monitor, &bell, &mut journal, quiet);
+            endings.send(Ending::Disk(error)).expect("main waits for it");
+        })
+    }
+
+    fn start_sender(&self, peer: ServerId, bell: Bell) -> Result<(), ServeError> {
+        let sender = PeerSender {
+            monitor: Arc::clone(&self.monitor),
+            links: Arc::clone(&self.links),
+            peers: Arc::clone(&self.peers),
+            peer,
+            bell,
+        };
+        spawn(&format!("peer-send-{}", peer.0), move || sender.run())
+    }
+
+    /// Starts to accept peers and clients. Returns what stops the latter.
+    fn listen(
+        &self,
+        config: &Effective,
+        client_listener: Listener,
+        peer_listener: Listener,
+    ) -> Result<ListenerCloser, ServeError> {
+        let receivers = Arc::new(PeerReceivers {
+            monitor: Arc::clone(&self.monitor),
+            links: Arc::clone(&self.links),
+            peers: Arc::clone(&self.peers),
+            last_connection: AtomicU64::new(0),
+            strangers: AtomicUsize::new(0),
+        });
+        spawn("peer-accept", move || receivers.accept(peer_listener))?;
+
+        let reporter = Reporter { cluster: config.cluster.clone(), tick_ms: TICK_MS };
+        let (monitor, open) = (Arc::clone(&self.monitor), Arc::clone(&self.connections));
+        let clients = Arc::new(Clients {
+            monitor: Arc::clone(&self.monitor),
+            connections: Arc::clone(&self.connections),
+            limits: Arc::new(config.limits.clone()),
+            status: Box::new(move || reporter.report(&monitor, open.count())),
+        });
+        let closer = client_listener.closer();
+        spawn("client-accept", move || clients.accept(client_listener))?;
+        Ok(closer)
+    }
+}
+
+/// Where what leaves the mutex goes.
+struct Deliveries {
+    id: ServerId,
+    connections: Arc<Connections>,
+}
+
+impl Deliver for Deliveries {
+    fn answers(&self, answers: Vec<Answered>) {
+        self.connections.deliver(answers);
+    }
+
+    fn events(&self, events: Vec<Event>) {
+        for event in events {
+            log_event(self.id, &event);
+        }
+    }
+}
+
+fn server(config: &Effective, recovered: Recovered, incarnation: u64, seed: u64) -> Server {
+    let membership = Membership::new(config.members.iter().map(|member| ServerId(member.id)));
+    let ticks = |ms: u64| u32::try_from(ms.div_ceil(TICK_MS)).expect("the configuration is sane");
+    let Limits { request_deadline_ms, gateway_bytes, uncommitted_bytes, .. } = config.limits;
+    let raft_options = raft::Options {
+        heartbeat_ticks: ticks(config.raft.heartbeat_ms),
+        election_min_ticks: ticks(config.raft.election_ms[0]),
+        election_max_ticks: ticks(config.raft.election_ms[1]),
+        append_bytes_max: limits::APPEND_BYTES_MAX,
+        window_bytes_max: limits::WINDOW_BYTES_MAX,
+        uncommitted_bytes_max: uncommitted_bytes,
+    };
+    let gateway_options = gateway::Options {
+        pending_bytes_max: gateway_bytes,
+        uncommitted_bytes_max: uncommitted_bytes,
+        deadline_ticks: request_deadline_ms.div_ceil(TICK_MS),
+        resend_ticks: config.raft.election_ms[1].div_ceil(TICK_MS),
+        backoff_ticks: 2,
+        forward_bytes_max: limits::FORWARD_BYTES_MAX,
+    };
+    let id = ServerId(config.id);
+    Server::new(id, membership, raft_options, gateway_options, recovered, incarnation, seed)
+}
+
+fn expected(config: &Effective) -> Expected {
+    Expected {
+        cluster_id: config.cluster.clone(),
+        server_id: ServerId(config.id),
+        membership: config.members.iter().map(|member| ServerId(member.id)).collect(),
+    }
+}
+
+fn other_members(config: &Effective) -> impl Iterator<Item = (ServerId, String)> + '_ {
+    let others = config.members.iter().filter(|member| member.id != config.id);
+    others.map(|member| (ServerId(member.id), member.peer.clone()))
+}
+
+/// Says where we listen, and warns when strangers could reach it: there is no authentication yet.
+fn announce(name: &str, listener: &Listener) -> Result<(), ServeError> {
+    let address: SocketAddr = listener
+        .local_address()
+        .map_err(|source| ServeError::System { doing: "asking where we listen", source })?;
+    log::info!("listens for {name}s address={address}");
+    let ip: IpAddr = address.ip();
+    if !ip.is_loopback() {
+        log::warn!(
+            "{address} can be reached from other hosts and there is no authentication: let a firewall \
+             admit only those who may read and write everything"
+        );
+    }
+    Ok(())
+}
+
+fn start_logger() -> Result<Logger, ServeError> {
+    let logger = logger::install().map_err(|error| ServeError::System {
+        doing: "installing the logger",
+        source: io::Error::other(error),
+    })?;
+    let writer = logger.clone();
+    spawn("logger", move || writer.run())?;
+    Ok(logger)
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), ServeError> {
+    let started = thread::Builder::new().name(name.to_owned()).spawn(body);
+    started
+        .map(drop)
+        .map_err(|source| ServeError::System { doing: "starting a thread", source })
+}
