@@ -15,9 +15,12 @@
 
 pub mod batch;
 pub mod disk;
+pub mod dump;
 pub mod error;
+pub mod identity;
 pub mod journal;
 pub mod memory_disk;
+pub mod peers_met;
 pub mod record;
 pub mod recovery;
 pub mod scan;
