@@ -87,9 +87,7 @@ fn print_batch(
 
 fn verdict(image: &Image, walked: Result<Report, JournalError>) -> Verdict {
     match walked {
-        Ok(report) => {
-            Verdict::Starts { last: image.last(), hard_state: image.hard_state, report }
-        }
+        Ok(report) => Verdict::Starts { last: image.last(), hard_state: image.hard_state, report },
         Err(error) => Verdict::Refuses { reason: error.to_string() },
     }
 }
