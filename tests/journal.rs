@@ -253,3 +253,24 @@ fn the_verdict_is_what_a_start_does() {
     let verdict = dump(&disk, OPTIONS.journal_id, &render, &mut text).expect("memory");
     assert!(matches!(verdict, Verdict::Refuses { .. }));
 }
+
+/// A restart must not keep a cluster waiting: a million entries of 256 bytes in under 3 s (release).
+#[test]
+#[ignore = "writes 300 MB; run it in release to measure"]
+fn a_million_entries_are_read_in_seconds() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let disk = || raft_server::storage::disk::RealDisk::open(directory.path()).expect("it exists");
+    recovery::create(&disk(), 1).expect("the disk is well");
+    let (mut journal, _) = recovery::open(disk(), Options::new(1, 1)).expect("it is new");
+    for batch in 0..1000 {
+        let mut step = write(1, batch * 1000 + 1..=(batch + 1) * 1000);
+        for entry in &mut step.entries {
+            entry.payload = Payload::Command(Command::from([7; 256].as_slice()));
+        }
+        journal.append_and_sync(&step).expect("the disk is well");
+    }
+    let began = std::time::Instant::now();
+    let (_, recovered) = recovery::open(disk(), Options::new(1, 2)).expect("it is well");
+    println!("{} entries in {:?}", recovered.entries.len(), began.elapsed());
+    assert!(began.elapsed() < std::time::Duration::from_secs(3));
+}
