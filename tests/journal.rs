@@ -274,3 +274,16 @@ fn a_million_entries_are_read_in_seconds() {
     println!("{} entries in {:?}", recovered.entries.len(), began.elapsed());
     assert!(began.elapsed() < std::time::Duration::from_secs(3));
 }
+
+/// A later format is not damage: the program names both formats instead of refusing as damaged.
+#[test]
+fn a_later_format_is_named() {
+    use raft_server::storage::batch::{self, Header};
+    let disk = created();
+    let mut bytes = disk.read(&segment_name(1)).expect("memory");
+    let header = Header::decode(&bytes).expect("it begins with a batch");
+    let later = Header { version: 2, ..header };
+    batch::finish(&later, &mut bytes[..header.batch_bytes()]);
+    disk.overwrite(&segment_name(1), bytes);
+    assert!(matches!(open(&disk), Err(JournalError::UnknownFormat { found: 2, known: 1, .. })));
+}

@@ -172,6 +172,7 @@ pub fn walk<D: Disk>(
             chain = Chain::after(&header);
             offset += header.batch_bytes();
         }
+        check_version(disk, segment, offset, &bytes)?;
         // A finished segment is whole: its successor was created only after its last batch was synced.
         // If that successor does not go on where it ends, the bytes at its end were a batch once.
         if let Some((file, at)) = doubtful {
@@ -182,9 +183,6 @@ pub fn walk<D: Disk>(
         if segment == 1 && offset == 0 {
             let evidence = later_batch(disk, &segments, 1, 0, journal_id, &chain)?;
             return Err(evidence.unwrap_or_else(|| damaged(disk, 1, 0, Damage::NoBeginning)));
-        }
-        if offset < bytes.len() || segment == newest {
-            check_version(disk, segment, offset, &bytes)?;
         }
         if segment == newest {
             let at = offset as u64;
