@@ -45,14 +45,15 @@ impl Load {
         let mut clients = Vec::new();
         for i in 0..6 {
             let mut addresses = addresses.to_vec();
-            addresses.rotate_left(i % addresses.len().max(1));
+            let by = i % addresses.len();
+            addresses.rotate_left(by);
             clients.push(addresses);
         }
         let keys = (0..12).map(|i| format!("key{i}")).collect();
         Load { clients, keys, hop: true, only_increments: false }
     }
 
-    /// Runs the load while `nemesis` runs, which is told when it began by being called.
+    /// Runs the load for as long as `nemesis` runs.
     pub fn run(&self, nemesis: impl FnOnce()) -> Seen {
         let (stop, start) = (AtomicBool::new(false), Instant::now());
         let (seen, serial) = (Mutex::new(Seen::default()), AtomicU64::new(0));
