@@ -311,6 +311,9 @@ fn an_unknown_outcome_stays_open() {
         done(2, (1000, 1001), Action::Get, value("x")),
     ];
     check(&late).expect_linearizable();
+    let mut hearsay = late.clone();
+    hearsay[0].outcome = Some(Outcome::Nothing); // without a return it means nothing
+    check(&hearsay).expect_linearizable();
     let mut twice = late.to_vec();
     twice.push(done(2, (1002, 1003), set("y"), Outcome::Done));
     check(&twice).expect_linearizable();
