@@ -1,6 +1,7 @@
 //! Real processes: servers are killed, paused, restarted and misused while clients watch.
 //!
-//! Each test names the rows of the failure scenarios that it covers. `RAFT_TEST_WIDE=1` runs longer.
+//! Each test names the rows of the failure scenarios that it covers. `RAFT_TEST_WIDE=1` runs
+//! longer.
 
 mod support;
 
@@ -34,8 +35,8 @@ fn ids(operations: &[Operation]) -> usize {
     operations.iter().filter(|operation| operation.ret.is_some()).count()
 }
 
-/// S22, S59, S71: clients of the two other servers see a pause when the leader is killed: no error, and
-/// every INCR is counted exactly once.
+/// S22, S59, S71: clients of the two other servers see a pause when the leader is killed: no error,
+/// and every INCR is counted exactly once.
 #[test]
 fn a_killed_leader_is_a_pause_for_clients_of_the_others() {
     let cluster = Cluster::start(3);

@@ -1,7 +1,7 @@
 //! Servers in network namespaces of their own, cut off from each other in every way.
 //!
-//! It needs root and `ip`, so it belongs to the wide suite: `RAFT_TEST_WIDE=1 cargo test --test network`.
-//! With the variable set, a machine that cannot run it fails it.
+//! It needs root and `ip`, so it belongs to the wide suite: `RAFT_TEST_WIDE=1 cargo test --test
+//! network`. With the variable set, a machine that cannot run it fails it.
 
 mod support;
 
@@ -29,8 +29,8 @@ fn must(arguments: &str) {
     });
 }
 
-/// One bridge in our own namespace, and a namespace for each server, tied to it by a cable. The clients
-/// of the tests are on the bridge: they reach all servers whatever is cut between these.
+/// One bridge in our own namespace, and a namespace for each server, tied to it by a cable. The
+/// clients of the tests are on the bridge: they reach all servers whatever is cut between these.
 struct Network {
     tag: String,
     subnet: String,
@@ -135,7 +135,8 @@ fn term(cluster: &Cluster) -> u64 {
     cluster.status(cluster.leader()).expect("the leader answers").term
 }
 
-/// S6, S21, S27, S49–S51: under load, the leader is cut off whole, in one direction, and from one other.
+/// S6, S21, S27, S49–S51: under load, the leader is cut off whole, in one direction, and from one
+/// other.
 #[test]
 fn partitions_of_every_shape_leave_a_linearizable_history() {
     if skipped() {
@@ -179,8 +180,8 @@ fn serves_within(cluster: &Cluster, within: Duration) {
     });
 }
 
-/// S11, S13 (diss. §9.6): a follower that was alone for many election timeouts comes back and deposes
-/// nobody: pre-vote kept its term where it was.
+/// S11, S13 (diss. §9.6): a follower that was alone for many election timeouts comes back and
+/// deposes nobody: pre-vote kept its term where it was.
 #[test]
 fn a_rejoining_follower_does_not_depose_the_leader() {
     if skipped() {
