@@ -2,9 +2,10 @@
 //!
 //! # The question
 //!
-//! Clients call, wait, and get answers. The store is *linearizable* if each operation can be given one
-//! instant between its call and its return at which it takes place, so that a single register that
-//! executes them one at a time gives the very answers that the clients got. Three clients of one key:
+//! Clients call, wait, and get answers. The store is *linearizable* if each operation can be given
+//! one instant between its call and its return at which it takes place, so that a single register
+//! that executes them one at a time gives the very answers that the clients got. Three clients of
+//! one key:
 //!
 //! ```text
 //!   time   0    1    2    3    4    5    6
@@ -13,9 +14,9 @@
 //!   C                      |-GET-|             answer _ (nothing)
 //! ```
 //!
-//! B saw x, so SET stands before B's GET. C called after B had its answer, so it stands behind B's GET
-//! and thereby behind SET, but it saw nothing: no order explains all three. With C's answer x the order
-//! SET, B, C would. Had C called at time 1, then C, SET, B would.
+//! B saw x, so SET stands before B's GET. C called after B had its answer, so it stands behind B's
+//! GET and thereby behind SET, but it saw nothing: no order explains all three. With C's answer x
+//! the order SET, B, C would. Had C called at time 1, then C, SET, B would.
 //!
 //! # The search (Wing and Gong; Lowe)
 //!
@@ -23,27 +24,28 @@
 //! place had returned before it was called. Execute it on the register; a different answer than the
 //! recorded one is a dead end: go back and try another. Three ideas make it fast:
 //!
-//! - **One key at a time.** Commands of one key do not touch another, and linearizability composes: the
-//!   whole is linearizable exactly if each key is.
-//! - **Remember configurations.** What may follow depends only on *which* operations have their place
-//!   and on the register's value, not on their order. A configuration met twice is a dead end.
-//! - **Normal forms.** An operation whose answer says that it changed nothing (a GET, a CAS that missed)
-//!   takes its place as soon as its answer is right: it is in nobody's way there.
+//! - **One key at a time.** Commands of one key do not touch another, and linearizability composes:
+//!   the whole is linearizable exactly if each key is.
+//! - **Remember configurations.** What may follow depends only on *which* operations have their
+//!   place and on the register's value, not on their order. A configuration met twice is a dead
+//!   end.
+//! - **Normal forms.** An operation whose answer says that it changed nothing (a GET, a CAS that
+//!   missed) takes its place as soon as its answer is right: it is in nobody's way there.
 //!
 //! # Answers that never came
 //!
-//! A client that hears nothing, or `UNKNOWN`, has an operation without a return: it may take place at
-//! any later time, or never. Each of them doubles the possibilities, so these are not tried blindly:
-//! one that changes nothing, or whose change is overwritten unseen, might as well not take place; of
-//! two with the same action the one called first is used first. A *refused* operation certainly did
-//! not take place and does not belong in the history at all: if that was a lie, somebody's answer
-//! will not be explained.
+//! A client that hears nothing, or `UNKNOWN`, has an operation without a return: it may take place
+//! at any later time, or never. Each of them doubles the possibilities, so these are not tried
+//! blindly: one that changes nothing, or whose change is overwritten unseen, might as well not take
+//! place; of two with the same action the one called first is used first. A *refused* operation
+//! certainly did not take place and does not belong in the history at all: if that was a lie,
+//! somebody's answer will not be explained.
 //!
 //! # What it leaves out
 //!
-//! Commands on several keys are judged key by key ([`Operation::of_command`]), so an MSET that is torn
-//! apart between its keys is not noticed. The question is NP-complete: a search that passes a bound of
-//! configurations ends as [`Verdict::Undecided`] and never as a guess.
+//! Commands on several keys are judged key by key ([`Operation::of_command`]), so an MSET that is
+//! torn apart between its keys is not noticed. The question is NP-complete: a search that passes a
+//! bound of configurations ends as [`Verdict::Undecided`] and never as a guess.
 
 mod register;
 mod search;
@@ -74,16 +76,16 @@ pub struct Operation {
     pub ret: Option<u64>,
     /// What it asked.
     pub action: Action,
-    /// What it heard. `None` beside a `ret` means that it took place, but that nothing is known about
-    /// its answer. Without a `ret` it means nothing.
+    /// What it heard. `None` beside a `ret` means that it took place, but that nothing is known
+    /// about its answer. Without a `ret` it means nothing.
     pub outcome: Option<Outcome>,
 }
 
 impl Operation {
     /// The parts of a command, one for each of its keys, as operations of `client`.
     ///
-    /// A DEL of several keys answers with a sum; its parts claim an answer only where the sum leaves
-    /// no doubt.
+    /// A DEL of several keys answers with a sum; its parts claim an answer only where the sum
+    /// leaves no doubt.
     pub fn of_command(
         client: u64,
         command: &Command,
@@ -92,7 +94,8 @@ impl Operation {
     ) -> Vec<Operation> {
         let mut actions: BTreeMap<Bytes, Action> = BTreeMap::new();
         for (key, action) in Action::of_command(command) {
-            actions.insert(key, action); // of a key named twice the last stands: true of MSET and DEL
+            // Of a key named twice the last stands, which is right for MSET and DEL alike.
+            actions.insert(key, action);
         }
         let parts = actions.len();
         let outcome = match outcome {
@@ -131,7 +134,8 @@ pub enum Verdict {
     Linearizable,
     /// No order does.
     Violation(Box<Violation>),
-    /// The search of this key passed its bound. Fewer clients on a key, or fewer unknown outcomes, help.
+    /// The search of this key passed its bound. Fewer clients on a key, or fewer unknown outcomes,
+    /// help.
     Undecided {
         /// The key whose search was given up.
         key: Bytes,

@@ -1,5 +1,5 @@
-//! One key's register, written from PROTOCOL's sentences alone and not from `kv::store`, so that the
-//! two can disagree: a mistake in the store then shows as an answer that nothing explains.
+//! One key's register, written from PROTOCOL's sentences alone and not from `kv::store`, so that
+//! the two can disagree: a mistake in the store then shows as an answer that nothing explains.
 
 use std::fmt;
 

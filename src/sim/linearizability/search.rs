@@ -1,9 +1,9 @@
 //! The search for an order of one key's operations; the ideas are in the module above.
 //!
-//! It walks a tree whose nodes are *configurations*: the set of operations that have their place, and
-//! the register's value. Going down places one more operation, going up takes the last one back. The
-//! operations that still wait are kept in linked lists from which one is unlinked when it is placed
-//! and into which it is put back in the opposite order, both in constant time.
+//! It walks a tree whose nodes are *configurations*: the set of operations that have their place,
+//! and the register's value. Going down places one more operation, going up takes the last one
+//! back. The operations that still wait are kept in linked lists from which one is unlinked when it
+//! is placed and into which it is put back in the opposite order, both in constant time.
 
 use std::collections::{HashMap, HashSet};
 
@@ -75,8 +75,8 @@ impl Values {
 /// Where the search stands.
 #[derive(Clone, Copy)]
 struct Configuration {
-    /// Names the set of placed operations: the exclusive or of their 128-bit names. Two sets with one
-    /// name are as likely as guessing a key, and would raise a false alarm, never hide a fault.
+    /// Names the set of placed operations: the exclusive or of their 128-bit names. Two sets with
+    /// one name are as likely as guessing a key, and would raise a false alarm, never hide a fault.
     placed: u128,
     /// The register's value, as a number of `Values`.
     value: usize,
@@ -108,9 +108,11 @@ pub(super) struct Search<'a> {
     operations: &'a [&'a Operation],
     /// Operations that returned and wait for their place, by call.
     by_call: Ring,
-    /// The same, by return: the first of them must be placed before anything called after its return.
+    /// The same, by return: the first of them must be placed before anything called after its
+    /// return.
     by_return: Ring,
-    /// Operations with an unknown outcome that may have changed something and are not placed, by call.
+    /// Operations with an unknown outcome that may have changed something and are not placed, by
+    /// call.
     open: Ring,
     /// The operation with an unknown outcome and the same action that was called before this one.
     twin: Vec<Option<usize>>,
@@ -194,8 +196,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The next operation that was called by the deadline and waits: first those that returned; then,
-    /// as a last resort, those of which nobody knows.
+    /// The next operation that was called by the deadline and waits: first those that returned;
+    /// then, as a last resort, those of which nobody knows.
     fn next_waiting(&self, tried: Option<usize>, deadline: u64) -> Option<usize> {
         let end = self.operations.len();
         let in_time = |i: &usize| *i != end && self.operations[*i].call <= deadline;
@@ -307,7 +309,8 @@ impl<'a> Search<'a> {
     }
 }
 
-/// A 128-bit name for an operation: two rounds of a well-mixing function of its number (SplitMix64).
+/// A 128-bit name for an operation: two rounds of a well-mixing function of its number
+/// (SplitMix64).
 fn name(operation: usize) -> u128 {
     let mix = |seed: u64| {
         let seed = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
