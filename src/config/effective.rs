@@ -126,7 +126,9 @@ impl Overrides {
 
 fn parse_id(name: &str, value: &str) -> Result<u32, ConfigError> {
     value.parse().map_err(|_| {
-        ConfigError::Override(format!("environment: {name}={value:?} is no server id; say 1 to 255"))
+        ConfigError::Override(format!(
+            "environment: {name}={value:?} is no server id; say 1 to 255"
+        ))
     })
 }
 
@@ -146,10 +148,11 @@ pub fn effective(
     }
     let first = config.servers.first().map(|server| server.id);
     let anyone = if sample_allowed { first } else { None };
-    let id = flags.id.or(environment.id).or(anyone).ok_or_else(|| ConfigError::NoId {
-        file: file.clone(),
-        known: known_ids(&config),
-    })?;
+    let id = flags
+        .id
+        .or(environment.id)
+        .or(anyone)
+        .ok_or_else(|| ConfigError::NoId { file: file.clone(), known: known_ids(&config) })?;
     Effective::assemble(&config, id, flags, environment)
 }
 
@@ -199,8 +202,7 @@ impl Effective {
             || server.peer.clone(),
         );
         for (key, address) in [("client_listen", &client_listen), ("peer_listen", &peer_listen)] {
-            check_address(address)
-                .map_err(|why| ConfigError::Override(format!("{key}: {why}")))?;
+            check_address(address).map_err(|why| ConfigError::Override(format!("{key}: {why}")))?;
         }
         let id_origin = choose(&flags.id, &environment.id, None, || id).1;
         let mut effective = Effective {
@@ -291,7 +293,8 @@ impl Effective {
 
 fn section_settings(section: &str, values: &impl Serialize) -> Vec<(String, String, String)> {
     let table = toml::Table::try_from(values).expect("numbers and arrays of numbers are TOML");
-    let setting = |(key, value): (String, toml::Value)| (section.to_owned(), key, value.to_string());
+    let setting =
+        |(key, value): (String, toml::Value)| (section.to_owned(), key, value.to_string());
     table.into_iter().map(setting).collect()
 }
 

@@ -81,7 +81,12 @@ impl Config {
         let unread = set.unread_reply_bytes as u64;
         let deadline = set.request_deadline_ms;
         at_least("[limits] connections", set.connections as u64, connections, "some are reserved")?;
-        at_least("[limits] request_deadline_ms", deadline, election, "an election takes that long")?;
+        at_least(
+            "[limits] request_deadline_ms",
+            deadline,
+            election,
+            "an election takes that long",
+        )?;
         at_least("[limits] request_arrival_ms", set.request_arrival_ms, 1, "0 closes everything")?;
         at_least("[limits] pipeline_commands", set.pipeline_commands as u64, 1, "one must pass")?;
         at_least("[limits] pipeline_bytes", set.pipeline_bytes as u64, 1, "one must pass")?;
@@ -141,8 +146,7 @@ fn check_addresses(server: &Server) -> Result<(), String> {
             ));
         }
     }
-    let listens =
-        [("client_listen", &server.client_listen), ("peer_listen", &server.peer_listen)];
+    let listens = [("client_listen", &server.client_listen), ("peer_listen", &server.peer_listen)];
     for (key, address) in listens {
         if let Some(address) = address {
             check_address(address).map_err(|why| format!("{key} of server {id}: {why}"))?;
