@@ -160,7 +160,8 @@ fn the_script_refuses_wrong_arguments_with_one_line() {
     assert!(stdout.starts_with("usage:"));
 }
 
-/// The script in a directory of its own, so that nothing of a cluster that somebody runs is touched.
+/// The script in a directory of its own, so that nothing of a cluster that somebody runs is
+/// touched.
 fn script_in(directory: &Path) -> Command {
     let script = directory.join("run_cluster.sh");
     fs::copy(SCRIPT, &script).expect("a copy of the script");

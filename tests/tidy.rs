@@ -1,5 +1,5 @@
-//! The house rules that a machine can check: who may know whom, what pure rooms do without, that each
-//! rule of Figure 2 is in the code and on a test, and what lies where.
+//! The house rules that a machine can check: who may know whom, what pure rooms do without, that
+//! each rule of Figure 2 is in the code and on a test, and what lies where.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -221,7 +221,8 @@ fn pure_rooms_are_pure() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Whether `line` has `word` where a name begins: `log::` is the logger, `super::log::` our own log.
+/// Whether `line` has `word` where a name begins: `log::` is the logger, `super::log::` our own
+/// log.
 fn names(line: &str, word: &str) -> bool {
     let begins = |at: usize| {
         let before = line[..at].chars().next_back();
@@ -249,7 +250,7 @@ fn every_rule_of_figure_2_has_a_test() {
     for tag in TAGS {
         let is_tag_of_test =
             |line: &&str| line.trim_start().starts_with("///") && line.contains(tag);
-        let position = lines.iter().position(|line| is_tag_of_test(&line));
+        let position = lines.iter().position(is_tag_of_test);
         let position = position.unwrap_or_else(|| panic!("no test of tests/paper.rs has {tag}"));
         assert!(position >= last, "{tag} stands before its predecessor in tests/paper.rs");
         let mut after = lines[position..].iter().map(|line| line.trim_start());
@@ -286,7 +287,8 @@ fn lines_and_files_stay_readable() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// `tests/cluster.rs` types the README's transcript into a real cluster: it must be there to be typed.
+/// `tests/cluster.rs` types the README's transcript into a real cluster: it must be there to be
+/// typed.
 #[test]
 fn the_readme_has_its_transcript() {
     let readme = fs::read_to_string(root().join("README.md")).expect("a README");

@@ -1,7 +1,7 @@
 //! What a process really uses: flag before environment before `cluster.toml` before default.
 //!
-//! The origin of every value is kept, because "where does it get *that* from?" is the first question
-//! about any server that behaves unexpectedly; `serve --check-config` prints the answer.
+//! The origin of every value is kept, because "where does it get *that* from?" is the first
+//! question about any server that behaves unexpectedly; `serve --check-config` prints the answer.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -134,8 +134,8 @@ fn parse_id(name: &str, value: &str) -> Result<u32, ConfigError> {
 
 /// Reads the file that `flags` or `environment` name and puts everything together.
 ///
-/// The placeholder id of the sample is accepted only if `sample_allowed`, and only then may nobody say
-/// which server this is (the first one stands for all): so that a file can be checked as such.
+/// The placeholder id of the sample is accepted only if `sample_allowed`, and only then may nobody
+/// say which server this is (the first one stands for all): so that a file can be checked as such.
 pub fn effective(
     flags: &Overrides,
     environment: &Overrides,
@@ -242,8 +242,8 @@ impl Effective {
         self.origins.iter().find(|(known, _)| known == name).map(|(_, origin)| *origin)
     }
 
-    /// The configuration as TOML with the origin of each value beside it. The first half can stand in
-    /// a `cluster.toml` again; what is about this server alone comes last, as comments.
+    /// The configuration as TOML with the origin of each value beside it. The first half can stand
+    /// in a `cluster.toml` again; what is about this server alone comes last, as comments.
     pub fn to_lines(&self) -> Vec<String> {
         let mut lines = vec![
             format!("# {}", self.file.display()),

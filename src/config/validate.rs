@@ -57,7 +57,8 @@ impl Config {
                  heartbeat_ms, which is {heartbeat}"
             ));
         }
-        // §5.2: without a spread to draw from, servers time out together and split the vote for ever.
+        // §5.2: without a spread to draw from, servers time out together and split the vote for
+        // ever.
         if high <= low {
             return Err(format!("[raft] election_ms [{low}, {high}]: the second must be larger"));
         }
