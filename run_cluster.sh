@@ -55,7 +55,7 @@ stop_all() {
         still=()
         for pid in "${left[@]}"; do alive "$pid" && still+=("$pid"); done
         left=("${still[@]}")
-        ((${#left[@]} == 0 || SECONDS > deadline)) && break
+        ((${#left[@]} == 0 || SECONDS >= deadline)) && break
         sleep 0.1
     done
     for pid in "${left[@]}"; do kill -KILL -- "-$pid" 2>/dev/null; done

@@ -5,12 +5,12 @@
 //! when it is needed: an unknown key is an error that names the file, the line and the key that was
 //! probably meant, and a value that cannot work is refused before anything is started.
 //!
-//! What a process finally uses is an [`Effective`] configuration: flags come before the environment,
-//! the environment before the file, the file before the defaults (`effective.rs`).
+//! What a process finally uses is an [`Effective`] configuration: flags come before the
+//! environment, the environment before the file, the file before the defaults (`effective.rs`).
 //!
-//! Only what may differ between servers, or change from one start to the next, is a setting. A bound
-//! that decides what happens when an entry is applied is a constant in `limits.rs`: with two values
-//! of it in one cluster, two servers would hold different states.
+//! Only what may differ between servers, or change from one start to the next, is a setting. A
+//! bound that decides what happens when an entry is applied is a constant in `limits.rs`: with two
+//! values of it in one cluster, two servers would hold different states.
 
 mod effective;
 mod validate;
@@ -60,8 +60,8 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
-    /// The cluster's name, unique among all clusters that could ever reach each other. It is recorded
-    /// in every data directory and said in every handshake between servers.
+    /// The cluster's name, unique among all clusters that could ever reach each other. It is
+    /// recorded in every data directory and said in every handshake between servers.
     pub id: String,
 }
 
@@ -71,8 +71,8 @@ pub struct Cluster {
 pub struct Timings {
     /// How often a leader is heard at the least, in milliseconds.
     pub heartbeat_ms: u64,
-    /// A server that hears no leader starts an election after a time drawn from between these two, in
-    /// milliseconds: at least the first, below the second.
+    /// A server that hears no leader starts an election after a time drawn from between these two,
+    /// in milliseconds: at least the first, below the second.
     pub election_ms: [u64; 2],
 }
 
@@ -84,7 +84,8 @@ pub struct Limits {
     pub connections: usize,
     /// Time until a request is answered at the latest, in milliseconds.
     pub request_deadline_ms: u64,
-    /// Time that a request which has begun to arrive may take until it is complete, in milliseconds.
+    /// Time that a request which has begun to arrive may take until it is complete, in
+    /// milliseconds.
     pub request_arrival_ms: u64,
     /// Commands of one connection that may be unanswered before the server stops reading from it.
     pub pipeline_commands: usize,
@@ -228,7 +229,8 @@ fn explain_syntax(error: &toml::de::Error, text: &str, file: &Path) -> ConfigErr
     ConfigError::Syntax { file: file.to_owned(), line, problem }
 }
 
-/// Serde words it "unknown field `x`, expected one of `a`, `b`": the unknown key and the known ones.
+/// Serde words it "unknown field `x`, expected one of `a`, `b`": the unknown key and the known
+/// ones.
 fn unknown_key(message: &str) -> Option<(&str, Vec<&str>)> {
     let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
     let unknown = quoted.next()?;
@@ -241,7 +243,8 @@ fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     (distance <= 2 || distance <= word.len() / 2).then_some(meant)
 }
 
-/// The Levenshtein distance: how many letters to insert, delete or replace to turn `from` into `to`.
+/// The Levenshtein distance: how many letters to insert, delete or replace to turn `from` into
+/// `to`.
 fn edits(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     // row[j]: the distance of what has been read of `from` to the first j letters of `to`.

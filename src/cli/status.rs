@@ -96,9 +96,8 @@ impl<'a> Answer<'a> {
 
     /// A leader that has committed in its own term can serve reads and writes at once (§8).
     fn leads(&self) -> bool {
-        let leads = |report: &StatusReport| {
-            report.role == RoleName::Leader && report.committed_in_term
-        };
+        let leads =
+            |report: &StatusReport| report.role == RoleName::Leader && report.committed_in_term;
         self.report.as_ref().is_some_and(leads)
     }
 }

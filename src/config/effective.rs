@@ -1,7 +1,7 @@
 //! What a process really uses: flag before environment before `cluster.toml` before default.
 //!
-//! The origin of every value is kept, because "where does it get *that* from?" is the first question
-//! about any server that behaves unexpectedly; `serve --check-config` prints the answer.
+//! The origin of every value is kept, because "where does it get *that* from?" is the first
+//! question about any server that behaves unexpectedly; `serve --check-config` prints the answer.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -126,14 +126,16 @@ impl Overrides {
 
 fn parse_id(name: &str, value: &str) -> Result<u32, ConfigError> {
     value.parse().map_err(|_| {
-        ConfigError::Override(format!("environment: {name}={value:?} is no server id; say 1 to 255"))
+        ConfigError::Override(format!(
+            "environment: {name}={value:?} is no server id; say 1 to 255"
+        ))
     })
 }
 
 /// Reads the file that `flags` or `environment` name and puts everything together.
 ///
-/// The placeholder id of the sample is accepted only if `sample_allowed`, and only then may nobody say
-/// which server this is (the first one stands for all): so that a file can be checked as such.
+/// The placeholder id of the sample is accepted only if `sample_allowed`, and only then may nobody
+/// say which server this is (the first one stands for all): so that a file can be checked as such.
 pub fn effective(
     flags: &Overrides,
     environment: &Overrides,
@@ -146,10 +148,11 @@ pub fn effective(
     }
     let first = config.servers.first().map(|server| server.id);
     let anyone = if sample_allowed { first } else { None };
-    let id = flags.id.or(environment.id).or(anyone).ok_or_else(|| ConfigError::NoId {
-        file: file.clone(),
-        known: known_ids(&config),
-    })?;
+    let id = flags
+        .id
+        .or(environment.id)
+        .or(anyone)
+        .ok_or_else(|| ConfigError::NoId { file: file.clone(), known: known_ids(&config) })?;
     Effective::assemble(&config, id, flags, environment)
 }
 
@@ -199,8 +202,7 @@ impl Effective {
             || server.peer.clone(),
         );
         for (key, address) in [("client_listen", &client_listen), ("peer_listen", &peer_listen)] {
-            check_address(address)
-                .map_err(|why| ConfigError::Override(format!("{key}: {why}")))?;
+            check_address(address).map_err(|why| ConfigError::Override(format!("{key}: {why}")))?;
         }
         let id_origin = choose(&flags.id, &environment.id, None, || id).1;
         let mut effective = Effective {
@@ -240,8 +242,8 @@ impl Effective {
         self.origins.iter().find(|(known, _)| known == name).map(|(_, origin)| *origin)
     }
 
-    /// The configuration as TOML with the origin of each value beside it. The first half can stand in
-    /// a `cluster.toml` again; what is about this server alone comes last, as comments.
+    /// The configuration as TOML with the origin of each value beside it. The first half can stand
+    /// in a `cluster.toml` again; what is about this server alone comes last, as comments.
     pub fn to_lines(&self) -> Vec<String> {
         let mut lines = vec![
             format!("# {}", self.file.display()),
@@ -291,7 +293,8 @@ impl Effective {
 
 fn section_settings(section: &str, values: &impl Serialize) -> Vec<(String, String, String)> {
     let table = toml::Table::try_from(values).expect("numbers and arrays of numbers are TOML");
-    let setting = |(key, value): (String, toml::Value)| (section.to_owned(), key, value.to_string());
+    let setting =
+        |(key, value): (String, toml::Value)| (section.to_owned(), key, value.to_string());
     table.into_iter().map(setting).collect()
 }
 

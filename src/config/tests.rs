@@ -32,7 +32,8 @@ fn overrides(config: &Path, id: u32) -> Overrides {
     Overrides { config: Some(config.to_owned()), id: Some(id), ..Overrides::default() }
 }
 
-/// What the sample shows is what a server does without a file: nobody tunes a number that is not there.
+/// What the sample shows is what a server does without a file: nobody tunes a number that is not
+/// there.
 #[test]
 fn the_sample_states_every_default() {
     let sample = parse(SAMPLE).expect("the sample is valid");

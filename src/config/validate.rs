@@ -57,7 +57,8 @@ impl Config {
                  heartbeat_ms, which is {heartbeat}"
             ));
         }
-        // §5.2: without a spread to draw from, servers time out together and split the vote for ever.
+        // §5.2: without a spread to draw from, servers time out together and split the vote for
+        // ever.
         if high <= low {
             return Err(format!("[raft] election_ms [{low}, {high}]: the second must be larger"));
         }
@@ -81,7 +82,12 @@ impl Config {
         let unread = set.unread_reply_bytes as u64;
         let deadline = set.request_deadline_ms;
         at_least("[limits] connections", set.connections as u64, connections, "some are reserved")?;
-        at_least("[limits] request_deadline_ms", deadline, election, "an election takes that long")?;
+        at_least(
+            "[limits] request_deadline_ms",
+            deadline,
+            election,
+            "an election takes that long",
+        )?;
         at_least("[limits] request_arrival_ms", set.request_arrival_ms, 1, "0 closes everything")?;
         at_least("[limits] pipeline_commands", set.pipeline_commands as u64, 1, "one must pass")?;
         at_least("[limits] pipeline_bytes", set.pipeline_bytes as u64, 1, "one must pass")?;
@@ -141,8 +147,7 @@ fn check_addresses(server: &Server) -> Result<(), String> {
             ));
         }
     }
-    let listens =
-        [("client_listen", &server.client_listen), ("peer_listen", &server.peer_listen)];
+    let listens = [("client_listen", &server.client_listen), ("peer_listen", &server.peer_listen)];
     for (key, address) in listens {
         if let Some(address) = address {
             check_address(address).map_err(|why| format!("{key} of server {id}: {why}"))?;

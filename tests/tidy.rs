@@ -1,0 +1,308 @@
+//! The house rules that a machine can check: who may know whom, what pure rooms do without, that
+//! each rule of Figure 2 is in the code and on a test, and what lies where.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Who may know whom (everybody may know `limits`). `*` means everything.
+const EDGES: [(&str, &[&str]); 14] = [
+    ("limits", &[]),
+    ("raft", &[]),
+    ("kv", &[]),
+    ("gateway", &["raft::types", "kv::command"]),
+    ("protocol", &["kv::command"]),
+    ("server", &["raft", "kv", "gateway"]),
+    ("storage", &["raft::types", "raft::durability"]),
+    ("transport", &["raft::message", "raft::types", "gateway::message"]),
+    ("observe", &["raft::event"]),
+    ("config", &[]),
+    ("sim", &["raft", "kv", "gateway", "storage", "server"]),
+    (
+        "node",
+        &[
+            "raft",
+            "kv",
+            "gateway",
+            "protocol",
+            "server",
+            "storage",
+            "transport",
+            "observe",
+            "config",
+        ],
+    ),
+    ("cli", &["*"]),
+    ("main", &["*"]),
+];
+
+/// Rooms whose every result follows from their inputs.
+const PURE: [&str; 5] = ["raft", "kv", "gateway", "protocol", "server"];
+
+/// What a pure room does without: clocks, sockets, files, threads, the environment …
+const IMPURE_STD: [&str; 6] = ["time", "net", "fs", "thread", "env", "process"];
+
+/// … logging, locks, and collections whose order is random.
+const IMPURE: [&str; 15] = [
+    "use log::",
+    "error!(",
+    "warn!(",
+    "info!(",
+    "debug!(",
+    "trace!(",
+    "println!(",
+    "parking_lot",
+    "crossbeam",
+    "Mutex",
+    "RwLock",
+    "Condvar",
+    "Atomic",
+    "HashMap",
+    "HashSet",
+];
+
+/// The rules of Figure 2, in the figure's order.
+const TAGS: [&str; 19] = [
+    "[AE1]", "[AE2]", "[AE3]", "[AE4]", "[AE5]", "[RV1]", "[RV2]", "[ALL1]", "[ALL2]", "[F1]",
+    "[F2]", "[C1]", "[C2]", "[C3]", "[C4]", "[L1]", "[L2]", "[L3]", "[L4]",
+];
+
+/// What may lie at the top, beside dot files. `target` and `data` are made by building and running.
+const TOP_LEVEL: [&str; 9] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "src",
+    "tests",
+    "cluster.toml",
+    "run_cluster.sh",
+    "README.md",
+    "target",
+    "data",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files below `directory` whose name ends with `ending`, with their text.
+fn files(directory: &str, ending: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut directories = vec![root().join(directory)];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).expect("the directory is in the repository") {
+            let path = entry.expect("a directory can be listed").path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.to_string_lossy().ends_with(ending) {
+                let text = fs::read_to_string(&path).expect("sources are UTF-8");
+                let name = path.strip_prefix(root()).expect("it is below the root").to_owned();
+                found.push((name, text));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// `src/raft/log.rs` and `src/raft.rs` are in the room `raft`.
+fn room(file: &Path) -> String {
+    let inside = file.strip_prefix("src").expect("a source file");
+    let first = inside.iter().next().expect("a name").to_string_lossy();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The code of a file: without comments, and without the tests at its end, which may use anything.
+fn code(text: &str) -> String {
+    let text = text.split("\n#[cfg(test)]\n").next().unwrap_or_default();
+    let without_comment = |line: &str| line.split("//").next().unwrap_or_default().to_owned();
+    text.lines().map(without_comment).collect::<Vec<_>>().join("\n")
+}
+
+fn is_test(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name == "tests.rs")
+}
+
+/// The paths into our own crate that a piece of code names: `crate::{raft::{types, log::Log}, kv}`
+/// gives `raft::types`, `raft::log::Log` and `kv`.
+fn own_paths(code: &str) -> Vec<String> {
+    paths_below(&["crate::", "raft_server::"], code)
+}
+
+fn paths_below(starts: &[&str], code: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    for start in starts {
+        for (at, _) in code.match_indices(start) {
+            let rest = &code[at + start.len()..];
+            collect_paths("", &mut rest.chars().peekable(), &mut paths);
+        }
+    }
+    paths
+}
+
+/// Reads one branch of a `use` tree after `prefix`.
+fn collect_paths(
+    prefix: &str,
+    rest: &mut std::iter::Peekable<std::str::Chars<'_>>,
+    paths: &mut Vec<String>,
+) {
+    let mut path = prefix.to_owned();
+    loop {
+        match rest.peek() {
+            Some('{') => {
+                rest.next();
+                while rest.peek().is_some_and(|next| *next != '}') {
+                    if rest.next_if(|next| next.is_whitespace() || *next == ',').is_none() {
+                        collect_paths(&path, rest, paths);
+                    }
+                }
+                rest.next();
+                return;
+            }
+            Some(next) if next.is_alphanumeric() || "_:*".contains(*next) => path.push(*next),
+            _ => break,
+        }
+        rest.next();
+    }
+    if path == prefix {
+        rest.next(); // something that is no path: step over it
+        return;
+    }
+    paths.push(path);
+    // `name as other` and what else may follow, up to the end of this branch.
+    while rest.next_if(|next| !",}\n;".contains(*next)).is_some() {}
+}
+
+fn allowed(room: &str, path: &str) -> bool {
+    let (_, edges) = EDGES.iter().find(|(known, _)| *known == room).unwrap_or(&("", &[]));
+    let first = path.split("::").next().unwrap_or_default();
+    let below = |edge: &str| path == edge || path.starts_with(&format!("{edge}::"));
+    first == room || first == "limits" || edges.iter().any(|edge| *edge == "*" || below(edge))
+}
+
+/// The division holds only as long as nobody reaches around it.
+#[test]
+fn rooms_know_only_whom_they_may() {
+    let mut wrong = Vec::new();
+    for (file, text) in files("src", ".rs") {
+        let room = room(&file);
+        if room == "lib" || is_test(&file) {
+            continue;
+        }
+        let known = EDGES.iter().any(|(known, _)| *known == room);
+        assert!(known, "{} is in no room that DESIGN's table knows", file.display());
+        for path in own_paths(&code(&text)) {
+            if !allowed(&room, &path) {
+                wrong.push(format!("{}: {room} must not know {path}", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The check above is worth what its reading of `use` lines is worth.
+#[test]
+fn use_lines_are_understood() {
+    let read =
+        own_paths("use crate::{raft::{types::Term, log as l}, kv};\nlet x = crate::node::y();");
+    assert_eq!(read, ["raft::types::Term", "raft::log", "kv", "node::y"]);
+    assert!(allowed("gateway", "raft::types::Term") && !allowed("gateway", "raft::log"));
+    assert!(!allowed("raft", "kv") && allowed("raft", "limits::SEGMENT_BYTES"));
+    assert!(!allowed("config", "node::serve") && allowed("cli", "node::serve"));
+}
+
+/// A pure room can be simulated and replayed; one clock or one hash map in it, and it cannot.
+#[test]
+fn pure_rooms_are_pure() {
+    let mut wrong = Vec::new();
+    for (file, text) in files("src", ".rs") {
+        if !PURE.contains(&room(&file).as_str()) || is_test(&file) {
+            continue;
+        }
+        for path in paths_below(&["std::"], &code(&text)) {
+            let first = path.split("::").next().unwrap_or_default();
+            if IMPURE_STD.contains(&first) {
+                wrong.push(format!("{}: std::{path}", file.display()));
+            }
+        }
+        for (number, line) in code(&text).lines().enumerate() {
+            for word in IMPURE.iter().filter(|word| names(line, word)) {
+                wrong.push(format!("{}:{}: {word}", file.display(), number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whether `line` has `word` where a name begins.
+fn names(line: &str, word: &str) -> bool {
+    let inside = |before: char| before.is_alphanumeric() || before == '_';
+    line.match_indices(word).any(|(at, _)| !line[..at].chars().next_back().is_some_and(inside))
+}
+
+/// A reader with the paper open finds every rule of Figure 2 in the code.
+#[test]
+fn every_rule_of_figure_2_is_in_the_code() {
+    let raft: String = files("src/raft", ".rs").into_iter().map(|(_, text)| text).collect();
+    let missing: Vec<_> = TAGS.iter().filter(|tag| !raft.contains(**tag)).collect();
+    assert!(missing.is_empty(), "not in src/raft: {missing:?}");
+}
+
+/// … and each has a test, in the figure's order.
+#[test]
+fn every_rule_of_figure_2_has_a_test() {
+    let paper = fs::read_to_string(root().join("tests/paper.rs"))
+        .expect("tests/paper.rs has one test for each rule of Figure 2");
+    let lines: Vec<&str> = paper.lines().collect();
+    let mut last = 0;
+    for tag in TAGS {
+        let is_tag_of_test =
+            |line: &&str| line.trim_start().starts_with("///") && line.contains(tag);
+        let position = lines.iter().position(is_tag_of_test);
+        let position = position.unwrap_or_else(|| panic!("no test of tests/paper.rs has {tag}"));
+        assert!(position >= last, "{tag} stands before its predecessor in tests/paper.rs");
+        let mut after = lines[position..].iter().map(|line| line.trim_start());
+        let code = after.find(|line| !line.starts_with("///")).unwrap_or_default();
+        assert!(code.starts_with("#["), "{tag} in tests/paper.rs is on no test");
+        last = position;
+    }
+}
+
+#[test]
+fn the_top_level_is_short() {
+    for entry in fs::read_dir(root()).expect("the repository") {
+        let name = entry.expect("a directory can be listed").file_name();
+        let name = name.to_string_lossy();
+        let known = name.starts_with('.') || TOP_LEVEL.contains(&name.as_ref());
+        assert!(known, "{name} does not belong to the top level");
+    }
+}
+
+#[test]
+fn lines_and_files_stay_readable() {
+    let mut wrong = Vec::new();
+    for (file, text) in files("src", ".rs").into_iter().chain(files("tests", ".rs")) {
+        for (number, line) in text.lines().enumerate() {
+            if line.chars().count() > 100 {
+                wrong.push(format!("{}:{}: over 100 columns", file.display(), number + 1));
+            }
+        }
+        let count = text.lines().count();
+        if file.starts_with("src/raft") && !is_test(&file) && count > 450 {
+            wrong.push(format!("{}: {count} lines; is it two files?", file.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// `tests/cluster.rs` types the README's transcript into a real cluster: it must be there to be
+/// typed.
+#[test]
+fn the_readme_has_its_transcript() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("a README");
+    let begin = "```console\n$ nc localhost 7001\n";
+    let (_, transcript) = readme.split_once(begin).expect("a console block that starts netcat");
+    let (transcript, _) = transcript.split_once("\n```").expect("the block ends");
+    assert!(transcript.lines().count() >= 10, "the transcript shows too little");
+    for word in ["run_cluster.sh 3", "cargo test", "UNKNOWN"] {
+        assert!(readme.contains(word), "the README lacks {word}");
+    }
+}
