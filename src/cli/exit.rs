@@ -13,6 +13,8 @@ pub const FAILED: i32 = 1;
 pub const USAGE: i32 = 2;
 /// The configuration is wrong.
 pub const CONFIG: i32 = 3;
+/// The journal is damaged.
+pub const DAMAGED: i32 = 5;
 /// Asked for, but refused; asking again is safe.
 pub const REFUSED: i32 = 10;
 /// The condition that was asked about does not hold.
@@ -29,6 +31,7 @@ Exit codes:
    5  data damaged: the server refuses to start
    6  address in use
    7  disk error: a write or sync failed
+   8  disk full
   10  refused, certainly not executed: try again
   11  unknown whether it was executed
   12  not found, or the condition is false";

@@ -134,7 +134,7 @@ fn answer(arguments: Arguments) -> Result<i32, Failure> {
             print_lines(&server.effective(true)?.to_lines())
         }
         Some(Command::Serve { server, check_config: false }) => {
-            wiring::serve(server.effective(false)?)
+            wiring::serve(&server.effective(false)?)
         }
         Some(Command::Init { server }) => wiring::init(&server.effective(false)?),
         Some(Command::Status(arguments)) => status::run(&arguments),

@@ -1,37 +1,124 @@
 //! Where the command line meets the rooms that do the work.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use raft_server::config::Effective;
+use raft_server::kv::encoding;
+use raft_server::node::{self, ServeError};
+use raft_server::raft::types::Command;
+use raft_server::storage::batch::FORMAT_VERSION;
+use raft_server::storage::disk::RealDisk;
+use raft_server::storage::dump::{self, Verdict};
+use raft_server::storage::identity::{self, DirectoryError};
+use raft_server::transport::hello;
 
-use super::exit::{FAILED, Failure};
+use super::exit::{DAMAGED, Failure, OK};
 
 /// The version of the journal's format.
-pub const DISK_FORMAT_VERSION: u32 = 1;
+pub const DISK_FORMAT_VERSION: u16 = FORMAT_VERSION;
 
 /// The version of what servers say to each other.
-pub const PEER_PROTOCOL_VERSION: u32 = 1;
+pub const PEER_PROTOCOL_VERSION: u32 = hello::PEER_PROTOCOL_VERSION;
 
 /// Runs a server until it is told to stop, or cannot go on.
-pub fn serve(config: Effective) -> Result<i32, Failure> {
-    Err(Failure::new(FAILED, format!("server {} cannot run in this build", config.id)))
+pub fn serve(config: &Effective) -> Result<i32, Failure> {
+    node::serve(config).map_err(failure)?;
+    Ok(OK)
 }
 
-/// Makes the data directory.
+/// Makes the data directory, and the directories above it.
 pub fn init(config: &Effective) -> Result<i32, Failure> {
-    let data = config.data.display();
-    Err(Failure::new(FAILED, format!("{data} cannot be made in this build")))
+    if let Some(parent) = config.data.parent() {
+        std::fs::create_dir_all(parent).map_err(|source| {
+            failure(DirectoryError::Io { doing: "creating", path: parent.to_owned(), source })
+        })?;
+    }
+    identity::init(&config.data, &node::expected(config)).map_err(failure)?;
+    println_or_not(&format!(
+        "server {} of cluster {} now has its data in {}",
+        config.id,
+        config.cluster,
+        config.data.display()
+    ));
+    Ok(OK)
 }
 
-/// Prints the journal of a data directory.
-pub fn log_dump(directory: &Path, _json: bool, _output: &mut impl Write) -> Result<i32, Failure> {
-    let directory = directory.display();
-    Err(Failure::new(FAILED, format!("{directory} cannot be read in this build")))
+/// Prints the journal of a data directory, record by record, and what a start would do.
+pub fn log_dump(directory: &Path, json: bool, output: &mut impl Write) -> Result<i32, Failure> {
+    if json {
+        return log_verify(directory, json, output);
+    }
+    walk(directory, json, output, true)
 }
 
 /// Says what a start on a data directory would do.
-pub fn log_verify(directory: &Path, _json: bool, _output: &mut impl Write) -> Result<i32, Failure> {
-    let directory = directory.display();
-    Err(Failure::new(FAILED, format!("{directory} cannot be read in this build")))
+pub fn log_verify(directory: &Path, json: bool, output: &mut impl Write) -> Result<i32, Failure> {
+    walk(directory, json, output, false)
+}
+
+fn walk(
+    directory: &Path,
+    json: bool,
+    output: &mut impl Write,
+    records: bool,
+) -> Result<i32, Failure> {
+    let owner = identity::read_identity(directory).map_err(failure)?;
+    let journal = directory.join("journal");
+    let disk = RealDisk::open(&journal).map_err(|source| {
+        failure(DirectoryError::Io { doing: "opening", path: journal, source })
+    })?;
+    let mut nowhere = io::sink();
+    let lines: &mut dyn Write = if records { output } else { &mut nowhere };
+    let verdict = dump::dump(&disk, owner.journal_id, &render, lines)?;
+    if json {
+        let text = serde_json::to_string(&verdict).expect("a verdict can be written as JSON");
+        writeln!(output, "{text}")?;
+    } else {
+        print_verdict(&verdict, output)?;
+    }
+    output.flush()?;
+    Ok(if matches!(verdict, Verdict::Starts { .. }) { OK } else { DAMAGED })
+}
+
+fn print_verdict(verdict: &Verdict, output: &mut impl Write) -> io::Result<()> {
+    match verdict {
+        Verdict::Starts { last, hard_state, report } => {
+            if report.cut_bytes > 0 {
+                writeln!(
+                    output,
+                    "a start would cut {} bytes of an interrupted write, at byte {} of segment {}",
+                    report.cut_bytes, report.valid_bytes, report.newest_segment
+                )?;
+            }
+            let vote = hard_state.voted_for.map_or("none".to_owned(), |vote| vote.to_string());
+            writeln!(
+                output,
+                "a start would succeed: {} segments, {} batches, last entry {last}, term {}, vote {vote}",
+                report.segments, report.batches, hard_state.current_term
+            )
+        }
+        Verdict::Refuses { reason } => writeln!(output, "a start would refuse: {reason}"),
+    }
+}
+
+/// A command as a person would type it, with the request id that makes it happen once.
+fn render(command: &Command) -> String {
+    match encoding::decode(&command.0) {
+        Ok((request, _, command)) => format!(
+            "request=n{}.{}.{} {command}",
+            request.server, request.incarnation, request.serial
+        ),
+        Err(error) => format!("unreadable command ({error}): {command:?}"),
+    }
+}
+
+fn println_or_not(line: &str) {
+    // Whether anybody reads it does not change what was done.
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+fn failure(error: impl Into<ServeError>) -> Failure {
+    let error = error.into();
+    Failure::new(error.exit_code(), error.to_string())
 }

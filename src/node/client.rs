@@ -154,12 +154,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
     }
 
     /// Enters the server once with all that was read.
-    fn submit(
-        &self,
-        client: ClientId,
-        output: &Arc<Output>,
-        parsed: impl Iterator<Item = Parsed>,
-    ) {
+    fn submit(&self, client: ClientId, output: &Arc<Output>, parsed: impl Iterator<Item = Parsed>) {
         let mut expected = Vec::new();
         let mut requests = Vec::new();
         for Parsed { input, dialect, bytes } in parsed {

@@ -41,4 +41,4 @@ mod start;
 mod ticker;
 
 pub use self::ending::{Ending, ServeError};
-pub use self::start::serve;
+pub use self::start::{expected, serve};

@@ -218,7 +218,10 @@ impl Output {
                 chunk
             };
             if !self.write_in_time(&chunk) {
-                log::warn!("client {} does not read its replies: closing its connection", self.name);
+                log::warn!(
+                    "client {} does not read its replies: closing its connection",
+                    self.name
+                );
                 self.cut();
             }
         }

@@ -87,7 +87,8 @@ impl<D: Deliver + Send + Sync + 'static> PeerReceivers<D> {
                 Ok(frame) => frame,
                 Err(error) => return error.to_string(),
             };
-            let malformed = frame.gateway.iter().find_map(|message| message.check_shape(peer).err());
+            let malformed =
+                frame.gateway.iter().find_map(|message| message.check_shape(peer).err());
             if let Some(error) = malformed {
                 return format!("dropped: {error}");
             }

@@ -151,11 +151,14 @@ impl Running {
         ));
         let (log_writer_button, log_writer_bell) = doorbell();
         let (applier_button, applier_bell) = doorbell();
-        let (buttons, mut bells): (Vec<_>, BTreeMap<ServerId, Bell>) =
-            peers.ids().into_iter().map(|peer| {
+        let (buttons, mut bells): (Vec<_>, BTreeMap<ServerId, Bell>) = peers
+            .ids()
+            .into_iter()
+            .map(|peer| {
                 let (button, bell) = doorbell();
                 ((peer, button), (peer, bell))
-            }).unzip();
+            })
+            .unzip();
         let links = Arc::new(Links::new(buttons));
         let connections = Arc::new(Connections::new(config.limits.connections));
         let monitor = Arc::new(Monitor::new(
@@ -278,7 +281,8 @@ fn server(config: &Effective, recovered: Recovered, incarnation: u64, seed: u64)
     Server::new(id, membership, raft_options, gateway_options, recovered, incarnation, seed)
 }
 
-fn expected(config: &Effective) -> Expected {
+/// Whose data directory the configuration says it is.
+pub fn expected(config: &Effective) -> Expected {
     Expected {
         cluster_id: config.cluster.clone(),
         server_id: ServerId(config.id),
@@ -319,7 +323,5 @@ fn start_logger() -> Result<Logger, ServeError> {
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), ServeError> {
     let started = thread::Builder::new().name(name.to_owned()).spawn(body);
-    started
-        .map(drop)
-        .map_err(|source| ServeError::System { doing: "starting a thread", source })
+    started.map(drop).map_err(|source| ServeError::System { doing: "starting a thread", source })
 }
