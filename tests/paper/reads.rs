@@ -1,0 +1,139 @@
+//! Linearizable reads without log entries (diss. §6.4; §8 of the paper).
+
+use raft_server::raft::message::Round;
+use raft_server::raft::{Apply, ReadId, Refused, RoleName};
+
+use crate::support_raft::*;
+
+const READ: ReadId = ReadId(40);
+
+fn ready(read: ReadId, number: u64) -> Apply {
+    Apply::ReadReady { read, index: index(number) }
+}
+
+/// §8: "I am the leader" is no licence to answer: a majority must say so after the read arrived
+/// (L7, S21).
+#[test]
+fn a_read_waits_for_a_majority_to_echo_a_round() {
+    let mut leader = server(1).of(5).settled_leader();
+    leader.request_read(READ).expect("it leads");
+    assert_eq!(leader.take_applies(usize::MAX), []);
+    let round = leader.appends(N2)[0].round;
+    leader.step(N2, reply(term(1)).matching(1).round(round.0));
+    assert_eq!(leader.take_applies(usize::MAX), [], "two of five");
+    leader.step(N3, reply(term(1)).matching(1).round(round.0));
+    assert_eq!(leader.take_applies(usize::MAX), [ready(READ, 1)]);
+}
+
+/// diss. §6.4: an echo of a message that left before the read arrived proves nothing about the time
+/// since. So the round is stamped when a message is taken, and the read waits for one that is taken
+/// later (S23).
+#[test]
+fn an_echo_confirms_only_reads_that_came_before_its_message() {
+    let mut leader = server(1).settled_leader();
+    leader.ticks(2);
+    let before = leader.appends(N2)[0].round;
+    leader.request_read(READ).expect("it leads");
+    leader.step(N2, reply(term(1)).matching(1).round(before.0));
+    assert_eq!(leader.take_applies(usize::MAX), [], "that heartbeat is older than the read");
+
+    let after = leader.appends(N2)[0].round;
+    assert!(after > before);
+    leader.request_read(ReadId(41)).expect("it leads"); // too late for the round just taken
+    leader.step(N2, reply(term(1)).matching(1).round(after.0));
+    assert_eq!(leader.take_applies(usize::MAX), [ready(READ, 1)]);
+    let next = leader.appends(N2)[0].round;
+    leader.step(N2, reply(term(1)).matching(1).round(next.0));
+    assert_eq!(leader.take_applies(usize::MAX), [ready(ReadId(41), 1)]);
+}
+
+/// Any number of reads share one round, and no disk is involved.
+#[test]
+fn reads_that_arrive_together_share_a_round() {
+    let mut leader = server(1).settled_leader();
+    for number in 0..10 {
+        leader.request_read(ReadId(number)).expect("it leads");
+    }
+    let messages = leader.appends(N2);
+    assert_eq!(messages.len(), 1);
+    leader.step(N2, reply(term(1)).matching(1).round(messages[0].round.0));
+    assert_eq!(leader.take_applies(usize::MAX).len(), 10);
+    assert!(!leader.work().write);
+}
+
+/// §8: a fresh leader has all that is committed but does not know how far that is, until its no-op
+/// commits (L8, S22).
+#[test]
+fn a_fresh_leaders_read_waits_for_its_no_op() {
+    let mut leader = server(1).with_log(&[(1, 1), (2, 1)]).leader(); // its no-op is 3@T2
+    leader.sync();
+    leader.request_read(READ).expect("it leads");
+    let round = leader.appends(N2)[0].round;
+    leader.step(N2, reply(term(2)).matching(2).round(round.0));
+    assert_eq!(leader.take_applies(usize::MAX), [], "confirmed, but what is committed?");
+    leader.step(N2, reply(term(2)).matching(3));
+    let applies = leader.take_applies(usize::MAX);
+    assert_eq!(applies.len(), 4, "three entries, and then the read");
+    assert_eq!(applies[3], ready(READ, 3));
+}
+
+/// diss. §6.4, step 3: the state machine may not be behind the read (S24).
+#[test]
+fn a_read_is_handed_out_after_the_entries_it_must_see() {
+    let mut leader = server(1).settled_leader();
+    leader.propose(command("x")).expect("it leads");
+    leader.propose(command("y")).expect("it leads");
+    leader.sync();
+    leader.send_all();
+    leader.step(N2, reply(term(1)).matching(3));
+    leader.request_read(READ).expect("it leads");
+    let round = leader.appends(N2)[0].round;
+    leader.step(N2, reply(term(1)).matching(3).round(round.0));
+    assert!(matches!(leader.take_applies(1).as_slice(), [Apply::Entry(_)]), "2 of 3");
+    assert!(matches!(
+        leader.take_applies(1).as_slice(),
+        [Apply::Entry(_), Apply::ReadReady { .. }]
+    ));
+}
+
+/// A leader that ends hands its reads back as failed, in its own term or a higher one: they could
+/// wait for ever (S21).
+#[test]
+fn reads_are_handed_back_as_failed_when_leadership_ends() {
+    let mut deposed = server(1).settled_leader();
+    deposed.request_read(READ).expect("it leads");
+    deposed.step(N2, no_vote(term(2)));
+    assert!(deposed.work().apply);
+    assert_eq!(deposed.take_applies(usize::MAX), [Apply::ReadFailed { read: READ }]);
+
+    let mut lonely = server(1).settled_leader();
+    lonely.request_read(READ).expect("it leads");
+    lonely.tick_until(RoleName::Follower);
+    assert_eq!(lonely.take_applies(usize::MAX), [Apply::ReadFailed { read: READ }]);
+    assert_eq!(lonely.request_read(READ), Err(Refused::NotLeader { hint: None }));
+}
+
+/// A late echo of an earlier term, with a high round, confirms nothing in this one (S23, L4).
+#[test]
+fn an_echo_of_an_earlier_term_confirms_nothing() {
+    let mut leader = server(1).in_term(1).settled_leader();
+    leader.request_read(READ).expect("it leads");
+    leader.step(N2, reply(term(1)).round(1000));
+    assert_eq!(leader.take_applies(usize::MAX), []);
+    assert!(leader.appends(N2)[0].round > Round(0), "and it still asks");
+}
+
+/// A cluster of one needs no echo, but its no-op must be committed.
+#[test]
+fn a_single_server_reads_once_its_no_op_is_on_disk() {
+    let mut alone = server(1).of(1);
+    alone.tick_until(RoleName::Candidate);
+    let vote = alone.take_write(usize::MAX).expect("its own vote");
+    alone.persisted(vote.ticket);
+    alone.request_read(READ).expect("it leads");
+    assert_eq!(alone.take_applies(usize::MAX), []);
+    alone.sync();
+    assert_eq!(alone.take_applies(usize::MAX).last(), Some(&ready(READ, 1)));
+    alone.request_read(READ).expect("it leads");
+    assert_eq!(alone.take_applies(usize::MAX), [ready(READ, 1)]);
+}
