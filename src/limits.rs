@@ -33,7 +33,8 @@ pub const REQUEST_ARRIVAL_SECONDS_MAX: u64 = 30;
 /// Commands of one connection that may be unanswered; then the server stops reading from it.
 pub const PIPELINE_COMMANDS_MAX: usize = 1024;
 
-/// Bytes of commands of one connection that may be unanswered; then the server stops reading from it.
+/// Bytes of commands of one connection that may be unanswered; then the server stops reading from
+/// it.
 pub const PIPELINE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes of everything a gateway has pending; beyond it a request is refused with TRYAGAIN before
@@ -70,8 +71,8 @@ pub const FORWARD_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of entries that the applier takes at once.
 pub const APPLY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Bytes of one frame between servers: entries and forwards of full size, an entry that is larger than
-/// they allow (one of any size is always admitted), and room for the rest.
+/// Bytes of one frame between servers: entries and forwards of full size, an entry that is larger
+/// than they allow (one of any size is always admitted), and room for the rest.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Bytes of one journal segment, after which the next is begun.

@@ -1,6 +1,6 @@
-//! The journal against crashes and damage. Rows of SCENARIOS.md: S28 torn, S29 zeros, S30 stale bytes,
-//! S31 and S32 flipped bits, S33 unsynced bytes, S34 failed sync, S35 half a write, S36 lost names,
-//! S41 interrupted truncation, S42 rotation.
+//! The journal against crashes and damage. Rows of SCENARIOS.md: S28 torn, S29 zeros, S30 stale
+//! bytes, S31 and S32 flipped bits, S33 unsynced bytes, S34 failed sync, S35 half a write, S36 lost
+//! names, S41 interrupted truncation, S42 rotation.
 
 use raft_server::raft::durability::{Write, WriteTicket};
 use raft_server::raft::types::{
@@ -195,7 +195,8 @@ fn no_crash_loses_an_acknowledged_write() {
     }
 }
 
-/// S43, S46, S97: a directory is made once, locked while open, and checked against the configuration.
+/// S43, S46, S97: a directory is made once, locked while open, and checked against the
+/// configuration.
 #[test]
 fn a_data_directory_belongs_to_one_server() {
     use raft_server::storage::identity::{DataDirectory, DirectoryError, Expected, init};
@@ -254,7 +255,8 @@ fn the_verdict_is_what_a_start_does() {
     assert!(matches!(verdict, Verdict::Refuses { .. }));
 }
 
-/// A restart must not keep a cluster waiting: a million entries of 256 bytes in under 3 s (release).
+/// A restart must not keep a cluster waiting: a million entries of 256 bytes in under 3 s
+/// (release).
 #[test]
 #[ignore = "writes 300 MB; run it in release to measure"]
 fn a_million_entries_are_read_in_seconds() {

@@ -94,7 +94,8 @@ fn print_verdict(verdict: &Verdict, output: &mut impl Write) -> io::Result<()> {
             let vote = hard_state.voted_for.map_or("none".to_owned(), |vote| vote.to_string());
             writeln!(
                 output,
-                "a start would succeed: {} segments, {} batches, last entry {last}, term {}, vote {vote}",
+                "a start would succeed: {} segments, {} batches, last entry {last}, term {}, \
+                 vote {vote}",
                 report.segments, report.batches, hard_state.current_term
             )
         }

@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::kv::encoding::{self, DecodeError};
-use crate::raft::message::NUMBER_MAX;
-use crate::raft::types::{Command, Index, ServerId, Term};
+use crate::raft::types::{Command, Index, NUMBER_MAX, ServerId, Term};
 
 /// Names one question for a read index: rising within the asker's incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,12 +15,13 @@ pub struct QuestionId {
     pub serial: u64,
 }
 
-/// One message from one server's gateway to another's. It travels beside Raft's messages, behind them.
+/// One message from one server's gateway to another's. It travels beside Raft's messages, behind
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum GatewayMessage {
-    /// Writes for the leader's log, in order. The receiver takes part `n` of an attempt only after part
-    /// `n - 1`, and nothing of an attempt once it has refused a part of it: so the writes of one gateway
-    /// enter the log in the order it accepted them.
+    /// Writes for the leader's log, in order. The receiver takes part `n` of an attempt only after
+    /// part `n - 1`, and nothing of an attempt once it has refused a part of it: so the writes of
+    /// one gateway enter the log in the order it accepted them.
     Forward {
         /// The sender's incarnation.
         incarnation: u64,
@@ -32,8 +32,8 @@ pub enum GatewayMessage {
         /// The commands, each tagged with its request id.
         commands: Vec<Command>,
     },
-    /// The receiver of a `Forward` could not append all of it: send it again later. It does *not* mean
-    /// that none of the commands is in a log.
+    /// The receiver of a `Forward` could not append all of it: send it again later. It does *not*
+    /// mean that none of the commands is in a log.
     ForwardRefused {
         /// The incarnation and attempt that were refused.
         incarnation: u64,
@@ -83,8 +83,9 @@ pub enum MalformedForGateway {
 }
 
 impl GatewayMessage {
-    /// Checks everything that can be checked without knowing the receiver's state, so that nobody else's
-    /// bytes reach the state machine unread. Required before the message is given to `Server::step`.
+    /// Checks everything that can be checked without knowing the receiver's state, so that nobody
+    /// else's bytes reach the state machine unread. Required before the message is given to
+    /// `Server::step`.
     pub fn check_shape(&self, from: ServerId) -> Result<(), MalformedForGateway> {
         match self {
             GatewayMessage::Forward { incarnation, commands, .. } => {

@@ -1,29 +1,31 @@
 //! PURE. What a server owes its clients: pending requests, forwarding, re-sending, deadlines.
 //!
-//! Every server accepts every request. Its gateway gives each write a request id, hands it to the leader
-//! (its own core, or another server's gateway), and answers the client when its *own* state machine has
-//! applied it. Because the state machine remembers request ids, a gateway may hand over everything again
-//! whenever it is in doubt: a change of leader is a pause for clients, not an error.
+//! Every server accepts every request. Its gateway gives each write a request id, hands it to the
+//! leader (its own core, or another server's gateway), and answers the client when its *own* state
+//! machine has applied it. Because the state machine remembers request ids, a gateway may hand over
+//! everything again whenever it is in doubt: a change of leader is a pause for clients, not an
+//! error.
 //!
 //! | file | what it teaches |
 //! |---|---|
 //! | `mod` | admission, order within a connection, answers and deadlines |
-//! | `writes` | request ids, handing over to the leader, attempts, the leader's side of forwarding |
+//! | `writes` | request ids, handing over to the leader, attempts, the leader's side of it |
 //! | `reads` | questions for a read index, and when a read may be executed |
 //! | `message` | what gateways say to each other |
 //!
 //! # Three kinds of answer
 //!
-//! *Done*: executed, here is the outcome. *Refused*: certainly not executed and never will be, because it
-//! never left this gateway. *Unknown*: it was handed over, and the deadline passed before its fate was seen.
-//! A peer's refusal to take a forwarded request proves nothing about earlier attempts, so it never becomes
-//! a refusal to the client: it only means "hand it over again later".
+//! *Done*: executed, here is the outcome. *Refused*: certainly not executed and never will be,
+//! because it never left this gateway. *Unknown*: it was handed over, and the deadline passed
+//! before its fate was seen. A peer's refusal to take a forwarded request proves nothing about
+//! earlier attempts, so it never becomes a refusal to the client: it only means "hand it over again
+//! later".
 //!
 //! # Order within a connection
 //!
-//! A connection's requests take effect in the order they were sent: writes are handed over in that order,
-//! a read is executed after the connection's earlier writes have been applied, and a write is started after
-//! the connection's earlier reads have been answered.
+//! A connection's requests take effect in the order they were sent: writes are handed over in that
+//! order, a read is executed after the connection's earlier writes have been applied, and a write
+//! is started after the connection's earlier reads have been answered.
 
 pub mod message;
 mod reads;
@@ -43,7 +45,8 @@ use self::writes::Writes;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u64);
 
-/// Numbers the requests of one connection, rising: where in its sequence of replies an answer belongs.
+/// Numbers the requests of one connection, rising: where in its sequence of replies an answer
+/// belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u64);
 
@@ -205,8 +208,8 @@ impl Gateway {
 
     // ---- Clients. ----
 
-    /// A client's requests, in their order: everything that one read from its socket brought. What cannot be
-    /// accepted is refused at once, before anything of it is.
+    /// A client's requests, in their order: everything that one read from its socket brought. What
+    /// cannot be accepted is refused at once, before anything of it is.
     pub fn submit(&mut self, client: ClientId, requests: Vec<(Slot, Request)>) {
         for (slot, request) in requests {
             let bytes = request_bytes(&request);
@@ -276,8 +279,8 @@ impl Gateway {
         }
     }
 
-    /// What our core knows about the leader. When it changes, everything outstanding is handed over again:
-    /// the old leader may or may not have got it into its log.
+    /// What our core knows about the leader. When it changes, everything outstanding is handed over
+    /// again: the old leader may or may not have got it into its log.
     pub fn observe_leader(&mut self, leader: Option<ServerId>, term: Term) {
         let leader = leader.map(|leader| (leader, term));
         if leader == self.leader {
@@ -315,8 +318,8 @@ impl Gateway {
             || (self.forwards_to(to) && (self.writes.has_next() || self.reads.has_open()))
     }
 
-    /// What we would tell `to`'s gateway now: replies, and if it is the leader, writes up to a bound in bytes
-    /// and one question for all reads that wait for one.
+    /// What we would tell `to`'s gateway now: replies, and if it is the leader, writes up to a
+    /// bound in bytes and one question for all reads that wait for one.
     pub fn take_messages(&mut self, to: ServerId) -> Vec<GatewayMessage> {
         let mut messages = self.replies.remove(&to).unwrap_or_default();
         if self.forwards_to(to) {
@@ -357,8 +360,9 @@ impl Gateway {
         }
     }
 
-    /// Starts the connection's queued requests as far as its order allows: a write waits for the reads before
-    /// it to be answered. (A read waits for the writes before it when it is about to be executed.)
+    /// Starts the connection's queued requests as far as its order allows: a write waits for the
+    /// reads before it to be answered. (A read waits for the writes before it when it is about to
+    /// be executed.)
     fn start_requests(&mut self, client: ClientId) {
         let Some(connection) = self.connections.get_mut(&client) else { return };
         while let Some((slot, request)) = connection.queue.pop_front() {
@@ -450,7 +454,8 @@ impl Gateway {
         });
     }
 
-    /// What may be said about a request at its deadline. Only what never left this server may be refused.
+    /// What may be said about a request at its deadline. Only what never left this server may be
+    /// refused.
     fn verdict_at_deadline(&mut self, client: ClientId, slot: Slot, accepted_at: u64) -> Answer {
         let stage = self.connections[&client].outstanding.get(&slot).map(|request| request.stage);
         let no_leader = self.leader.is_none();

@@ -1,8 +1,9 @@
 //! Reads: questions for a read index, and when a read may be executed (diss. §6.4).
 //!
-//! Reads that arrive together share one question. A read joins only a question that has not been taken: one
-//! that is under way was perhaps answered before the read arrived, and its index would be too old. Each time
-//! it is asked again, a read gets a new question; the answer to an old one is ignored (S23).
+//! Reads that arrive together share one question. A read joins only a question that has not been
+//! taken: one that is under way was perhaps answered before the read arrived, and its index would
+//! be too old. Each time it is asked again, a read gets a new question; the answer to an old one is
+//! ignored (S23).
 
 use std::collections::BTreeMap;
 
@@ -98,8 +99,8 @@ impl Reads {
 }
 
 impl Gateway {
-    /// The question that all our waiting reads share, to be put to our own core, if it leads. The answer is
-    /// told to `read_confirmed` or `read_failed` under this number.
+    /// The question that all our waiting reads share, to be put to our own core, if it leads. The
+    /// answer is told to `read_confirmed` or `read_failed` under this number.
     pub fn next_question(&mut self) -> Option<u64> {
         if self.leads() { self.reads.take_open() } else { None }
     }

@@ -1,9 +1,10 @@
 //! Writes on their way to the leader.
 //!
-//! Each write gets a serial when it is started. A cursor separates those that have been handed to the present
-//! leader from those that have not; starting again means moving the cursor back to the oldest write that is
-//! not answered. The leader takes the parts of an attempt strictly in order and nothing after a part that it
-//! refused, so the writes of one gateway enter a log in the order of their serials.
+//! Each write gets a serial when it is started. A cursor separates those that have been handed to
+//! the present leader from those that have not; starting again means moving the cursor back to the
+//! oldest write that is not answered. The leader takes the parts of an attempt strictly in order
+//! and nothing after a part that it refused, so the writes of one gateway enter a log in the order
+//! of their serials.
 
 use std::collections::BTreeMap;
 
@@ -93,8 +94,8 @@ impl Writes {
         self.paused_until = None;
     }
 
-    /// Leadership has changed hands. What a gateway sent us in an earlier leadership of ours may be lost with
-    /// it, so nothing that would follow it is taken until the gateway starts again.
+    /// Leadership has changed hands. What a gateway sent us in an earlier leadership of ours may be
+    /// lost with it, so nothing that would follow it is taken until the gateway starts again.
     pub(super) fn forget_inboxes(&mut self) {
         self.inboxes.clear();
     }
@@ -125,8 +126,8 @@ impl Writes {
 }
 
 impl Gateway {
-    /// The next write to propose to our own core, if it leads. Follow with `proposed` if the core took it;
-    /// otherwise the same one comes again next time.
+    /// The next write to propose to our own core, if it leads. Follow with `proposed` if the core
+    /// took it; otherwise the same one comes again next time.
     pub fn next_proposal(&self) -> Option<(u64, Command)> {
         if !self.leads() {
             return None;
@@ -139,8 +140,8 @@ impl Gateway {
         self.writes.handed_over(serial);
     }
 
-    /// The state machine has applied an entry. `None` if it ignored it as a duplicate: then the first copy
-    /// has been, or will never be, the answer.
+    /// The state machine has applied an entry. `None` if it ignored it as a duplicate: then the
+    /// first copy has been, or will never be, the answer.
     pub fn applied(&mut self, request: RequestId, outcome: Option<Outcome>) {
         if request.server != self.id.0 || request.incarnation != self.incarnation {
             return;
@@ -174,8 +175,8 @@ impl Gateway {
         Some(GatewayMessage::Forward { incarnation, attempt, part, commands })
     }
 
-    /// Whether this part of a forward is the one we are waiting for. Anything else is late, doubled, or comes
-    /// after one that was lost or refused; then its sender will start again.
+    /// Whether this part of a forward is the one we are waiting for. Anything else is late,
+    /// doubled, or comes after one that was lost or refused; then its sender will start again.
     pub fn accepts_forward(
         &mut self,
         from: ServerId,
@@ -204,8 +205,8 @@ impl Gateway {
         self.reply(to, GatewayMessage::ForwardRefused { incarnation, attempt, term });
     }
 
-    /// The leader did not take all of our attempt. That says nothing about the fate of the writes; they are
-    /// handed over again a little later.
+    /// The leader did not take all of our attempt. That says nothing about the fate of the writes;
+    /// they are handed over again a little later.
     pub fn handle_forward_refused(&mut self, from: ServerId, incarnation: u64, attempt: u64) {
         let ours = (incarnation, attempt) == (self.incarnation, self.writes.attempt);
         if ours && self.forwards_to(from) {

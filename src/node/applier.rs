@@ -7,8 +7,8 @@ use crate::server::{self, Finished, Server};
 use super::doorbell::Bell;
 use super::monitor::{Deliver, Monitor, Worker};
 
-/// The body of the thread `applier`: takes committed entries and confirmed reads, executes them, and tells
-/// the gateway, which answers.
+/// The body of the thread `applier`: takes committed entries and confirmed reads, executes them,
+/// and tells the gateway, which answers.
 pub fn run<D: Deliver>(monitor: &Monitor<D>, bell: &Bell, machine: &mut StateMachine) {
     let mut finished: Vec<Finished> = Vec::new();
     loop {

@@ -1,8 +1,8 @@
 //! Clients: accepting them, and the thread that reads from each.
 //!
-//! A reader parses all that one `read` brought and enters the server once with it. It never waits for
-//! replies (see `output`), except when its client is too far ahead: then it stops reading, and TCP tells
-//! the client to wait.
+//! A reader parses all that one `read` brought and enters the server once with it. It never waits
+//! for replies (see `output`), except when its client is too far ahead: then it stops reading, and
+//! TCP tells the client to wait.
 
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -22,14 +22,15 @@ use super::connections::Connections;
 use super::monitor::{Deliver, Monitor};
 use super::output::{Due, Expected, Output};
 
-/// Stack of a reader thread, in bytes. It is reserved, not used: an idle connection costs a few pages.
+/// Stack of a reader thread, in bytes. It is reserved, not used: an idle connection costs a few
+/// pages.
 const READER_STACK_BYTES: usize = 256 * 1024;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
 
-/// After the last words to a client: how long, and how many bytes of, what it still sends is swallowed, so
-/// that the kernel does not destroy the words by resetting the connection.
+/// After the last words to a client: how long, and how many bytes of, what it still sends is
+/// swallowed, so that the kernel does not destroy the words by resetting the connection.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -46,8 +47,8 @@ pub struct Clients<D: Deliver> {
 }
 
 impl<D: Deliver + Send + Sync + 'static> Clients<D> {
-    /// The body of the thread `client-accept`: one reader thread for each connection, until the listener is
-    /// closed.
+    /// The body of the thread `client-accept`: one reader thread for each connection, until the
+    /// listener is closed.
     pub fn accept(self: Arc<Self>, mut listener: Listener) {
         loop {
             let (socket, peer) = match listener.accept() {
@@ -91,8 +92,8 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
         }
     }
 
-    /// Reads and submits until the client ends, or is to be ended. Returns whether the client has said that
-    /// it will send nothing more.
+    /// Reads and submits until the client ends, or is to be ended. Returns whether the client has
+    /// said that it will send nothing more.
     fn read_requests(&self, client: ClientId, socket: &TcpStream, output: &Arc<Output>) -> bool {
         let mut parser = Parser::default();
         let mut buffer = [0; READ_BYTES];
@@ -130,8 +131,8 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
         }
     }
 
-    /// A request that has begun to arrive must be complete in time; between requests a client may think
-    /// as long as it likes. Returns when the unfinished request began.
+    /// A request that has begun to arrive must be complete in time; between requests a client may
+    /// think as long as it likes. Returns when the unfinished request began.
     fn set_deadline(
         &self,
         socket: &TcpStream,

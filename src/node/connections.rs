@@ -31,8 +31,8 @@ impl Connections {
         ClientId(self.last.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// Adds a connection, unless there are too many: a few places are kept for connections from this
-    /// host, so that an operator gets in when a crowd has taken the rest.
+    /// Adds a connection, unless there are too many: a few places are kept for connections from
+    /// this host, so that an operator gets in when a crowd has taken the rest.
     pub fn add(&self, client: ClientId, peer: SocketAddr, output: &Arc<Output>) -> bool {
         let mut open = self.open.write();
         let kept = if peer.ip().is_loopback() { 0 } else { limits::CONNECTIONS_FOR_LOOPBACK };
@@ -75,7 +75,8 @@ fn reply(answer: Answer) -> Reply {
     match answer {
         Answer::Done(outcome) => Reply::from(outcome),
         Answer::Unknown => Reply::unknown(
-            "no answer before the deadline; it may have been executed, or may still be: look before you retry",
+            "no answer before the deadline; it may have been executed, or may still be: \
+             look before you retry",
         ),
         Answer::Refused(Refusal::NoLeader { last }) => {
             let last = last.map_or(String::new(), |last| format!(" (the last one was {last})"));

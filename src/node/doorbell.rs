@@ -1,5 +1,5 @@
-//! A bell that wakes one worker. It says "look again", never what for: the worker takes everything that has
-//! gathered, so a bell that rings twice before it is heard is as good as one.
+//! A bell that wakes one worker. It says "look again", never what for: the worker takes everything
+//! that has gathered, so a bell that rings twice before it is heard is as good as one.
 
 use std::time::Duration;
 

@@ -114,8 +114,8 @@ pub fn endings() -> Result<(Sender<Ending>, Receiver<Ending>), ServeError> {
     Ok((sender, receiver))
 }
 
-/// From now on a panic in any thread ends the process, with one line that says where: a server without one
-/// of its threads is worse than no server.
+/// From now on a panic in any thread ends the process, with one line that says where: a server
+/// without one of its threads is worse than no server.
 pub fn end_on_panic(logger: Logger) {
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();
@@ -126,7 +126,8 @@ pub fn end_on_panic(logger: Logger) {
     }));
 }
 
-/// Answers what can be answered, and returns: at the latest after `DRAIN_MAX`, or at a second signal.
+/// Answers what can be answered, and returns: at the latest after `DRAIN_MAX`, or at a second
+/// signal.
 pub fn drain<D: Deliver>(monitor: &Monitor<D>, endings: &Receiver<Ending>) {
     const LOOK_EVERY: Duration = Duration::from_millis(10);
     monitor.with(|server| server.stop());

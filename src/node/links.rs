@@ -1,8 +1,8 @@
 //! The links to the other servers, as the monitor and the workers see them.
 //!
-//! A link is used by whoever has the right to send on it (see `monitor`). When that thread cannot go on
-//! (the socket is full, the connection has broken, or it has sent enough), it leaves the right to the
-//! link's worker and rings its bell.
+//! A link is used by whoever has the right to send on it (see `monitor`). When that thread cannot
+//! go on (the socket is full, the connection has broken, or it has sent enough), it leaves the
+//! right to the link's worker and rings its bell.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,8 +50,8 @@ impl Links {
         &self.links[&peer]
     }
 
-    /// For whoever has the right: sends without blocking. Returns whether the right is still the caller's;
-    /// otherwise it has been left to the worker.
+    /// For whoever has the right: sends without blocking. Returns whether the right is still the
+    /// caller's; otherwise it has been left to the worker.
     pub fn send(&self, peer: ServerId, messages: Outgoing) -> bool {
         let link = self.to(peer);
         let sent = match link.wire.acquire() {

@@ -1,7 +1,8 @@
-//! The log writer: everything that has gathered, one write, one sync, with the mutex free meanwhile.
+//! The log writer: everything that has gathered, one write, one sync, with the mutex free
+//! meanwhile.
 //!
-//! That is group commit without a timer: the slower the disk, the larger the batch. While one batch is being
-//! synced the next one gathers.
+//! That is group commit without a timer: the slower the disk, the larger the batch. While one batch
+//! is being synced the next one gathers.
 
 use std::time::Duration;
 
@@ -13,8 +14,9 @@ use crate::storage::journal::Journal;
 use super::doorbell::Bell;
 use super::monitor::{Deliver, Monitor, Worker};
 
-/// The body of the thread `log-writer`. It returns only when a write or sync has failed, which is the end of
-/// the process: what the disk holds is not known any more (the kernel may have dropped the pages).
+/// The body of the thread `log-writer`. It returns only when a write or sync has failed, which is
+/// the end of the process: what the disk holds is not known any more (the kernel may have dropped
+/// the pages).
 pub fn run<D: Deliver>(
     monitor: &Monitor<D>,
     bell: &Bell,
@@ -31,8 +33,8 @@ pub fn run<D: Deliver>(
             sealed = false;
             monitor.with(|server| server.persisted(write.ticket));
         }
-        // After a sync, the first quiet spell seals the journal: then damage to its last batch can be told
-        // from a torn write.
+        // After a sync, the first quiet spell seals the journal: then damage to its last batch can
+        // be told from a torn write.
         if sealed {
             bell.wait();
         } else if !bell.wait_at_most(quiet) {

@@ -7,13 +7,13 @@
 //! | `log-writer` | 1 | its bell | `take_write`, `persisted` | write, fsync |
 //! | `applier` | 1 | its bell | `take_tasks`, `finished` | the state machine it owns |
 //! | `peer-send-N` | one a peer | its bell | `take_messages` | connect, what would block |
-//! | `peer-accept`, `peer-recv-…` | 1 + one an inbound peer | socket | `connected`, `step` | read, decode, check |
+//! | `peer-accept`, `peer-recv-…` | 1 + one a peer | socket | `connected`, `step` | read, decode |
 //! | `client-accept`, `client-N` | 1 + one a client | socket | `submit` | read, parse |
 //! | `client-out-…` | while a client is slow | socket | – | write replies |
 //! | `logger`, `signals` | 1 each | queue, signals | – | write log lines; forward signals |
 //!
-//! All touch the server only through [`monitor`], the one mutex. Whoever leaves it delivers answers and
-//! sends to idle peers itself, so that the path of a write has as few hand-overs as possible:
+//! All touch the server only through [`monitor`], the one mutex. Whoever leaves it delivers answers
+//! and sends to idle peers itself, so that the path of a write has as few hand-overs as possible:
 //!
 //! ```text
 //! client-N ──propose──▶ [mutex] ──send──▶ follower's peer-recv ──store──▶ log-writer ──fsync──┐
@@ -21,8 +21,8 @@
 //! client ◀──reply── applier ◀─ring── [mutex] ◀──────────┴──── peer-recv ◀─────────────────────┘
 //! ```
 //!
-//! Locks: the monitor's mutex, and leaves that are never held while it is taken: one for each client's
-//! output, one for each link's wire, the table of connections, the peers met.
+//! Locks: the monitor's mutex, and leaves that are never held while it is taken: one for each
+//! client's output, one for each link's wire, the table of connections, the peers met.
 
 mod applier;
 mod client;

@@ -1,18 +1,19 @@
-//! The one mutex. Every thread that touches the server's state does so inside [`Monitor::with`], and inside
-//! it there is no I/O, no logging, no encoding and no waiting.
+//! The one mutex. Every thread that touches the server's state does so inside [`Monitor::with`],
+//! and inside it there is no I/O, no logging, no encoding and no waiting.
 //!
-//! When a thread leaves, it carries out what its input made possible, so that nothing waits for a wake-up:
-//! it delivers the answers that became known, and it *takes and sends* to every peer whose link is idle. On
-//! the path of a single write that saves a hand-over between threads (about 25 µs each) at the leader's
-//! proposal, the follower's echo, and the follower's acknowledgement.
+//! When a thread leaves, it carries out what its input made possible, so that nothing waits for a
+//! wake-up: it delivers the answers that became known, and it *takes and sends* to every peer whose
+//! link is idle. On the path of a single write that saves a hand-over between threads (about 25 µs
+//! each) at the leader's proposal, the follower's echo, and the follower's acknowledgement.
 //!
 //! # Who may send to a peer
 //!
-//! At most one thread at a time has the *right to send* to a peer; a link is idle when nobody has it. Rights
-//! are taken and given back under the mutex, and whoever gives one back looks first whether more has become
-//! due meanwhile. So when a thread finds messages due and the link not idle, it need not do or ring
-//! anything: the holder will see them. The holder is either a thread that passes by, which never blocks, or
-//! the link's own worker, which may: it connects, and sends what a full socket did not take.
+//! At most one thread at a time has the *right to send* to a peer; a link is idle when nobody has
+//! it. Rights are taken and given back under the mutex, and whoever gives one back looks first
+//! whether more has become due meanwhile. So when a thread finds messages due and the link not
+//! idle, it need not do or ring anything: the holder will see them. The holder is either a thread
+//! that passes by, which never blocks, or the link's own worker, which may: it connects, and sends
+//! what a full socket did not take.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +28,8 @@ use crate::server::{Outgoing, Server};
 use super::doorbell::Button;
 use super::links::Links;
 
-/// How often in a row a passing thread sends to the same peers before it leaves the rest to their workers.
+/// How often in a row a passing thread sends to the same peers before it leaves the rest to their
+/// workers.
 const ROUNDS_MAX: usize = 4;
 
 /// The server's state behind its mutex, and the bells of those who work for it.
@@ -76,7 +78,8 @@ pub enum Worker {
 }
 
 impl<D: Deliver> Monitor<D> {
-    /// Puts `server` behind the mutex. All workers start awake, and all links' workers hold their rights.
+    /// Puts `server` behind the mutex. All workers start awake, and all links' workers hold their
+    /// rights.
     pub fn new(
         server: Server,
         log_writer: Button,
@@ -98,8 +101,8 @@ impl<D: Deliver> Monitor<D> {
         result
     }
 
-    /// As `with`, for a worker that takes something: when there was nothing to take, it is noted that the
-    /// worker is about to wait at its bell.
+    /// As `with`, for a worker that takes something: when there was nothing to take, it is noted
+    /// that the worker is about to wait at its bell.
     pub fn take_or_wait<R>(
         &self,
         worker: Worker,
@@ -121,7 +124,8 @@ impl<D: Deliver> Monitor<D> {
         ask(&self.state.lock().server)
     }
 
-    /// For a link's worker, which has the right to send: what is due, or `None` after giving the right back.
+    /// For a link's worker, which has the right to send: what is due, or `None` after giving the
+    /// right back.
     pub fn take_messages_or_release(&self, to: ServerId) -> Option<Outgoing> {
         let mut state = self.state.lock();
         if state.server.has_messages(to) {
@@ -169,7 +173,8 @@ impl<D: Deliver> Monitor<D> {
         }
     }
 
-    /// Sends without blocking, then looks whether more has become due, and at last gives the rights back.
+    /// Sends without blocking, then looks whether more has become due, and at last gives the rights
+    /// back.
     fn send(&self, mut outgoing: Vec<(ServerId, Outgoing)>) {
         for round in 1.. {
             // A link that has broken or is full keeps the right for its worker.

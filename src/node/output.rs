@@ -1,9 +1,9 @@
 //! What goes back to one client: its replies, in the order of its requests, whoever completes them.
 //!
-//! A reply is written by the thread that completes it (usually the applier), without blocking. What the
-//! socket does not take is left to a writer thread that exists only while there is a remainder. So a
-//! client that does not read holds up nobody: when its remainder passes the bound, or does not shrink in
-//! time, its connection is cut.
+//! A reply is written by the thread that completes it (usually the applier), without blocking. What
+//! the socket does not take is left to a writer thread that exists only while there is a remainder.
+//! So a client that does not read holds up nobody: when its remainder passes the bound, or does not
+//! shrink in time, its connection is cut.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -84,8 +84,8 @@ impl Output {
         Arc::new(Output { name, socket, limits, state, progress: Condvar::new() })
     }
 
-    /// Requests have been read. Returns the slot of the first; the others follow it one by one. What is due
-    /// already and whose turn it is leaves at once.
+    /// Requests have been read. Returns the slot of the first; the others follow it one by one.
+    /// What is due already and whose turn it is leaves at once.
     pub fn expect(self: &Arc<Output>, requests: Vec<Expected>) -> Slot {
         let mut state = self.state.lock();
         let slot = Slot(state.first + state.waiting.len() as u64);
@@ -143,11 +143,10 @@ impl Output {
     /// Waits until every request is answered and every reply has left, or cannot.
     pub fn wait_until_done(&self) {
         let mut state = self.state.lock();
-        while !state.broken
-            && !(state.waiting.is_empty()
-                && state.unsent.is_empty()
-                && state.writer_bytes.is_none())
-        {
+        let is_done = |state: &State| {
+            state.waiting.is_empty() && state.unsent.is_empty() && state.writer_bytes.is_none()
+        };
+        while !state.broken && !is_done(&state) {
             self.progress.wait(&mut state);
         }
     }

@@ -15,8 +15,8 @@ use super::links::Links;
 use super::monitor::{Deliver, Monitor};
 use super::peers::Peers;
 
-/// Connections to the peer port that have not said who they are yet; more are closed at once. Peers need
-/// one each.
+/// Connections to the peer port that have not said who they are yet; more are closed at once. Peers
+/// need one each.
 const STRANGERS_MAX: usize = 64;
 
 /// What receiver threads share.

@@ -1,7 +1,8 @@
-//! The worker of one link: it connects, and sends what a passing thread could not send without blocking.
+//! The worker of one link: it connects, and sends what a passing thread could not send without
+//! blocking.
 //!
-//! It connects *before* it takes: what is taken while a peer is away would be lost, and what would be told
-//! to it then is out of date by the time it is back.
+//! It connects *before* it takes: what is taken while a peer is away would be lost, and what would
+//! be told to it then is out of date by the time it is back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,8 +51,8 @@ impl<D: Deliver> PeerSender<D> {
         }
     }
 
-    /// With the right to send: sends until nothing is due and gives the right back. Returns `false`, still
-    /// with the right, if the link is down.
+    /// With the right to send: sends until nothing is due and gives the right back. Returns
+    /// `false`, still with the right, if the link is down.
     fn send_all_due(&self) -> bool {
         let link = self.links.to(self.peer);
         if !link.wire.check_open() {
@@ -72,7 +73,8 @@ impl<D: Deliver> PeerSender<D> {
         true
     }
 
-    /// Dials until the peer answers, waiting longer each time, but not when it has just shown up itself.
+    /// Dials until the peer answers, waiting longer each time, but not when it has just shown up
+    /// itself.
     fn connect(&self, backoff: &mut Backoff) {
         loop {
             let reached = dial(

@@ -1,4 +1,5 @@
-//! Who the other servers are, where to reach them, and whether the one that shows up may be the one we know.
+//! Who the other servers are, where to reach them, and whether the one that shows up may be the one
+//! we know.
 
 use std::collections::BTreeMap;
 
@@ -41,8 +42,8 @@ impl Peers {
         self.addresses[&peer].clone()
     }
 
-    /// Whether this may be the server we have met under its id: not an older life of it, and not a second
-    /// process in the same life (S20, S44, S45). What is new is on disk when this returns.
+    /// Whether this may be the server we have met under its id: not an older life of it, and not a
+    /// second process in the same life (S20, S44, S45). What is new is on disk when this returns.
     pub fn check(&self, theirs: &Identity) -> Result<(), String> {
         self.met
             .lock()

@@ -304,8 +304,8 @@ fn announce(name: &str, listener: &Listener) -> Result<(), ServeError> {
     let ip: IpAddr = address.ip();
     if !ip.is_loopback() {
         log::warn!(
-            "{address} can be reached from other hosts and there is no authentication: let a firewall \
-             admit only those who may read and write everything"
+            "{address} can be reached from other hosts and there is no authentication: let a \
+             firewall admit only those who may read and write everything"
         );
     }
     Ok(())

@@ -1,7 +1,8 @@
 //! The ticker: time, as the core knows it.
 //!
-//! A server that was stopped (SIGSTOP, a sleeping laptop) does not get the ticks it missed: the channel
-//! holds one. So it wakes up with its timers where they were, and does not start an election at once.
+//! A server that was stopped (SIGSTOP, a sleeping laptop) does not get the ticks it missed: the
+//! channel holds one. So it wakes up with its timers where they were, and does not start an
+//! election at once.
 
 use std::time::Duration;
 

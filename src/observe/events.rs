@@ -6,7 +6,8 @@ use super::logger;
 use crate::raft::event::Event;
 use crate::raft::types::ServerId;
 
-/// Logs what happened in server `id`'s core, and from then on names its new term and role in every line.
+/// Logs what happened in server `id`'s core, and from then on names its new term and role in every
+/// line.
 pub fn log_event(id: ServerId, event: &Event) {
     if let Some((term, role)) = new_role(event) {
         logger::set_context(id.0, term, role);
@@ -27,8 +28,8 @@ fn new_role(event: &Event) -> Option<(u64, u8)> {
     }
 }
 
-/// One line at `info` for each change of role, and what a person looks for after an incident; what happens
-/// with every write only at `trace`.
+/// One line at `info` for each change of role, and what a person looks for after an incident; what
+/// happens with every write only at `trace`.
 fn level(event: &Event) -> Level {
     match event {
         Event::BecameFollower { .. }

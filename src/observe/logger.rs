@@ -1,7 +1,7 @@
 //! Log lines: formatted by the thread that logs, written to stderr by one `logger` thread.
 //!
-//! A stderr that nobody reads must not stop a server (S69): the queue is bounded, a line that finds it
-//! full is dropped and counted. Until the thread runs, lines are written directly.
+//! A stderr that nobody reads must not stop a server (S69): the queue is bounded, a line that finds
+//! it full is dropped and counted. Until the thread runs, lines are written directly.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

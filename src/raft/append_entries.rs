@@ -1,4 +1,5 @@
-//! AppendEntries at the follower (Figure 2; §5.3), and what a server owes to those who asked it something.
+//! AppendEntries at the follower (Figure 2; §5.3), and what a server owes to those who asked it
+//! something.
 
 use super::event::Event;
 use super::message::{
@@ -7,8 +8,8 @@ use super::message::{
 use super::types::{Entry, Index, ServerId};
 use super::{Raft, Role};
 
-/// Replies that are due to one server. What they say is decided when they are taken; only a pre-vote, which
-/// promises nothing, is remembered as it was answered.
+/// Replies that are due to one server. What they say is decided when they are taken; only a
+/// pre-vote, which promises nothing, is remembered as it was answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Owed {
     /// The answer to its pre-vote.
@@ -43,8 +44,8 @@ impl Raft {
             owed.round = owed.round.max(request.round);
         }
 
-        // [AE2] Agreeing on the entry before the new ones means agreeing on everything before it (Log
-        // Matching). A heartbeat is no exception (L2).
+        // [AE2] Agreeing on the entry before the new ones means agreeing on everything before it
+        // (Log Matching). A heartbeat is no exception (L2).
         if !self.log.contains(request.prev) {
             return self.owe_mismatch(leader, &request);
         }
@@ -55,12 +56,12 @@ impl Raft {
         let last_new = request.last_new_index();
         self.replace_suffix(request.entries);
 
-        // [AE5] Bounded by what this message vouched for, not by our own last index: our tail may still be
-        // some earlier leader's.
+        // [AE5] Bounded by what this message vouched for, not by our own last index: our tail may
+        // still be some earlier leader's.
         self.commit_up_to(request.leader_commit.min(last_new));
 
-        // From now on we can vouch for these entries, as far as our disk has them; the acknowledgement
-        // is made when it is taken.
+        // From now on we can vouch for these entries, as far as our disk has them; the
+        // acknowledgement is made when it is taken.
         self.verified = self.verified.max(last_new);
     }
 
@@ -76,8 +77,8 @@ impl Raft {
 
     /// Keeps what agrees with `entries`, replaces everything from the first difference on.
     ///
-    /// A late, shorter message changes nothing: it must not cut off newer entries that this follower has
-    /// acknowledged (L3, S8).
+    /// A late, shorter message changes nothing: it must not cut off newer entries that this
+    /// follower has acknowledged (L3, S8).
     fn replace_suffix(&mut self, entries: Vec<Entry>) {
         let Some(first_new) = entries.iter().position(|entry| !self.log.contains(entry.id)) else {
             return;
@@ -91,7 +92,8 @@ impl Raft {
         }
     }
 
-    /// [AE3] Removes entries that conflict with the leader's. Nothing that was promised goes with them.
+    /// [AE3] Removes entries that conflict with the leader's. Nothing that was promised goes with
+    /// them.
     fn truncate(&mut self, from: Index) {
         assert!(
             from > self.commit_index,
@@ -115,8 +117,8 @@ impl Raft {
         }
     }
 
-    /// [AE2] fails: tell where to look further back. A conflicting entry is at the earliest after our last
-    /// one whose term is not above the leader's at that place.
+    /// [AE2] fails: tell where to look further back. A conflicting entry is at the earliest after
+    /// our last one whose term is not above the leader's at that place.
     fn owe_mismatch(&mut self, leader: ServerId, request: &AppendEntries) {
         let prev = request.prev;
         assert!(
@@ -185,9 +187,9 @@ impl Raft {
             && self.durable_match() > self.acknowledged
     }
 
-    /// The guard: what we may vouch for to this term's leader. It agrees with its log (`verified`) and is on
-    /// our disk, and so is the term: a server that forgets the term could follow the term's old leader
-    /// again and replace these very entries.
+    /// The guard: what we may vouch for to this term's leader. It agrees with its log (`verified`)
+    /// and is on our disk, and so is the term: a server that forgets the term could follow the
+    /// term's old leader again and replace these very entries.
     fn durable_match(&self) -> Index {
         if !self.hard_state_is_durable() {
             return Index::ZERO;

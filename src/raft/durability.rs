@@ -1,16 +1,16 @@
 //! What the disk holds, and which promises may therefore leave (diss. §3.8, §10.2.1).
 //!
-//! A vote that is told and then forgotten elects two leaders in one term. An entry that is acknowledged
-//! and then forgotten was counted towards a majority that does not exist. So the core remembers how much
-//! of itself is on disk, and every promise asks here before it leaves: a vote or a vote request needs the
-//! hard state on disk, an acknowledgement vouches for entries only as far as they are on disk, and a
-//! leader counts itself by the same rule. Heartbeats, echoes and pre-votes promise nothing that a crash
-//! could break, so they never wait.
+//! A vote that is told and then forgotten elects two leaders in one term. An entry that is
+//! acknowledged and then forgotten was counted towards a majority that does not exist. So the core
+//! remembers how much of itself is on disk, and every promise asks here before it leaves: a vote or
+//! a vote request needs the hard state on disk, an acknowledgement vouches for entries only as far
+//! as they are on disk, and a leader counts itself by the same rule. Heartbeats, echoes and
+//! pre-votes promise nothing that a crash could break, so they never wait.
 //!
-//! One write is in flight at a time; the log writer takes everything that has gathered meanwhile as the
-//! next one (group commit). The lock is free while the disk works, so the log may change under a write:
-//! *truncation clamps*. If entries 5 to 9 are being written and the leader replaces the log from 7, what
-//! that write will prove is only 5 and 6.
+//! One write is in flight at a time; the log writer takes everything that has gathered meanwhile as
+//! the next one (group commit). The lock is free while the disk works, so the log may change under
+//! a write: *truncation clamps*. If entries 5 to 9 are being written and the leader replaces the
+//! log from 7, what that write will prove is only 5 and 6.
 
 use super::Raft;
 use super::types::{Entry, HardState, Index};
@@ -102,8 +102,8 @@ impl Raft {
     }
 
     /// Takes what is not on disk yet, up to `bytes_max` of entries (at least one if there is one);
-    /// nothing while a write is in flight. Hard state comes first, then entries, in one write, so they
-    /// cannot be reordered.
+    /// nothing while a write is in flight. Hard state comes first, then entries, in one write, so
+    /// they cannot be reordered.
     pub fn take_write(&mut self, bytes_max: usize) -> Option<Write> {
         if !self.has_write() {
             return None;

@@ -8,9 +8,9 @@
 //!     └─────────────────────┴────────── higher term [ALL2] ───┴────────────────────────┘
 //! ```
 //!
-//! A pre-vote costs nothing and promises nothing: no term moves, no vote is used up. Only when a majority
-//! says it would vote does the candidate spend a term. So a server that was cut off for an hour returns
-//! with the term it left with, and the healthy leader stays.
+//! A pre-vote costs nothing and promises nothing: no term moves, no vote is used up. Only when a
+//! majority says it would vote does the candidate spend a term. So a server that was cut off for an
+//! hour returns with the term it left with, and the healthy leader stays.
 
 use std::collections::BTreeSet;
 
@@ -21,12 +21,12 @@ use super::replication::Leader;
 use super::types::{Index, Payload, ServerId, Term};
 use super::{Options, Raft, Role};
 
-/// How often in a row a server may try again soon. Without a bound, two halves of a cluster that cannot
-/// elect anybody would ask each other for ever at full speed.
+/// How often in a row a server may try again soon. Without a bound, two halves of a cluster that
+/// cannot elect anybody would ask each other for ever at full speed.
 pub const HURRIES_MAX: u8 = 8;
 
-/// "Soon", in ticks: long enough that two servers rarely choose the same moment, short enough that a
-/// killed leader is replaced within tens of milliseconds.
+/// "Soon", in ticks: long enough that two servers rarely choose the same moment, short enough that
+/// a killed leader is replaced within tens of milliseconds.
 const HURRY_TICKS_MAX: u32 = 4;
 
 /// What a follower knows of its leader.
@@ -101,8 +101,8 @@ impl Candidate {
     }
 }
 
-/// Counts towards the next election. Everybody draws a different timeout, so that usually one server
-/// times out first and wins before the others do (§5.2).
+/// Counts towards the next election. Everybody draws a different timeout, so that usually one
+/// server times out first and wins before the others do (§5.2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ElectionTimer {
     elapsed_ticks: u32,
@@ -130,9 +130,9 @@ impl ElectionTimer {
 impl Raft {
     /// Followers and candidates wait for the election timeout.
     ///
-    /// The clock is reset only by this term's leader, by granting a vote, and by starting an election:
-    /// never by a request that was refused, or a server with a hopeless log could keep the others
-    /// from ever timing out.
+    /// The clock is reset only by this term's leader, by granting a vote, and by starting an
+    /// election: never by a request that was refused, or a server with a hopeless log could keep
+    /// the others from ever timing out.
     pub(super) fn tick_election(&mut self) {
         match &mut self.role {
             Role::Follower(follower) => {
@@ -143,7 +143,8 @@ impl Raft {
             Role::PreCandidate(candidate) => candidate.canvass.tick(self.options.heartbeat_ticks),
             Role::Candidate(candidate) => {
                 candidate.canvass.tick(self.options.heartbeat_ticks);
-                // Nobody has been asked before our vote for ourselves is on disk: the clock waits too.
+                // Nobody has been asked before our vote for ourselves is on disk: the clock waits
+                // too.
                 if !self.hard_state_is_durable() {
                     return;
                 }
@@ -166,8 +167,8 @@ impl Raft {
         self.count_pre_votes();
     }
 
-    /// [C1] Starts an election: next term, vote for ourselves, clock from the start. The requests leave once
-    /// term and vote are on disk; see `has_vote_request`.
+    /// [C1] Starts an election: next term, vote for ourselves, clock from the start. The requests
+    /// leave once term and vote are on disk; see `has_vote_request`.
     fn become_candidate(&mut self) {
         self.enter_term(self.current_term.next());
         self.voted_for = Some(self.id);
@@ -180,8 +181,8 @@ impl Raft {
         self.timer = ElectionTimer::draw(&self.options, &mut self.random);
     }
 
-    /// [C2] Wins the election: from now on this term has one leader, us. The no-op is the entry of our own
-    /// term through which earlier terms' entries commit (§5.4.2).
+    /// [C2] Wins the election: from now on this term has one leader, us. The no-op is the entry of
+    /// our own term through which earlier terms' entries commit (§5.4.2).
     fn become_leader(&mut self) {
         assert!(self.hard_state_is_durable(), "Election Safety: a leader's own vote is on disk");
         assert_eq!(self.voted_for, Some(self.id), "Election Safety: a leader voted for itself");
@@ -194,8 +195,8 @@ impl Raft {
 
     /// [ALL2] A higher term exists: whatever we were, we follow in that term.
     ///
-    /// A server that was already waiting to start an election keeps its clock; a leader had none and
-    /// starts one.
+    /// A server that was already waiting to start an election keeps its clock; a leader had none
+    /// and starts one.
     pub(super) fn become_follower(&mut self, term: Term) {
         assert!(term > self.current_term, "terms only rise");
         self.fail_reads();
@@ -237,8 +238,9 @@ impl Raft {
         self.timer = ElectionTimer::draw(&self.options, &mut self.random);
     }
 
-    /// The newest connection from `peer` is gone. If it was our leader, it is heard no more: we would vote
-    /// now, and try ourselves in a moment. If it lives, it will be heard again before that costs anything.
+    /// The newest connection from `peer` is gone. If it was our leader, it is heard no more: we
+    /// would vote now, and try ourselves in a moment. If it lives, it will be heard again before
+    /// that costs anything.
     pub(super) fn lose_leader(&mut self, peer: ServerId) {
         if let Role::Follower(follower) = &mut self.role
             && follower.leader == Some(peer)
@@ -286,8 +288,9 @@ impl Raft {
         // A term that has a leader needs no other.
         let free =
             self.voted_for.is_none_or(|candidate| candidate == from) && self.leader().is_none();
-        // … and only for a log at least as up-to-date as ours (§5.4.1): then it holds everything that
-        // is committed, because a committed entry is on a majority and this vote is part of another.
+        // … and only for a log at least as up-to-date as ours (§5.4.1): then it holds everything
+        // that is committed, because a committed entry is on a majority and this vote is part of
+        // another.
         let up_to_date = request.last >= self.log.last();
         if free && up_to_date {
             if self.voted_for.is_none() {
@@ -332,8 +335,8 @@ impl Raft {
         }
     }
 
-    /// Whether a vote is refused because a leader is alive (diss. §4.2.3). Only a request of a higher term
-    /// could do harm: in our own term the vote is ours to give or already given.
+    /// Whether a vote is refused because a leader is alive (diss. §4.2.3). Only a request of a
+    /// higher term could do harm: in our own term the vote is ours to give or already given.
     pub(super) fn withholds_vote(&mut self, from: ServerId, term: Term) -> bool {
         let withheld = term > self.current_term && self.leader_is_heard();
         if withheld {
@@ -381,15 +384,16 @@ impl Raft {
 
     fn count_votes(&mut self) {
         let Role::Candidate(candidate) = &self.role else { return };
-        // Our own vote first: without it on disk a majority of others could elect us in a term that we
-        // would not remember having stood in.
+        // Our own vote first: without it on disk a majority of others could elect us in a term that
+        // we would not remember having stood in.
         let voted = |server| candidate.granted.contains(&server);
         if voted(self.id) && self.membership.has_majority(voted) {
             self.become_leader();
         }
     }
 
-    /// Whether a leader is known to be there: one we heard within the shortest election timeout, or us.
+    /// Whether a leader is known to be there: one we heard within the shortest election timeout, or
+    /// us.
     fn leader_is_heard(&self) -> bool {
         match &self.role {
             Role::Leader(_) => true,
@@ -408,7 +412,8 @@ impl Raft {
         }
     }
 
-    /// Moves to another term: a new vote, and nothing of the old term is owed or vouched for any more.
+    /// Moves to another term: a new vote, and nothing of the old term is owed or vouched for any
+    /// more.
     fn enter_term(&mut self, term: Term) {
         self.current_term = term;
         self.voted_for = None;

@@ -1,5 +1,5 @@
-//! What happened, in Raft's words. Log lines, transcripts, traces and metrics render these; the core
-//! itself never logs.
+//! What happened, in Raft's words. Log lines, transcripts, traces and metrics render these; the
+//! core itself never logs.
 
 use std::fmt;
 

@@ -5,8 +5,9 @@
 //! - terms never fall from one entry to the next;
 //! - two logs that hold an entry with the same id agree on everything before it (Log Matching).
 //!
-//! The log begins after `base`, the last entry that a snapshot will cover one day; until then `base` is
-//! `EntryId::ZERO`. Everything at or before `base` is committed, so it agrees with every leader's log.
+//! The log begins after `base`, the last entry that a snapshot will cover one day; until then
+//! `base` is `EntryId::ZERO`. Everything at or before `base` is committed, so it agrees with every
+//! leader's log.
 
 use std::collections::VecDeque;
 
@@ -85,8 +86,8 @@ impl Log {
         self.bytes_through.truncate(keep);
     }
 
-    /// Entries from `from` on, as many as fit into `bytes_max`; at least one if there is one, so that
-    /// an entry of any size can pass. Requires that `from` is after `base`.
+    /// Entries from `from` on, as many as fit into `bytes_max`; at least one if there is one, so
+    /// that an entry of any size can pass. Requires that `from` is after `base`.
     pub fn slice(&self, from: Index, bytes_max: usize) -> Vec<Entry> {
         self.slice_up_to(from, self.last_index(), bytes_max)
     }
@@ -120,9 +121,10 @@ impl Log {
 
     /// The last entry at or before `id.index` whose term is not above `id.term`.
     ///
-    /// Both sides use it for fast backing up (§5.3). If a follower does not contain the leader's `prev`,
-    /// their logs can agree at most up to the follower's answer to this question about `prev`, and then
-    /// at most up to the leader's answer about that: each round trip skips a whole term on both sides.
+    /// Both sides use it for fast backing up (§5.3). If a follower does not contain the leader's
+    /// `prev`, their logs can agree at most up to the follower's answer to this question about
+    /// `prev`, and then at most up to the leader's answer about that: each round trip skips a whole
+    /// term on both sides.
     pub fn last_not_after(&self, id: EntryId) -> EntryId {
         let within = if id.index <= self.base.index {
             0

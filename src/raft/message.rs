@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::types::{Entry, EntryId, Index, Term};
+use super::types::{Entry, EntryId, Index, NUMBER_MAX, Term};
 
 /// A number that a leader gives to the AppendEntries it sends, rising within its term. The receiver
 /// echoes it, so the leader knows that the receiver still followed it *after* the round had begun:
@@ -89,7 +89,8 @@ pub struct AppendEntries {
 }
 
 impl AppendEntries {
-    /// The index of the last entry this message vouches for: of `entries`, or `prev` if there are none.
+    /// The index of the last entry this message vouches for: of `entries`, or `prev` if there are
+    /// none.
     pub fn last_new_index(&self) -> Index {
         self.entries.last().map_or(self.prev.index, |entry| entry.id.index)
     }
@@ -101,8 +102,8 @@ impl AppendEntries {
 pub struct AppendEntriesReply {
     /// The follower's current term.
     pub term: Term,
-    /// The highest round received from the leader of `term`; it promises only that the sender was in
-    /// that term after the round had begun.
+    /// The highest round received from the leader of `term`; it promises only that the sender was
+    /// in that term after the round had begun.
     pub round: Round,
     /// Everything up to here agrees with the leader's log *and is on the follower's disk*.
     pub match_index: Index,
@@ -110,13 +111,15 @@ pub struct AppendEntriesReply {
     pub mismatch: Option<Mismatch>,
 }
 
-/// What a follower tells about an AppendEntries whose `prev` it does not have (§5.3, fast backing up).
+/// What a follower tells about an AppendEntries whose `prev` it does not have (§5.3, fast backing
+/// up).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mismatch {
-    /// The `prev.index` that did not match, so that the leader can tell a stale refusal from a new one.
+    /// The `prev.index` that did not match, so that the leader can tell a stale refusal from a new
+    /// one.
     pub prev_index: Index,
-    /// The follower's last entry at or before `prev` whose term is not above `prev`'s: the logs cannot
-    /// agree on anything later (conflict term and conflict index in one).
+    /// The follower's last entry at or before `prev` whose term is not above `prev`'s: the logs
+    /// cannot agree on anything later (conflict term and conflict index in one).
     pub hint: EntryId,
 }
 
@@ -152,9 +155,6 @@ pub enum Malformed {
     #[error("{0} is no position in a log")]
     NoSuchPosition(EntryId),
 }
-
-/// The highest term or index that is believed (2^62): one per nanosecond for a century is below it.
-pub const NUMBER_MAX: u64 = 1 << 62;
 
 impl Message {
     /// The term the message was sent in (for a `PreVote` the term it asks about).

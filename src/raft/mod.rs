@@ -1,13 +1,14 @@
 //! PURE. The Raft protocol: Figure 2 of the paper as a plain value.
 //!
-//! [`Raft`] is one server's share of the protocol. It has no clock, socket, disk, thread or lock: things
-//! *happen to it* (`tick`, `step`, `propose`, `persisted` …) and afterwards it can be *asked what it wants
-//! done* (`take_write`, `take_messages`, `take_applies`). So it can be compared, cloned, replayed, simulated
-//! and searched exhaustively, and the very same code serves traffic.
+//! [`Raft`] is one server's share of the protocol. It has no clock, socket, disk, thread or lock:
+//! things *happen to it* (`tick`, `step`, `propose`, `persisted` …) and afterwards it can be *asked
+//! what it wants done* (`take_write`, `take_messages`, `take_applies`). So it can be compared,
+//! cloned, replayed, simulated and searched exhaustively, and the very same code serves traffic.
 //!
 //! | file | what it teaches |
 //! |---|---|
 //! | `types`, `message` | the nouns, and the RPCs with their replies |
+//! | `interface` | what the core is given, why it refuses, what it wants done |
 //! | `log` | the log and its invariants; where two logs can agree |
 //! | `quorum` | all counting of majorities |
 //! | `election` | §5.2, §5.4.1: timeouts, pre-votes, votes, becoming leader |
@@ -22,35 +23,38 @@
 //!
 //! `propose` appends it to the leader's log [L2]. `take_write` hands it to the leader's disk and
 //! `take_messages` to the followers [L3], both at once. A follower's `step` checks and stores it
-//! [AE2]–[AE4]; when its disk has it (`persisted`), the follower's `take_messages` acknowledges it. With a
-//! majority of disks the leader commits it [L4] and `take_applies` hands it to the state machine [ALL1]; the
-//! next message tells the followers to do the same [AE5].
+//! [AE2]–[AE4]; when its disk has it (`persisted`), the follower's `take_messages` acknowledges it.
+//! With a majority of disks the leader commits it [L4] and `take_applies` hands it to the state
+//! machine [ALL1]; the next message tells the followers to do the same [AE5].
 //!
 //! # What is owed belongs to one term
 //!
-//! Replies are not stored when a request arrives; they are made when they are *taken*, from what is true
-//! then. A stored acknowledgement that leaves after a change of term could commit an entry that has been
-//! replaced meanwhile; one that waits for the newest entry to be synced would never leave under steady load.
-//! A change of term drops everything that is owed.
+//! Replies are not stored when a request arrives; they are made when they are *taken*, from what is
+//! true then. A stored acknowledgement that leaves after a change of term could commit an entry
+//! that has been replaced meanwhile; one that waits for the newest entry to be synced would never
+//! leave under steady load. A change of term drops everything that is owed.
 //!
 //! # Departures from the paper
 //!
-//! - **Pre-vote** (diss. §9.6): a server asks whether it could win before it spends a term, so that one
-//!   that was cut off does not depose a healthy leader when it returns. The refusal carries the refuser's
-//!   term, which the asker adopts: otherwise a short log in a high term and a long log in a low one would
-//!   refuse each other for ever.
-//! - **Check-quorum** (diss. §6.2): a leader that no majority has answered for an election timeout steps down.
-//! - **Votes are withheld** while a leader is heard (diss. §4.2.3); losing the leader's connection ends that
-//!   at once, so a killed leader is replaced within milliseconds. Safety does not depend on it.
-//! - **Durability is a guard, not a step**: the paper says "persist before responding to RPCs"; here a
-//!   response exists only once it is true on disk. A leader sends entries while it is still writing them
-//!   (diss. §10.2.1) and counts itself only when it has.
+//! - **Pre-vote** (diss. §9.6): a server asks whether it could win before it spends a term, so that
+//!   one that was cut off does not depose a healthy leader when it returns. The refusal carries the
+//!   refuser's term, which the asker adopts: otherwise a short log in a high term and a long log in
+//!   a low one would refuse each other for ever.
+//! - **Check-quorum** (diss. §6.2): a leader that no majority has answered for an election timeout
+//!   steps down.
+//! - **Votes are withheld** while a leader is heard (diss. §4.2.3); losing the leader's connection
+//!   ends that at once, so a killed leader is replaced within milliseconds. Safety does not depend
+//!   on it.
+//! - **Durability is a guard, not a step**: the paper says "persist before responding to RPCs";
+//!   here a response exists only once it is true on disk. A leader sends entries while it is still
+//!   writing them (diss. §10.2.1) and counts itself only when it has.
 //! - **Backing up** skips whole terms on both sides (the optimization at the end of §5.3).
 //! - **Probes carry no entries**: until the logs are known to agree, an empty AppendEntries asks.
 //! - **ReadIndex** (diss. §6.4) for reads; forwarding and request ids live in `gateway` and `kv`.
 
 pub mod durability;
 pub mod event;
+pub mod interface;
 pub mod log;
 pub mod message;
 pub mod progress;
@@ -67,10 +71,9 @@ mod status;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use thiserror::Error;
-
 pub use self::append_entries::Owed;
 pub use self::election::{Candidate, ElectionTimer, Follower, PreCandidate};
+pub use self::interface::{Apply, ConnectionId, Options, Recovered, Refused, Work};
 pub use self::read_index::ReadId;
 pub use self::replication::Leader;
 pub use self::status::{PeerStatus, RoleName, Status};
@@ -82,35 +85,7 @@ use self::log::Log;
 use self::message::Message;
 use self::quorum::Membership;
 use self::random::Random;
-use self::types::{Command, Entry, EntryId, HardState, Index, Payload, ServerId, Term};
-
-/// Timings in ticks and bounds in bytes. A tick is whatever the caller makes of it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Options {
-    /// A leader sends a heartbeat this often, in ticks. At least 1.
-    pub heartbeat_ticks: u32,
-    /// The shortest election timeout, in ticks; also how long a heard leader counts as heard.
-    /// Several heartbeats.
-    pub election_min_ticks: u32,
-    /// The longest election timeout, in ticks; also how long a leader goes on without a majority.
-    /// Above the shortest, so that the servers' timeouts differ (§5.2).
-    pub election_max_ticks: u32,
-    /// Bytes of entries in one AppendEntries.
-    pub append_bytes_max: usize,
-    /// Bytes of entries under way to one follower.
-    pub window_bytes_max: usize,
-    /// Bytes of entries that may be not yet both committed and on the leader's disk.
-    pub uncommitted_bytes_max: usize,
-}
-
-/// What recovery found on the disk, all of it durable.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovered {
-    /// Term and vote.
-    pub hard_state: HardState,
-    /// The log from index 1.
-    pub entries: Vec<Entry>,
-}
+use self::types::{Command, EntryId, HardState, Index, Payload, ServerId, Term};
 
 /// One server's Raft state: Figure 2's "State" box, and what our departures add to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -120,7 +95,8 @@ pub struct Raft {
     options: Options,
     membership: Membership,
 
-    // Persistent state on all servers (Figure 2). `durable` knows how much of it the disk really holds.
+    // Persistent state on all servers (Figure 2). `durable` knows how much of it the disk really
+    // holds.
     /// Latest term this server has seen; increases only.
     current_term: Term,
     /// Candidate that received our vote in `current_term`, if any.
@@ -140,8 +116,8 @@ pub struct Raft {
     durable: Durable,
 
     // What belongs to `current_term` and is dropped with it.
-    /// The highest last-new index agreed with this term's leader: how far we could vouch for our log.
-    /// Clamped by truncation.
+    /// The highest last-new index agreed with this term's leader: how far we could vouch for our
+    /// log. Clamped by truncation.
     verified: Index,
     /// The highest match index told to this term's leader.
     acknowledged: Index,
@@ -172,58 +148,6 @@ pub enum Role {
     Candidate(Candidate),
     /// Has won its term's election.
     Leader(Leader),
-}
-
-/// Numbers the inbound connections of this server's life, rising: a later one is newer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(pub u64);
-
-/// Why a proposal was refused. Nothing was appended.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Refused {
-    /// Only the leader appends.
-    #[error("not the leader")]
-    NotLeader {
-        /// The leader of our term, if we know one.
-        hint: Option<ServerId>,
-    },
-    /// Too much is waiting to be committed and synced.
-    #[error("{bytes} bytes of log are not committed yet")]
-    TooMuchUncommitted {
-        /// How much is waiting, in bytes.
-        bytes: u64,
-    },
-}
-
-/// Whose bells to ring: what could be taken now. A level, not an edge.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Work {
-    /// `take_write` has something.
-    pub write: bool,
-    /// `take_messages` has something for these peers.
-    pub send: Vec<ServerId>,
-    /// `take_applies` has something.
-    pub apply: bool,
-}
-
-/// Something for the applier, in the order in which it must be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Apply {
-    /// Apply this committed entry [ALL1].
-    Entry(Entry),
-    /// This read may be answered from the state machine as it is now: everything that was committed
-    /// when the read arrived has been handed out before.
-    ReadReady {
-        /// Which read.
-        read: ReadId,
-        /// The read index: any state machine that has applied it may answer.
-        index: Index,
-    },
-    /// Leadership ended before this read was confirmed.
-    ReadFailed {
-        /// Which read.
-        read: ReadId,
-    },
 }
 
 impl Raft {
@@ -281,8 +205,9 @@ impl Raft {
 
     /// A message from another server. Requires `message.check_shape()` to have succeeded.
     ///
-    /// The term rules stand here, in one place, and handlers only assert them: a higher term makes us a
-    /// follower [ALL2]; a stale request is answered with our term [AE1] [RV1]; a stale reply is dropped.
+    /// The term rules stand here, in one place, and handlers only assert them: a higher term makes
+    /// us a follower [ALL2]; a stale request is answered with our term [AE1] [RV1]; a stale reply
+    /// is dropped.
     pub fn step(&mut self, from: ServerId, message: Message) {
         debug_assert_eq!(message.check_shape(), Ok(()), "malformed messages stop at the door");
         if from == self.id || !self.membership.contains(from) {
@@ -326,8 +251,8 @@ impl Raft {
         *newest = connection.max(*newest);
     }
 
-    /// A connection from `peer` has ended. Only the newest means anything: an older one that closes late
-    /// has been replaced.
+    /// A connection from `peer` has ended. Only the newest means anything: an older one that closes
+    /// late has been replaced.
     pub fn disconnected(&mut self, peer: ServerId, connection: ConnectionId) {
         if self.connections.get(&peer) == Some(&connection) {
             self.connections.remove(&peer);
@@ -345,8 +270,9 @@ impl Raft {
         }
     }
 
-    /// Appends a command to the leader's log [L2]. The caller answers its client when the state machine
-    /// has applied the entry, and only if the entry applied at that index has the returned term.
+    /// Appends a command to the leader's log [L2]. The caller answers its client when the state
+    /// machine has applied the entry, and only if the entry applied at that index has the returned
+    /// term.
     pub fn propose(&mut self, command: Command) -> Result<EntryId, Refused> {
         if !matches!(self.role, Role::Leader(_)) {
             return Err(Refused::NotLeader { hint: self.leader() });
@@ -378,8 +304,8 @@ impl Raft {
         self.has_requests(to) || self.has_replies(to)
     }
 
-    /// What we would tell this peer now. Call again until it is empty: one AppendEntries carries a bounded
-    /// number of bytes.
+    /// What we would tell this peer now. Call again until it is empty: one AppendEntries carries a
+    /// bounded number of bytes.
     pub fn take_messages(&mut self, to: ServerId) -> Vec<Message> {
         let mut messages = Vec::new();
         self.take_replies(to, &mut messages);
@@ -387,8 +313,8 @@ impl Raft {
         messages
     }
 
-    /// Committed entries in order [ALL1], up to `bytes_max` of them (at least one if there is one), and the
-    /// reads that may be answered after them.
+    /// Committed entries in order [ALL1], up to `bytes_max` of them (at least one if there is one),
+    /// and the reads that may be answered after them.
     pub fn take_applies(&mut self, bytes_max: usize) -> Vec<Apply> {
         let from = self.last_applied.next();
         let entries = self.log.slice_up_to(from, self.commit_index, bytes_max);

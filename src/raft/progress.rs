@@ -1,10 +1,10 @@
-//! What a leader knows about one follower (Figure 2: `nextIndex[]`, `matchIndex[]`), and the window that
-//! bounds what is under way to it.
+//! What a leader knows about one follower (Figure 2: `nextIndex[]`, `matchIndex[]`), and the window
+//! that bounds what is under way to it.
 //!
-//! A leader first *probes*: it asks with one empty message at a time until the follower confirms where the
-//! two logs agree. From then on it *streams*: it sends entries as they come, without waiting for the last
-//! acknowledgement, as long as those under way fit into the window. A follower that says its log does not
-//! match sends us back to probing, further back.
+//! A leader first *probes*: it asks with one empty message at a time until the follower confirms
+//! where the two logs agree. From then on it *streams*: it sends entries as they come, without
+//! waiting for the last acknowledgement, as long as those under way fit into the window. A follower
+//! that says its log does not match sends us back to probing, further back.
 
 use std::collections::VecDeque;
 
@@ -49,8 +49,8 @@ pub enum Mode {
 }
 
 impl Progress {
-    /// At the start of a term: nothing is known, so begin with the last entry before the leader's own
-    /// (Figure 2 initialises `nextIndex` to the leader's last log index + 1).
+    /// At the start of a term: nothing is known, so begin with the last entry before the leader's
+    /// own (Figure 2 initialises `nextIndex` to the leader's last log index + 1).
     pub fn new(next_index: Index) -> Progress {
         Progress {
             next_index,
@@ -66,8 +66,8 @@ impl Progress {
         }
     }
 
-    /// How many bytes of entries may be sent now, or `None` if not even the next one, of `entry_bytes`.
-    /// The window bounds entries only, and an empty window admits one of any size.
+    /// How many bytes of entries may be sent now, or `None` if not even the next one, of
+    /// `entry_bytes`. The window bounds entries only, and an empty window admits one of any size.
     pub fn room_bytes(&self, entry_bytes: usize, window_bytes_max: usize) -> Option<usize> {
         let room = window_bytes_max.saturating_sub(self.in_flight_bytes);
         let admits = self.in_flight.is_empty() || entry_bytes <= room;
@@ -83,8 +83,8 @@ impl Progress {
         self.in_flight_bytes += bytes;
     }
 
-    /// The follower's disk agrees with our log up to `match_index`. Old replies may arrive late, so a
-    /// lower number says nothing (S10).
+    /// The follower's disk agrees with our log up to `match_index`. Old replies may arrive late, so
+    /// a lower number says nothing (S10).
     pub fn matched(&mut self, match_index: Index) {
         if match_index.next() >= self.next_index {
             self.mode = Mode::Stream; // the probe is answered: the logs agree before `next_index`
@@ -109,8 +109,8 @@ impl Progress {
         }
     }
 
-    /// Goes back to looking for agreement, with `next_index` first. What was under way is forgotten: it
-    /// is either acknowledged later (then `matched` says so) or lost.
+    /// Goes back to looking for agreement, with `next_index` first. What was under way is
+    /// forgotten: it is either acknowledged later (then `matched` says so) or lost.
     pub fn probe(&mut self, next_index: Index) {
         assert!(next_index > self.match_index, "what matches needs no probe");
         assert!(next_index <= self.next_index, "a probe goes back, never forward");

@@ -1,8 +1,8 @@
 //! Who votes, and all counting. Nothing else in the core knows what a majority is.
 //!
-//! Two majorities of one membership share a server: every safety argument of the paper rests on that.
-//! Membership is fixed by cluster.toml for now; joint configurations (§6) fit in here, because callers
-//! only ever ask "does a majority …?" and "what does a majority have at least?".
+//! Two majorities of one membership share a server: every safety argument of the paper rests on
+//! that. Membership is fixed by cluster.toml for now; joint configurations (§6) fit in here,
+//! because callers only ever ask "does a majority …?" and "what does a majority have at least?".
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,8 @@ impl Membership {
         count >= self.majority()
     }
 
-    /// The highest value that a majority of the voters have at least, if `value` tells what each has.
+    /// The highest value that a majority of the voters have at least, if `value` tells what each
+    /// has.
     ///
     /// With three servers at 7, 5 and 3 it is 5: two of them, a majority, have 5 or more.
     pub fn majority_value<T: Ord + Copy>(&self, value: impl Fn(ServerId) -> T) -> T {

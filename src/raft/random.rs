@@ -1,4 +1,5 @@
-//! The core's only randomness: a small generator with an injected seed, so that a run can be replayed.
+//! The core's only randomness: a small generator with an injected seed, so that a run can be
+//! replayed.
 
 /// SplitMix64 (Steele, Lea, Flood 2014): eight bytes of state, good enough to spread timeouts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

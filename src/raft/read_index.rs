@@ -1,16 +1,18 @@
 //! Linearizable reads without log entries (diss. §6.4).
 //!
-//! A leader may have been deposed without knowing it, so "I am the leader" is no licence to answer. But if
-//! a majority still follows it *after the read arrived*, then nobody else can have committed anything by
-//! then, and its commit index covers every write that was acknowledged before. So:
+//! A leader may have been deposed without knowing it, so "I am the leader" is no licence to answer.
+//! But if a majority still follows it *after the read arrived*, then nobody else can have committed
+//! anything by then, and its commit index covers every write that was acknowledged before. So:
 //!
-//! 1. The read gets a read index: the commit index, or this term's no-op if that is not committed yet,
-//!    because a fresh leader does not know how far its predecessor had committed.
-//! 2. It waits for a round of echoes from a majority. The round is stamped on messages when they are
-//!    *taken*, so it begins after the read arrived. Any number of reads share it, and no disk is involved.
+//! 1. The read gets a read index: the commit index, or this term's no-op if that is not committed
+//!    yet, because a fresh leader does not know how far its predecessor had committed.
+//! 2. It waits for a round of echoes from a majority. The round is stamped on messages when they
+//!    are *taken*, so it begins after the read arrived. Any number of reads share it, and no disk
+//!    is involved.
 //! 3. It may be answered from any state machine that has applied the read index.
 //!
-//! A leader that steps down hands its unconfirmed reads back as failed; whoever asked asks the next leader.
+//! A leader that steps down hands its unconfirmed reads back as failed; whoever asked asks the next
+//! leader.
 
 use super::message::Round;
 use super::types::{Index, ServerId};

@@ -1,8 +1,8 @@
-//! Replication at the leader (§5.3): what to send to each follower, what its replies mean, when an entry is
-//! committed (§5.4.2), and when to give up (diss. §6.2).
+//! Replication at the leader (§5.3): what to send to each follower, what its replies mean, when an
+//! entry is committed (§5.4.2), and when to give up (diss. §6.2).
 //!
-//! Sending is a question: "what would I tell this follower now?". Ten proposals made while its socket was
-//! busy leave as one message, cost it one sync, and come back as one reply.
+//! Sending is a question: "what would I tell this follower now?". Ten proposals made while its
+//! socket was busy leave as one message, cost it one sync, and come back as one reply.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,8 +18,8 @@ use super::{Raft, Role};
 pub struct Leader {
     /// What we know about each follower: `nextIndex[]` and `matchIndex[]`.
     pub(super) progress: BTreeMap<ServerId, Progress>,
-    /// The index of this term's no-op, its first entry. Before it is committed the leader does not know
-    /// what is.
+    /// The index of this term's no-op, its first entry. Before it is committed the leader does not
+    /// know what is.
     pub(super) noop: Index,
     /// Ticks since the last heartbeat.
     heartbeat_elapsed_ticks: u32,
@@ -76,8 +76,8 @@ impl Raft {
         }
     }
 
-    /// Check-quorum (diss. §6.2): a leader that no majority answers must not keep its clients waiting. It
-    /// hears itself.
+    /// Check-quorum (diss. §6.2): a leader that no majority answers must not keep its clients
+    /// waiting. It hears itself.
     fn hears_a_majority(&self) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
         self.membership.has_majority(|server| {
@@ -86,8 +86,9 @@ impl Raft {
         })
     }
 
-    /// Our oldest write has not been synced for an election timeout, *and* a majority without us is further:
-    /// one of them would do better. If all disks are slow, stepping down helps nobody (S16, S48).
+    /// Our oldest write has not been synced for an election timeout, *and* a majority without us is
+    /// further: one of them would do better. If all disks are slow, stepping down helps nobody
+    /// (S16, S48).
     fn disk_holds_up_a_majority(&self) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
         self.durable.write_age_ticks() > self.options.election_max_ticks
@@ -96,8 +97,8 @@ impl Raft {
             })
     }
 
-    /// [L2] Appends an entry of our own term. It leaves for the disk and for the followers with their next
-    /// takes.
+    /// [L2] Appends an entry of our own term. It leaves for the disk and for the followers with
+    /// their next takes.
     pub(super) fn append_own(&mut self, payload: Payload) -> EntryId {
         assert!(self.is_leader(), "only the leader creates entries");
         let id = EntryId::new(self.current_term, self.log.last_index().next());
@@ -114,9 +115,9 @@ impl Raft {
                 && (progress.commit_sent < self.commit_index || self.room(progress).is_some()))
     }
 
-    /// [L3] What we would tell this follower now: entries within the window, the commit index, and a round
-    /// if somebody waits for the echo. An empty message has `prev = next_index - 1`, what was sent last, so
-    /// that the follower notices when that was lost.
+    /// [L3] What we would tell this follower now: entries within the window, the commit index, and
+    /// a round if somebody waits for the echo. An empty message has `prev = next_index - 1`, what
+    /// was sent last, so that the follower notices when that was lost.
     pub(super) fn take_append_entries(&mut self, to: ServerId) -> Option<AppendEntries> {
         if !self.has_append_entries(to) {
             return None;
@@ -131,8 +132,8 @@ impl Raft {
             None => Vec::new(),
         };
         let Role::Leader(leader) = &mut self.role else { return None };
-        // A round begins with the first message that is taken after a read arrived, not when it arrived
-        // or was asked for: only then does an echo prove anything about the time since.
+        // A round begins with the first message that is taken after a read arrived, not when it
+        // arrived or was asked for: only then does an echo prove anything about the time since.
         if echo {
             leader.round = leader.round.max(leader.round_wanted());
         }
@@ -172,10 +173,10 @@ impl Raft {
 
     /// [L3] The follower's log does not match: look further back, a whole term at a time.
     ///
-    /// A refusal at or below what is known to match was overtaken by the reply that told us so. One at or
-    /// after `next_index` speaks of what was sent before we went back by ourselves (`link_renewed`), and
-    /// obeying it would lead forward, past entries that are not there. While we probe, a refusal of any
-    /// other place than the one we ask about was overtaken as well.
+    /// A refusal at or below what is known to match was overtaken by the reply that told us so. One
+    /// at or after `next_index` speaks of what was sent before we went back by ourselves
+    /// (`link_renewed`), and obeying it would lead forward, past entries that are not there. While
+    /// we probe, a refusal of any other place than the one we ask about was overtaken as well.
     fn back_up(&mut self, follower: ServerId, mismatch: Mismatch) {
         let Role::Leader(leader) = &mut self.role else { return };
         let progress = leader.progress.get_mut(&follower).expect("asked by the caller");
@@ -191,13 +192,14 @@ impl Raft {
         self.record(Event::Mismatched { follower, prev, next });
     }
 
-    /// [L4] The commit rule (§5.3, §5.4.2). An entry of *our* term that is on a majority of disks is
-    /// committed, and with it all before it. An older one is not, however many copies it has: a server
-    /// without it could still win an election and replace it (Figure 8).
+    /// [L4] The commit rule (§5.3, §5.4.2). An entry of *our* term that is on a majority of disks
+    /// is committed, and with it all before it. An older one is not, however many copies it has: a
+    /// server without it could still win an election and replace it (Figure 8).
     pub(super) fn advance_commit_index(&mut self) {
         let Role::Leader(leader) = &self.role else { return };
         let on_majority = self.membership.committed_index(|server| {
-            // We send while we write (diss. §10.2.1), so we count ourselves like any follower: by our disk.
+            // We send while we write (diss. §10.2.1), so we count ourselves like any follower: by
+            // our disk.
             if server == self.id {
                 self.durable.index()
             } else {
@@ -212,16 +214,17 @@ impl Raft {
         }
     }
 
-    /// Whether the follower should echo: heartbeats keep check-quorum alive, a probe wants an answer, and
-    /// reads wait for their round. A message that only carries entries is answered when they are durable,
-    /// and one that only carries a commit index not at all.
+    /// Whether the follower should echo: heartbeats keep check-quorum alive, a probe wants an
+    /// answer, and reads wait for their round. A message that only carries entries is answered when
+    /// they are durable, and one that only carries a commit index not at all.
     fn wants_echo(&self, leader: &Leader, progress: &Progress) -> bool {
         progress.heartbeat_due
             || progress.mode == (Mode::Probe { sent: false })
             || leader.round_wanted() > progress.round_sent
     }
 
-    /// How many bytes of entries this follower may be sent now; `None` if it may get none or there are none.
+    /// How many bytes of entries this follower may be sent now; `None` if it may get none or there
+    /// are none.
     fn room(&self, progress: &Progress) -> Option<usize> {
         if progress.next_index > self.log.last_index() {
             return None;

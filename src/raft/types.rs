@@ -27,11 +27,15 @@ pub struct Term(pub u64);
 #[serde(transparent)]
 pub struct Index(pub u64);
 
+/// The highest term or index that is believed (2^62): one per nanosecond for a century is below it.
+pub const NUMBER_MAX: u64 = 1 << 62;
+
 impl Term {
     /// The term before the first election.
     pub const ZERO: Term = Term(0);
 
-    /// The next term. `Message::check_shape` keeps peers from bringing us near the end of the numbers.
+    /// The next term. `Message::check_shape` keeps peers from bringing us near the end of the
+    /// numbers.
     pub fn next(self) -> Term {
         Term(self.0.checked_add(1).expect("terms are bounded by Message::check_shape"))
     }
@@ -129,7 +133,8 @@ impl<'de> Deserialize<'de> for Command {
 /// What an entry carries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Payload {
-    /// Nothing: a new leader's first entry, through which earlier terms' entries commit (§5.4.2, §8).
+    /// Nothing: a new leader's first entry, through which earlier terms' entries commit (§5.4.2,
+    /// §8).
     Noop,
     /// A command for the state machine.
     Command(Command),

@@ -1,4 +1,5 @@
-//! What the applier does with the tasks it has taken: the only place where the state machine is touched.
+//! What the applier does with the tasks it has taken: the only place where the state machine is
+//! touched.
 
 use crate::gateway::{ClientId, Slot};
 use crate::kv::StateMachine;

@@ -1,21 +1,21 @@
 //! PURE. One server without its threads: the core, its gateway, and how the two are joined.
 //!
-//! The threads of `node` hold one `Server` behind the one mutex; the simulator holds a handful of them in
-//! plain variables. Both call the same inputs and take the same outputs, so what the simulator proves is
-//! what serves traffic.
+//! The threads of `node` hold one `Server` behind the one mutex; the simulator holds a handful of
+//! them in plain variables. Both call the same inputs and take the same outputs, so what the
+//! simulator proves is what serves traffic.
 //!
 //! # One SET
 //!
-//! `submit` gives it a request id ([`Gateway`]). If this server leads, `join` proposes it to [`Raft`];
-//! otherwise the next `take_messages` to the leader carries it there, and the leader's `step` proposes it.
-//! When the entry is committed, *every* server's `take_tasks` hands it to its state machine, and the server
-//! that accepted the request answers it (`finished`, `take_answers`).
+//! `submit` gives it a request id ([`Gateway`]). If this server leads, `join` proposes it to
+//! [`Raft`]; otherwise the next `take_messages` to the leader carries it there, and the leader's
+//! `step` proposes it. When the entry is committed, *every* server's `take_tasks` hands it to its
+//! state machine, and the server that accepted the request answers it (`finished`, `take_answers`).
 //!
 //! # One GET
 //!
-//! `submit` adds it to the question that the gateway is about to ask; `join` puts the question to the
-//! core, or `take_messages` to the leader. With the read index confirmed and applied here, `take_tasks`
-//! hands out the query.
+//! `submit` adds it to the question that the gateway is about to ask; `join` puts the question to
+//! the core, or `take_messages` to the leader. With the read index confirmed and applied here,
+//! `take_tasks` hands out the query.
 
 mod apply;
 
@@ -229,8 +229,8 @@ impl Server {
 
     // ---- Private steps. ----
 
-    /// Lets the gateway know who leads, and if it is us, hands its requests to the core. Called after every
-    /// input, so that nothing waits for a wake-up of its own.
+    /// Lets the gateway know who leads, and if it is us, hands its requests to the core. Called
+    /// after every input, so that nothing waits for a wake-up of its own.
     fn join(&mut self) {
         self.gateway.observe_leader(self.raft.leader(), self.raft.current_term());
         while let Some((serial, command)) = self.gateway.next_proposal() {

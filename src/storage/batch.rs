@@ -16,14 +16,15 @@
 //! | 44 | 4 | CRC-32 of bytes 0–39 and the payload, seed `BATCH_SEED` |
 //! | 48 | … | payload: records in postcard, one after the other; none in a seal |
 //!
-//! Why a CRC of the header alone: after damage, a header that checks is evidence by itself. Batch n+1
-//! is written only after n was synced, so the header of n+1, even if its own payload is torn, proves
-//! that n was whole once. Why the seeds are not zero: zeros must not check. Why the batch's CRC leaves
-//! the header's CRC out: a CRC over bytes followed by their CRC is the same for all bytes, and the
-//! chain through empty batches would prove nothing. Why a journal id: nobody who can choose a value
-//! can make it look like one of our headers.
+//! Why a CRC of the header alone: after damage, a header that checks is evidence by itself. Batch
+//! n+1 is written only after n was synced, so the header of n+1, even if its own payload is torn,
+//! proves that n was whole once. Why the seeds are not zero: zeros must not check. Why the batch's
+//! CRC leaves the header's CRC out: a CRC over bytes followed by their CRC is the same for all
+//! bytes, and the chain through empty batches would prove nothing. Why a journal id: nobody who can
+//! choose a value can make it look like one of our headers.
 //!
-//! Bytes 0–43 keep their meaning in all later formats, so that a program can name what it cannot read.
+//! Bytes 0–43 keep their meaning in all later formats, so that a program can name what it cannot
+//! read.
 
 use crc32fast::Hasher;
 
@@ -59,8 +60,8 @@ pub struct Header {
 }
 
 impl Header {
-    /// The header at the start of `bytes`, if there is one and its own CRC checks. Whether the payload
-    /// does is for [`payload_of`] to say.
+    /// The header at the start of `bytes`, if there is one and its own CRC checks. Whether the
+    /// payload does is for [`payload_of`] to say.
     pub fn decode(bytes: &[u8]) -> Option<Header> {
         let bytes = bytes.first_chunk::<HEADER_BYTES>()?;
         if bytes[..4] != MAGIC

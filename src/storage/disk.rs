@@ -1,9 +1,9 @@
 //! The Disk seam: the few things the journal asks of one directory of a file system.
 //!
-//! It is narrow on purpose. A simulator implements it in memory and loses what was not synced; a test
-//! implements it to try every crash. What a real file system promises, and no more: bytes written are
-//! durable once `DiskFile::sync` has returned, and a *name* (created, renamed, removed) once
-//! `Disk::sync_directory` has. Until then either may be lost, in part, or not at all.
+//! It is narrow on purpose. A simulator implements it in memory and loses what was not synced; a
+//! test implements it to try every crash. What a real file system promises, and no more: bytes
+//! written are durable once `DiskFile::sync` has returned, and a *name* (created, renamed, removed)
+//! once `Disk::sync_directory` has. Until then either may be lost, in part, or not at all.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -10,8 +10,8 @@ use thiserror::Error;
 pub enum JournalError {
     /// Something that was complete once is damaged. Starting would forget acknowledged writes.
     #[error(
-        "{} is damaged at byte {offset_bytes}: {damage}. Starting would forget what this server has \
-         acknowledged, so it refuses. Nothing was changed. Keep the directory; look at it with \
+        "{} is damaged at byte {offset_bytes}: {damage}. Starting would forget what this server \
+         has acknowledged, so it refuses. Nothing was changed. Keep the directory; look at it with \
          `raft-server log verify`. If a majority of the other servers is well, replace this server \
          by a new one under a new id",
         file.display()
@@ -39,7 +39,10 @@ pub enum JournalError {
         known: u16,
     },
     /// The disk refused. The journal is of no use any more: the process must end (exit code 7).
-    #[error("{doing} {} failed: {source}. Restart the server once the disk is well", file.display())]
+    #[error(
+        "{doing} {} failed: {source}. Restart the server once the disk is well",
+        file.display()
+    )]
     Io {
         /// What was being done, for example "writing".
         doing: &'static str,
@@ -58,7 +61,8 @@ pub enum JournalError {
 pub enum Damage {
     /// A batch does not check, although a later one exists: so it was synced, and well, once.
     #[error(
-        "batch {batch} does not check, but batch {later} follows at byte {later_offset_bytes} of {}",
+        "batch {batch} does not check, but batch {later} follows at byte {later_offset_bytes} \
+         of {}",
         later_file.display()
     )]
     BeforeBatch {

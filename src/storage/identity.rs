@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Only `init` creates a directory: a server that lost its disk and started with an empty one would
-//! vote again in terms it voted in before. `identity.json` is written last, so a directory without it
-//! is one whose `init` was interrupted: `init` may run again, and a server refuses it (S43).
+//! vote again in terms it voted in before. `identity.json` is written last, so a directory without
+//! it is one whose `init` was interrupted: `init` may run again, and a server refuses it (S43).
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -81,8 +81,8 @@ pub struct Expected {
 pub enum DirectoryError {
     /// There is no data directory, or its `init` did not finish.
     #[error(
-        "{} holds no server's data (or its init was interrupted). Run `raft-server init` once for a \
-         new server. If this server had data before, its promises are lost with it: give its id up \
+        "{} holds no server's data (or its init was interrupted). Run `raft-server init` once for \
+         a new server. If this server had data before, its promises are lost with it: give its id up \
          and add a server under a new id", .0.display()
     )]
     NotInitialized(PathBuf),

@@ -1,12 +1,14 @@
-//! Writing the journal: one write and one sync for each batch, and never a batch behind a doubtful one.
+//! Writing the journal: one write and one sync for each batch, and never a batch behind a doubtful
+//! one.
 //!
-//! Files are named `00000001.seg`, `00000002.seg`, …; a segment that has reached its size is followed
-//! by the next. Batch n+1 is written only after n is synced: recovery reads its evidence from that. A
-//! new segment's *name* is synced before its first batch counts, so the names need no record elsewhere.
+//! Files are named `00000001.seg`, `00000002.seg`, …; a segment that has reached its size is
+//! followed by the next. Batch n+1 is written only after n is synced: recovery reads its evidence
+//! from that. A new segment's *name* is synced before its first batch counts, so the names need no
+//! record elsewhere.
 //!
 //! The failing schedule behind `Poisoned`: a sync fails, the kernel drops the pages and forgets the
-//! error, the next sync succeeds, and we acknowledge a batch that stands behind a hole. So the first
-//! failure is the last thing this journal does; only a new start may look at the files again.
+//! error, the next sync succeeds, and we acknowledge a batch that stands behind a hole. So the
+//! first failure is the last thing this journal does; only a new start may look at the files again.
 
 use std::io;
 
@@ -93,8 +95,8 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    /// Makes a write durable: when this returns `Ok`, no crash can lose it. After an error the process
-    /// must end; whether the write is on disk is unknown.
+    /// Makes a write durable: when this returns `Ok`, no crash can lose it. After an error the
+    /// process must end; whether the write is on disk is unknown.
     ///
     /// Requires what Raft ensures: terms and votes that follow the rules, entries without gaps.
     pub fn append_and_sync(&mut self, write: &Write) -> Result<(), JournalError> {
@@ -117,8 +119,9 @@ impl<D: Disk> Journal<D> {
         Ok(())
     }
 
-    /// Ends a burst of writes with an empty batch, so that rot in the last real batch can be told from
-    /// a torn write. To be called on the first quiet tick. Says whether there was anything to seal.
+    /// Ends a burst of writes with an empty batch, so that rot in the last real batch can be told
+    /// from a torn write. To be called on the first quiet tick. Says whether there was anything to
+    /// seal.
     pub fn seal(&mut self) -> Result<bool, JournalError> {
         if self.poisoned {
             return Err(JournalError::Poisoned);

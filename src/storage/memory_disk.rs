@@ -2,8 +2,8 @@
 //!
 //! Each file has two contents: what a reader sees (the page cache) and what a crash leaves. A write
 //! changes the first; `sync` moves it to the second. Names likewise, with `sync_directory`. Which
-//! unsynced things survive a crash is asked of a function, `choose(n)`, that answers below `n`: a seeded
-//! generator makes random crashes of it, a counter makes all of them.
+//! unsynced things survive a crash is asked of a function, `choose(n)`, that answers below `n`: a
+//! seeded generator makes random crashes of it, a counter makes all of them.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -23,8 +23,8 @@ pub struct MemoryDisk {
 struct State {
     files: Vec<Content>,
     names: BTreeMap<String, usize>,
-    /// The directory after each operation on names since the last sync of the directory; the first is
-    /// what is durable. File systems keep these in order, so a crash leaves one of them.
+    /// The directory after each operation on names since the last sync of the directory; the first
+    /// is what is durable. File systems keep these in order, so a crash leaves one of them.
     histories: Vec<BTreeMap<String, usize>>,
     /// Rises at each crash: files opened before it are dead.
     life: u64,
@@ -55,8 +55,8 @@ impl MemoryDisk {
         MemoryDisk::default()
     }
 
-    /// Lets this many more changing operations succeed; the one after them fails half done, and so do
-    /// all later ones until the next crash. `None` lets all succeed.
+    /// Lets this many more changing operations succeed; the one after them fails half done, and so
+    /// do all later ones until the next crash. `None` lets all succeed.
     pub fn fail_after(&self, operations: Option<u64>) {
         self.state.borrow_mut().operations_left = operations;
     }
@@ -66,8 +66,9 @@ impl MemoryDisk {
         self.state.borrow().operations
     }
 
-    /// Loses power. Of each file's unsynced bytes `choose` keeps none, all, a part at the front, or the
-    /// length but zeros in place of the rear part. Names are those of one moment since the last sync.
+    /// Loses power. Of each file's unsynced bytes `choose` keeps none, all, a part at the front, or
+    /// the length but zeros in place of the rear part. Names are those of one moment since the last
+    /// sync.
     pub fn crash(&self, choose: &mut dyn FnMut(usize) -> usize) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;

@@ -1,12 +1,14 @@
 //! What a server keeps on disk, and how it finds out after a crash what it really kept.
 //!
-//! Raft's promises (Figure 2, "persistent state") are worth what the disk remembers of them. This room
-//! has one idea, the *batch*: whatever the core wants durable leaves as one write and one sync, framed
-//! so that a later start can tell an interrupted write from damage. Reading order:
+//! Raft's promises (Figure 2, "persistent state") are worth what the disk remembers of them. This
+//! room has one idea, the *batch*: whatever the core wants durable leaves as one write and one
+//! sync, framed so that a later start can tell an interrupted write from damage. Reading order:
 //!
-//! - [`disk`]: the few things we ask of a file system; [`memory_disk`] is one that fails on request.
+//! - [`disk`]: the few things we ask of a file system; [`memory_disk`] is one that fails on
+//!   request.
 //! - [`batch`]: the bytes of a batch; [`record`]: what is inside.
-//! - [`scan`]: which bytes of a segment are batches, and what stands behind the first that is not one.
+//! - [`scan`]: which bytes of a segment are batches, and what stands behind the first that is not
+//!   one.
 //! - [`journal`]: writing; [`recovery`]: reading at start, and making sure that it counts.
 //! - [`identity`]: whose directory this is; [`peers_met`]: whom we have met; [`dump`]: for people.
 //!

@@ -1,9 +1,10 @@
 //! Whom this server has met: for each peer the incarnation and run id it last showed, durably.
 //!
-//! A peer whose incarnation goes back was restored from an old copy of its directory: it has forgotten
-//! votes and entries it vouched for. A peer that shows the same incarnation with another run id is a
-//! cloned directory: two servers would vote as one. Either breaks Raft's majorities, so both are
-//! refused. What we met is on disk before the peer is accepted; otherwise our crash would forget it.
+//! A peer whose incarnation goes back was restored from an old copy of its directory: it has
+//! forgotten votes and entries it vouched for. A peer that shows the same incarnation with another
+//! run id is a cloned directory: two servers would vote as one. Either breaks Raft's majorities, so
+//! both are refused. What we met is on disk before the peer is accepted; otherwise our crash would
+//! forget it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -91,7 +92,8 @@ impl<D: Disk> PeersMet<D> {
         Ok(PeersMet { disk, met })
     }
 
-    /// Accepts or refuses a peer. On `Ok` the disk remembers it; nothing is written if it did before.
+    /// Accepts or refuses a peer. On `Ok` the disk remembers it; nothing is written if it did
+    /// before.
     pub fn check_and_remember(
         &mut self,
         peer: ServerId,

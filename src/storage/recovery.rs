@@ -1,22 +1,23 @@
 //! Reading the journal at start: what was kept, what was torn, what is damaged.
 //!
-//! Three things can stand behind the last batch that checks, and they must be told apart, because one
-//! of them may be thrown away and another must never be. After a batch that does not check we look at
-//! everything behind it, in this segment and later ones:
+//! Three things can stand behind the last batch that checks, and they must be told apart, because
+//! one of them may be thrown away and another must never be. After a batch that does not check we
+//! look at everything behind it, in this segment and later ones:
 //!
-//! - a header that checks by itself and has a *higher* number: the batch was synced before that one was
-//!   written, so somebody was told it is safe. It is damaged. We refuse to start.
+//! - a header that checks by itself and has a *higher* number: the batch was synced before that one
+//!   was written, so somebody was told it is safe. It is damaged. We refuse to start.
 //! - only lower numbers: stale bytes of a file used before. They are ignored.
 //! - nothing: a write that a crash interrupted. Nobody was told that it is safe. It is cut.
 //!
-//! **What was read need not be on disk.** After kill -9 the page cache may show a batch that was never
-//! synced, and after a failed sync it shows one that never will be. If we answered from it and then
-//! lost power, we would have vouched for what nobody has. So the valid content of the newest segment is
-//! written afresh under another name, synced, and renamed over the old one, before anything counts;
-//! older segments were synced before their successor was created. The crash points of that:
+//! **What was read need not be on disk.** After kill -9 the page cache may show a batch that was
+//! never synced, and after a failed sync it shows one that never will be. If we answered from it
+//! and then lost power, we would have vouched for what nobody has. So the valid content of the
+//! newest segment is written afresh under another name, synced, and renamed over the old one,
+//! before anything counts; older segments were synced before their successor was created. The crash
+//! points of that:
 //!
-//! 1. before the rename is durable: the old file is found again, and recovery does the same again. The
-//!    incarnation in the lost copy was used by nobody, since `open` had not returned.
+//! 1. before the rename is durable: the old file is found again, and recovery does the same again.
+//!    The incarnation in the lost copy was used by nobody, since `open` had not returned.
 //! 2. after: the new file is whole, because it was synced under its old name.
 //!
 //! The new file ends in the `Start` record of this life and a seal. Both appear together with the
@@ -165,7 +166,8 @@ pub fn walk<D: Disk>(
         while let Some((header, payload)) =
             scan::batch_at(&bytes, offset, journal_id, segment, &chain)
         {
-            // The chain goes on in this segment: what stood behind the last one's end was not part of it.
+            // The chain goes on in this segment: what stood behind the last one's end was not part
+            // of it.
             doubtful = None;
             visit(&Found { segment, offset_bytes: offset as u64, header: &header, payload })?;
             report.batches += 1;
@@ -173,8 +175,9 @@ pub fn walk<D: Disk>(
             offset += header.batch_bytes();
         }
         check_version(disk, segment, offset, &bytes)?;
-        // A finished segment is whole: its successor was created only after its last batch was synced.
-        // If that successor does not go on where it ends, the bytes at its end were a batch once.
+        // A finished segment is whole: its successor was created only after its last batch was
+        // synced. If that successor does not go on where it ends, the bytes at its end were a batch
+        // once.
         if let Some((file, at)) = doubtful {
             let damage = Damage::BeforeSegment { batch: chain.next_batch };
             return Err(later_batch(disk, &segments, file, at, journal_id, &chain)?
@@ -283,7 +286,8 @@ fn check_version<D: Disk>(
     }
 }
 
-/// Writes a segment's valid content, the start and a seal under another name, syncs, and renames it.
+/// Writes a segment's valid content, the start and a seal under another name, syncs, and renames
+/// it.
 fn write_afresh<D: Disk>(
     disk: &D,
     options: &Options,

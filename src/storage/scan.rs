@@ -1,8 +1,9 @@
 //! Which bytes of a segment are batches, and what stands behind the first that is not one.
 //!
-//! Bytes in, findings out; nothing here touches a disk. The chain says what the next batch must be: its
-//! number and the CRC of the one before. Where the bytes are anything else the walk of a segment ends,
-//! and the question is what that means; `find_later` looks for the evidence that decides it.
+//! Bytes in, findings out; nothing here touches a disk. The chain says what the next batch must be:
+//! its number and the CRC of the one before. Where the bytes are anything else the walk of a
+//! segment ends, and the question is what that means; `find_later` looks for the evidence that
+//! decides it.
 
 use super::batch::{self, Header};
 
@@ -26,7 +27,8 @@ impl Chain {
     }
 }
 
-/// The batch at `offset` of a segment, if it is the one that the chain expects there, whole and well.
+/// The batch at `offset` of a segment, if it is the one that the chain expects there, whole and
+/// well.
 pub fn batch_at<'a>(
     bytes: &'a [u8],
     offset: usize,

@@ -1,8 +1,8 @@
 //! Frames: how messages between servers look on a connection.
 //!
-//! A frame is `length u32 | CRC of the payload u32 | CRC of these eight bytes u32 | payload`, numbers
-//! little-endian, the payload postcard. The header has a CRC of its own, because a damaged length would
-//! otherwise be noticed only after up to 16 MiB of further traffic (S57).
+//! A frame is `length u32 | CRC of the payload u32 | CRC of these eight bytes u32 | payload`,
+//! numbers little-endian, the payload postcard. The header has a CRC of its own, because a damaged
+//! length would otherwise be noticed only after up to 16 MiB of further traffic (S57).
 
 use std::io::{self, Read};
 

@@ -1,9 +1,10 @@
 //! The handshake: who is there, before anything else is believed.
 //!
-//! A greeting is `magic | version u32 | kind u8 | length u16 | body | CRC u32`. This framing, and that
-//! a refusal's body is text, stay the same in all versions, so that two versions can tell each other
-//! apart. The dialler greets; the acceptor answers with its own hello or with a refusal. Either side
-//! may ask its caller whether the other's past fits (an incarnation that went back, S20).
+//! A greeting is `magic | version u32 | kind u8 | length u16 | body | CRC u32`. This framing, and
+//! that a refusal's body is text, stay the same in all versions, so that two versions can tell each
+//! other apart. The dialler greets; the acceptor answers with its own hello or with a refusal.
+//! Either side may ask its caller whether the other's past fits (an incarnation that went back,
+//! S20).
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;

@@ -1,11 +1,14 @@
 //! The outgoing side of one peer, shared between its worker and whoever has something to say.
 //!
-//! Any thread may *take and send* while the link is idle, which saves waking the worker; the worker does
-//! what may block: connecting, and pushing out what the socket did not take. Two rules keep the order:
+//! Any thread may *take and send* while the link is idle, which saves waking the worker; the worker
+//! does what may block: connecting, and pushing out what the socket did not take. Two rules keep
+//! the order:
 //!
-//! 1. The right to send is acquired **before** messages are taken from the state. If A took first and
-//!    B second, but B got to the socket first, the parts of a forward would arrive out of order.
-//! 2. Nothing is taken while an unsent remainder exists: it goes first, and only the worker sends it.
+//! 1. The right to send is acquired **before** messages are taken from the state. If A took first
+//!    and B second, but B got to the socket first, the parts of a forward would arrive out of
+//!    order.
+//! 2. Nothing is taken while an unsent remainder exists: it goes first, and only the worker sends
+//!    it.
 //!
 //! Whoever does not get the right, or does not get rid of everything, rings the worker's bell: the
 //! holder of the right may have taken before the new work was there. The right is never waited for
@@ -70,8 +73,8 @@ impl PeerLink {
         wire.stream = Some(stream);
     }
 
-    /// Notices a peer that has closed the connection while nothing was sent, so that the first message
-    /// after its restart is not lost. False if the link is down: ring the worker's bell.
+    /// Notices a peer that has closed the connection while nothing was sent, so that the first
+    /// message after its restart is not lost. False if the link is down: ring the worker's bell.
     pub fn check_open(&self) -> bool {
         let Some(mut wire) = self.wire.try_lock() else { return true };
         if wire.stream.as_ref().is_some_and(socket::is_open) {

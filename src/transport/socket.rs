@@ -35,8 +35,8 @@ pub fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
-/// Whether the peer still holds an outgoing connection. It never writes on it, so anything to read is
-/// its end or its error.
+/// Whether the peer still holds an outgoing connection. It never writes on it, so anything to read
+/// is its end or its error.
 pub fn is_open(stream: &TcpStream) -> bool {
     let mut byte = [0_u8; 1];
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;

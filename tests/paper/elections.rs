@@ -2,7 +2,8 @@
 //! listened to.
 
 use raft_server::raft::event::{Event, StepDownReason};
-use raft_server::raft::message::{Malformed, Message, NUMBER_MAX, PreVote, PreVoteReply};
+use raft_server::raft::message::{Malformed, Message, PreVote, PreVoteReply};
+use raft_server::raft::types::NUMBER_MAX;
 use raft_server::raft::types::{EntryId, ServerId};
 use raft_server::raft::{ConnectionId, RoleName};
 

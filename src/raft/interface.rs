@@ -1,0 +1,87 @@
+//! The words in which the core is spoken to and answers: what it is given at the start, why it refuses, and
+//! what it wants done.
+
+use thiserror::Error;
+
+use super::read_index::ReadId;
+use super::types::{Entry, HardState, Index, ServerId};
+
+/// Timings in ticks and bounds in bytes. A tick is whatever the caller makes of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Options {
+    /// A leader sends a heartbeat this often, in ticks. At least 1.
+    pub heartbeat_ticks: u32,
+    /// The shortest election timeout, in ticks; also how long a heard leader counts as heard.
+    /// Several heartbeats.
+    pub election_min_ticks: u32,
+    /// The longest election timeout, in ticks; also how long a leader goes on without a majority.
+    /// Above the shortest, so that the servers' timeouts differ (§5.2).
+    pub election_max_ticks: u32,
+    /// Bytes of entries in one AppendEntries.
+    pub append_bytes_max: usize,
+    /// Bytes of entries under way to one follower.
+    pub window_bytes_max: usize,
+    /// Bytes of entries that may be not yet both committed and on the leader's disk.
+    pub uncommitted_bytes_max: usize,
+}
+
+/// What recovery found on the disk, all of it durable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Term and vote.
+    pub hard_state: HardState,
+    /// The log from index 1.
+    pub entries: Vec<Entry>,
+}
+
+/// Numbers the inbound connections of this server's life, rising: a later one is newer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// Why a proposal was refused. Nothing was appended.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// Only the leader appends.
+    #[error("not the leader")]
+    NotLeader {
+        /// The leader of our term, if we know one.
+        hint: Option<ServerId>,
+    },
+    /// Too much is waiting to be committed and synced.
+    #[error("{bytes} bytes of log are not committed yet")]
+    TooMuchUncommitted {
+        /// How much is waiting, in bytes.
+        bytes: u64,
+    },
+}
+
+/// Whose bells to ring: what could be taken now. A level, not an edge.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// `take_write` has something.
+    pub write: bool,
+    /// `take_messages` has something for these peers.
+    pub send: Vec<ServerId>,
+    /// `take_applies` has something.
+    pub apply: bool,
+}
+
+/// Something for the applier, in the order in which it must be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Apply {
+    /// Apply this committed entry [ALL1].
+    Entry(Entry),
+    /// This read may be answered from the state machine as it is now: everything that was committed
+    /// when the read arrived has been handed out before.
+    ReadReady {
+        /// Which read.
+        read: ReadId,
+        /// The read index: any state machine that has applied it may answer.
+        index: Index,
+    },
+    /// Leadership ended before this read was confirmed.
+    ReadFailed {
+        /// Which read.
+        read: ReadId,
+    },
+}
