@@ -216,7 +216,9 @@ fn a_follower_that_hears_nothing_starts_an_election() {
 /// everybody else.
 #[test]
 fn a_candidate_votes_for_itself_and_asks_all_others() {
-    let mut candidate = server(1).with_log(&[(1, 1), (2, 3)]).candidate();
+    let mut candidate = server(1).with_log(&[(1, 1), (2, 3)]).pre_candidate();
+    candidate.ticks(9);
+    candidate.step(N2, pre_vote_granted(term(4)));
     assert_eq!(candidate.current_term(), term(4));
     assert_eq!(candidate.status().voted_for, Some(N1));
     candidate.sync();
@@ -224,7 +226,7 @@ fn a_candidate_votes_for_itself_and_asks_all_others() {
     assert_eq!(candidate.sent(N2), [request.clone()]);
     assert_eq!(candidate.sent(N3), [request]);
     candidate.ticks(9);
-    assert_eq!(candidate.role_name(), RoleName::Candidate, "the clock began anew");
+    assert_eq!(candidate.role_name(), RoleName::Candidate, "its clock began anew");
 }
 
 /// [C2] §5.2: more than half of all servers, itself included, and each counted once (L4, S5).

@@ -4,7 +4,7 @@
 use raft_server::raft::event::{Event, StepDownReason};
 use raft_server::raft::message::{Malformed, Message, NUMBER_MAX, PreVote, PreVoteReply};
 use raft_server::raft::types::{EntryId, ServerId};
-use raft_server::raft::{ConnectionId, RoleName};
+use raft_server::raft::{ConnectionId, Options, RoleName};
 
 use crate::support_raft::*;
 
@@ -36,6 +36,14 @@ fn an_election_begins_when_a_majority_would_vote() {
     assert_eq!(asker.role_name(), RoleName::PreCandidate, "two of five");
     asker.step(N3, pre_vote_granted(term(1)));
     assert_eq!((asker.role_name(), asker.current_term()), (RoleName::Candidate, term(1)));
+
+    let mut of_four = server(1).of(4).pre_candidate();
+    of_four.step(N2, pre_vote_granted(term(1)));
+    assert_eq!(of_four.role_name(), RoleName::PreCandidate, "half is no majority");
+
+    let mut again = server(1).in_term(1).pre_candidate();
+    again.step(N2, pre_vote_granted(term(1)));
+    assert_eq!(again.role_name(), RoleName::PreCandidate, "an answer to an earlier question");
 }
 
 /// diss. §9.6: with a long log in a low term here and a short log in a high term there, each would
@@ -72,12 +80,16 @@ fn votes_are_withheld_while_a_leader_is_heard() {
         assert_eq!(given.current_term(), term(1));
         assert!(given.sent(N3).contains(&Message::PreVoteReply(refused.clone())));
     }
+    let patient = |options: &mut Options| options.election_max_ticks = 1_000_000;
+    let mut follower = server(2).with_options(patient);
+    follower.step(LEADER, append(term(1)));
     follower.ticks(9);
     follower.step(N3, request_vote(term(2), at(9, 1)));
     assert_eq!(follower.current_term(), term(1), "heard within the shortest election timeout");
     follower.tick();
     follower.step(N3, request_vote(term(2), at(9, 1)));
-    assert_eq!(follower.status().voted_for, Some(N3), "not heard any more");
+    assert_eq!(follower.status().leader, None, "not heard any more, though it has not timed out");
+    assert_eq!(follower.status().voted_for, Some(N3));
 }
 
 /// A killed leader's connection ends at once, and then nobody needs to wait for a timeout: the next
@@ -189,6 +201,39 @@ fn a_leader_without_a_majority_steps_down() {
     assert!(leader.tells(|it| *it == Event::SteppedDown { term: term(1), reason }));
     assert!(leader.propose(command("x")).is_err());
     leader.tick_until(RoleName::PreCandidate); // its clock runs again
+}
+
+/// §5.2: a leader has no election clock. When it ends, in its own term or in a higher one, its clock
+/// begins anew, or it would disturb its successor at once (L1).
+#[test]
+fn a_former_leader_waits_a_whole_timeout() {
+    let late_winner = || {
+        let mut server = server(1).candidate();
+        server.sync();
+        server.ticks(9);
+        server.step(N2, vote(term(1)));
+        server
+    };
+    let mut deposed = late_winner();
+    deposed.step(N2, no_vote(term(2)));
+    deposed.ticks(9);
+    assert_eq!(deposed.role_name(), RoleName::Follower);
+
+    let mut lonely = late_winner();
+    lonely.tick_until(RoleName::Follower);
+    lonely.ticks(9);
+    assert_eq!(lonely.role_name(), RoleName::Follower);
+}
+
+/// What was asked on a connection that has ended may be lost, so a candidate asks again on the new one.
+#[test]
+fn a_new_link_is_asked_again() {
+    for mut asker in [server(1).pre_candidate(), server(1).candidate()] {
+        asker.sync();
+        asker.send_all();
+        asker.link_renewed(N2);
+        assert_eq!((asker.sent(N2).len(), asker.sent(N3).len()), (1, 0));
+    }
 }
 
 /// A vote that arrives late, for this term or an earlier one, makes nobody a leader (L4).

@@ -178,8 +178,19 @@ fn what_is_owed_is_dropped_with_its_term() {
     assert_eq!(follower.append_reply(N3).match_index, index(0));
 }
 
-/// A follower that goes on to an election keeps its own log, so what it owes in this term is still
-/// true.
+/// What an earlier leader was told, this term's leader does not know: it is told as well.
+#[test]
+fn each_terms_leader_is_told_what_matches() {
+    let mut follower = server(2).in_term(1);
+    follower.step(LEADER, append(term(1)).entries(&[(1, 1)]));
+    follower.sync();
+    assert_eq!(follower.append_reply(LEADER).match_index, index(1));
+    follower.step(N3, append(term(2)).entries(&[(1, 1)]));
+    follower.sync();
+    assert_eq!(follower.append_reply(N3).match_index, index(1));
+}
+
+/// Questions that arrive together are answered together, with what is true by then.
 #[test]
 fn a_reply_is_made_when_it_is_taken() {
     let mut follower = server(2).in_term(1);
