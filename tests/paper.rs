@@ -222,9 +222,10 @@ fn a_candidate_votes_for_itself_and_asks_all_others() {
     assert_eq!(candidate.current_term(), term(4));
     assert_eq!(candidate.status().voted_for, Some(N1));
     candidate.sync();
-    let request = Message::RequestVote(RequestVote { term: term(4), last: at(2, 3) });
-    assert_eq!(candidate.sent(N2), [request.clone()]);
-    assert_eq!(candidate.sent(N3), [request]);
+    for peer in [N2, N3] {
+        let request = RequestVote { term: term(4), last: at(2, 3) };
+        assert_eq!(candidate.sent(peer), [Message::RequestVote(request)]);
+    }
     candidate.ticks(9);
     assert_eq!(candidate.role_name(), RoleName::Candidate, "its clock began anew");
 }

@@ -1,9 +1,9 @@
 //! Golden scripts: small plays with a handful of servers, one property a file, named by it.
 //!
-//! A script is comments (`#`), commands (`>`), and below each command what happened, as recorded. Messages
-//! go onto the wire when a server sends them (`n1 -> n2  …`) and arrive when the script says so; what
-//! happens inside a server is told by its events (`n1  …`). The commands are listed in
-//! `scripts/commands.rs`. `UPDATE_GOLDEN=1 cargo test --test scripts` records anew.
+//! A script is comments (`#`), commands (`>`), and below each command what happened, as recorded.
+//! Messages go onto the wire when a server sends them (`n1 -> n2  …`) and arrive when the script
+//! says so; what happens inside a server is told by its events (`n1  …`). The commands are listed
+//! in `scripts/commands.rs`. `UPDATE_GOLDEN=1 cargo test --test scripts` records anew.
 
 mod support_raft;
 

@@ -84,6 +84,8 @@ fn votes_are_withheld_while_a_leader_is_heard() {
     let mut follower = server(2).with_options(patient);
     follower.step(LEADER, append(term(1)));
     follower.ticks(9);
+    follower.step(LEADER, append(term(1))); // heard once more
+    follower.ticks(9);
     follower.step(N3, request_vote(term(2), at(9, 1)));
     assert_eq!(follower.current_term(), term(1), "heard within the shortest election timeout");
     follower.tick();
@@ -210,7 +212,13 @@ fn a_former_leader_waits_a_whole_timeout() {
     let late_winner = || {
         let mut server = server(1).candidate();
         server.sync();
-        server.ticks(9);
+        let mut impatient = server.clone();
+        while impatient.role_name() == RoleName::Candidate {
+            impatient.tick();
+            if impatient.role_name() == RoleName::Candidate {
+                server.tick(); // up to one tick before its timeout
+            }
+        }
         server.step(N2, vote(term(1)));
         server
     };

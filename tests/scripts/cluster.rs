@@ -1,7 +1,9 @@
-//! A few servers with wires and disks in hand: nothing arrives and nothing is lost unless the script says so.
+//! A few servers with wires and disks in hand: nothing arrives and nothing is lost unless the
+//! script says so.
 //!
-//! After every command each server hands over all that it wants done: messages go onto the wires, entries to
-//! its state machine, and writes to its disk, which syncs at once unless the script has slowed it down.
+//! After every command each server hands over all that it wants done: messages go onto the wires,
+//! entries to its state machine, and writes to its disk, which syncs at once unless the script has
+//! slowed it down.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -82,7 +84,8 @@ impl Cluster {
         node.raft.as_mut().ok_or(format!("{id} is down"))
     }
 
-    /// From now on a message carries one entry. Before anything has happened, because all start anew.
+    /// From now on a message carries one entry. Before anything has happened, because all start
+    /// anew.
     pub fn one_entry_a_message(&mut self) {
         self.options.append_bytes_max = 1;
         self.servers().into_iter().for_each(|id| self.start(id));

@@ -55,8 +55,8 @@ pub fn entry(entry: &Entry) -> String {
     }
 }
 
-/// A server in one line. Its log is written as in Figure 7, by the terms of its entries; `|` follows the last
-/// that it knows to be committed.
+/// A server in one line. Its log is written as in Figure 7, by the terms of its entries; `|`
+/// follows the last that it knows to be committed.
 pub fn state(raft: &Raft) -> String {
     let status = raft.status();
     let role = match status.role {
