@@ -61,7 +61,7 @@ fn only_entries_that_are_missing_are_appended() {
     let mut follower = server(2).with_log(&[(1, 1)]);
     follower.step(LEADER, append(term(2)).after(1, 1).entries(&[(2, 2), (3, 2)]));
     assert_eq!(follower.log_ids(), [(1, 1), (2, 2), (3, 2)]);
-    // A late, shorter message of the same leader: its entry is there, and entry 3 may be acknowledged.
+    // A late, shorter message of the same leader: entry 2 is there, and 3 may be acknowledged.
     follower.step(LEADER, append(term(2)).after(1, 1).entries(&[(2, 2)]));
     follower.step(LEADER, append(term(2)).after(1, 1));
     assert_eq!(follower.log_ids(), [(1, 1), (2, 2), (3, 2)]);

@@ -59,6 +59,16 @@ fn a_refused_pre_vote_brings_the_asker_into_the_refusers_term() {
     assert_eq!((asker.role_name(), asker.current_term()), (RoleName::Follower, term(7)));
 }
 
+/// §5.2: whoever gives its vote away waits for the outcome instead of going on to its own election.
+#[test]
+fn a_pre_candidate_that_votes_for_another_follows() {
+    let mut asker = server(2).in_term(1).pre_candidate();
+    asker.step(N3, request_vote(term(1), EntryId::ZERO));
+    assert_eq!((asker.role_name(), asker.status().voted_for), (RoleName::Follower, Some(N3)));
+    asker.step(N1, pre_vote_granted(term(2)));
+    assert_eq!(asker.current_term(), term(1));
+}
+
 /// §5.4.1: a pre-vote says what the vote would say about the log.
 #[test]
 fn a_pre_vote_is_refused_to_a_log_that_is_behind() {
@@ -146,6 +156,13 @@ fn who_is_refused_because_of_a_heard_leader_asks_again_soon_a_few_times() {
     assert!((0..8).all(&mut soon));
     let later = (0..20).filter(|&number| soon(number)).count();
     assert!(later <= 8, "once in a timeout of at least 10 ticks, not {later} times in 80");
+
+    // Hearing a leader ends the search, and the next one may hurry again.
+    asker.step(LEADER, append(term(1)));
+    asker.connected(LEADER, ConnectionId(1));
+    asker.disconnected(LEADER, ConnectionId(1));
+    asker.ticks(4);
+    assert_eq!(asker.role_name(), RoleName::PreCandidate);
 }
 
 /// §5.2: when a majority has refused, the election is lost, and waiting for its end would be time
@@ -233,7 +250,7 @@ fn a_former_leader_waits_a_whole_timeout() {
     assert_eq!(lonely.role_name(), RoleName::Follower);
 }
 
-/// What was asked on a connection that has ended may be lost, so a candidate asks again on the new one.
+/// What was asked on a connection that has ended may be lost: a candidate asks again on the new one.
 #[test]
 fn a_new_link_is_asked_again() {
     for mut asker in [server(1).pre_candidate(), server(1).candidate()] {

@@ -152,6 +152,20 @@ fn stale_replies_move_nothing_back() {
     assert!(leader.sent(N2).is_empty(), "nobody is probed because of it");
 }
 
+/// What matches is on the follower's disk and stays there: however far back a hint points, it is not asked
+/// about again (S10).
+#[test]
+fn a_refusal_never_leads_below_what_matches() {
+    let mut leader = server(1).settled_leader();
+    for number in [2, 3] {
+        leader.propose(command("x")).expect("it leads");
+        leader.sent(N2);
+        leader.step(N2, reply(term(1)).matching(2.min(number)));
+    }
+    leader.step(N2, reply(term(1)).mismatch(3, EntryId::ZERO));
+    assert_eq!(leader.appends(N2)[0].prev, at(2, 1));
+}
+
 /// A refusal can arrive after the leader has gone back by itself and begun to stream again. It
 /// speaks of entries that are not sent any more, and "back" must never mean forward (S53).
 #[test]

@@ -17,7 +17,8 @@
 //! | `propose 1 x` | a client's command arrives at server 1 |
 //! | `read 1` | a client's question arrives at server 1 |
 //! | `slow 2` | from now on server 2's disk works only when told to |
-//! | `write 2`, `sync 2` | the slow disk takes what is to be written (`first`: of the entries only one); it is synced |
+//! | `write 2`, `sync 2` | the slow disk takes what is to be written; it is synced |
+//! | `write 2 first` | of the entries it takes only one |
 //! | `crash 1`, `restart 1` | the process dies (its connections close); it comes back with its disk |
 //! | `partition 1 2 \| 3` | nothing passes between these groups any more, and nobody is told |
 //! | `heal` | everything passes again |
