@@ -222,7 +222,7 @@ fn a_leader_without_a_majority_steps_down() {
     leader.tick_until(RoleName::PreCandidate); // its clock runs again
 }
 
-/// §5.2: a leader has no election clock. When it ends, in its own term or in a higher one, its clock
+/// §5.2: a leader has no election clock. When it ends, in its own term or a higher one, its clock
 /// begins anew, or it would disturb its successor at once (L1).
 #[test]
 fn a_former_leader_waits_a_whole_timeout() {
@@ -250,7 +250,7 @@ fn a_former_leader_waits_a_whole_timeout() {
     assert_eq!(lonely.role_name(), RoleName::Follower);
 }
 
-/// What was asked on a connection that has ended may be lost: a candidate asks again on the new one.
+/// What was asked on a connection that has ended may be lost: it is asked again on the new one.
 #[test]
 fn a_new_link_is_asked_again() {
     for mut asker in [server(1).pre_candidate(), server(1).candidate()] {
