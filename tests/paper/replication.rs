@@ -152,8 +152,8 @@ fn stale_replies_move_nothing_back() {
     assert!(leader.sent(N2).is_empty(), "nobody is probed because of it");
 }
 
-/// What matches is on the follower's disk and stays there: however far back a hint points, it is not
-/// asked about again (S10).
+/// What matches is on the follower's disk and stays there: however far back a hint points,
+/// it is not asked about again (S10).
 #[test]
 fn a_refusal_never_leads_below_what_matches() {
     let mut leader = server(1).settled_leader();

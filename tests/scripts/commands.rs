@@ -19,7 +19,7 @@
 //! | `slow 2` | from now on server 2's disk works only when told to |
 //! | `write 2`, `sync 2` | the slow disk takes what is to be written; it is synced |
 //! | `write 2 first` | of the entries it takes only one |
-//! | `crash 1`, `restart 1` | the process dies, its connections close; it comes back with its disk |
+//! | `crash 1`, `restart 1` | the process dies, its connections close; it comes back |
 //! | `partition 1 2 \| 3` | nothing passes between these groups any more, and nobody is told |
 //! | `heal` | everything passes again |
 //! | `state` | all servers, a line each |
