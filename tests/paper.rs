@@ -61,8 +61,7 @@ fn only_entries_that_are_missing_are_appended() {
     let mut follower = server(2).with_log(&[(1, 1)]);
     follower.step(LEADER, append(term(2)).after(1, 1).entries(&[(2, 2), (3, 2)]));
     assert_eq!(follower.log_ids(), [(1, 1), (2, 2), (3, 2)]);
-    // A late, shorter message of the same leader: its entry is there, and entry 3 may be
-    // acknowledged.
+    // A late, shorter message of the same leader: entry 2 is there, and 3 may be acknowledged.
     follower.step(LEADER, append(term(2)).after(1, 1).entries(&[(2, 2)]));
     follower.step(LEADER, append(term(2)).after(1, 1));
     assert_eq!(follower.log_ids(), [(1, 1), (2, 2), (3, 2)]);
@@ -217,15 +216,18 @@ fn a_follower_that_hears_nothing_starts_an_election() {
 /// everybody else.
 #[test]
 fn a_candidate_votes_for_itself_and_asks_all_others() {
-    let mut candidate = server(1).with_log(&[(1, 1), (2, 3)]).candidate();
+    let mut candidate = server(1).with_log(&[(1, 1), (2, 3)]).pre_candidate();
+    candidate.ticks(9);
+    candidate.step(N2, pre_vote_granted(term(4)));
     assert_eq!(candidate.current_term(), term(4));
     assert_eq!(candidate.status().voted_for, Some(N1));
     candidate.sync();
-    let request = Message::RequestVote(RequestVote { term: term(4), last: at(2, 3) });
-    assert_eq!(candidate.sent(N2), [request.clone()]);
-    assert_eq!(candidate.sent(N3), [request]);
+    for peer in [N2, N3] {
+        let request = RequestVote { term: term(4), last: at(2, 3) };
+        assert_eq!(candidate.sent(peer), [Message::RequestVote(request)]);
+    }
     candidate.ticks(9);
-    assert_eq!(candidate.role_name(), RoleName::Candidate, "the clock began anew");
+    assert_eq!(candidate.role_name(), RoleName::Candidate, "its clock began anew");
 }
 
 /// [C2] §5.2: more than half of all servers, itself included, and each counted once (L4, S5).

@@ -1,5 +1,5 @@
-//! The words in which the core is spoken to and answers: what it is given at the start, why it refuses, and
-//! what it wants done.
+//! The words in which the core is spoken to and answers: what it is given at the start, why it
+//! refuses, and what it wants done.
 
 use thiserror::Error;
 

@@ -174,16 +174,14 @@ impl Raft {
     /// [L3] The follower's log does not match: look further back, a whole term at a time.
     ///
     /// A refusal at or below what is known to match was overtaken by the reply that told us so. One
-    /// at or after `next_index` speaks of what was sent before we went back by ourselves
-    /// (`link_renewed`), and obeying it would lead forward, past entries that are not there. While
-    /// we probe, a refusal of any other place than the one we ask about was overtaken as well.
+    /// at or after `next_index` was overtaken by our own going back, because of an earlier refusal
+    /// or of `link_renewed`: obeying its hint could lead forward, past entries that the follower
+    /// does not have.
     fn back_up(&mut self, follower: ServerId, mismatch: Mismatch) {
         let Role::Leader(leader) = &mut self.role else { return };
         let progress = leader.progress.get_mut(&follower).expect("asked by the caller");
         let prev = mismatch.prev_index;
-        let probing = matches!(progress.mode, Mode::Probe { .. });
-        let not_under_way = prev <= progress.match_index || prev >= progress.next_index;
-        if not_under_way || (probing && prev.next() != progress.next_index) {
+        if prev <= progress.match_index || prev >= progress.next_index {
             return;
         }
         let agree_at_most = self.log.last_not_after(mismatch.hint).index;

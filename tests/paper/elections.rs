@@ -5,7 +5,7 @@ use raft_server::raft::event::{Event, StepDownReason};
 use raft_server::raft::message::{Malformed, Message, PreVote, PreVoteReply};
 use raft_server::raft::types::NUMBER_MAX;
 use raft_server::raft::types::{EntryId, ServerId};
-use raft_server::raft::{ConnectionId, RoleName};
+use raft_server::raft::{ConnectionId, Options, RoleName};
 
 use crate::support_raft::*;
 
@@ -37,6 +37,14 @@ fn an_election_begins_when_a_majority_would_vote() {
     assert_eq!(asker.role_name(), RoleName::PreCandidate, "two of five");
     asker.step(N3, pre_vote_granted(term(1)));
     assert_eq!((asker.role_name(), asker.current_term()), (RoleName::Candidate, term(1)));
+
+    let mut of_four = server(1).of(4).pre_candidate();
+    of_four.step(N2, pre_vote_granted(term(1)));
+    assert_eq!(of_four.role_name(), RoleName::PreCandidate, "half is no majority");
+
+    let mut again = server(1).in_term(1).pre_candidate();
+    again.step(N2, pre_vote_granted(term(1)));
+    assert_eq!(again.role_name(), RoleName::PreCandidate, "an answer to an earlier question");
 }
 
 /// diss. §9.6: with a long log in a low term here and a short log in a high term there, each would
@@ -50,6 +58,16 @@ fn a_refused_pre_vote_brings_the_asker_into_the_refusers_term() {
     let mut asker = server(1).with_log(&[(1, 1), (2, 1), (3, 1)]).pre_candidate();
     asker.step(N2, pre_vote_refused(term(7)));
     assert_eq!((asker.role_name(), asker.current_term()), (RoleName::Follower, term(7)));
+}
+
+/// §5.2: whoever gives its vote away waits for the outcome instead of going on to its own election.
+#[test]
+fn a_pre_candidate_that_votes_for_another_follows() {
+    let mut asker = server(2).in_term(1).pre_candidate();
+    asker.step(N3, request_vote(term(1), EntryId::ZERO));
+    assert_eq!((asker.role_name(), asker.status().voted_for), (RoleName::Follower, Some(N3)));
+    asker.step(N1, pre_vote_granted(term(2)));
+    assert_eq!(asker.current_term(), term(1));
 }
 
 /// §5.4.1: a pre-vote says what the vote would say about the log.
@@ -73,12 +91,18 @@ fn votes_are_withheld_while_a_leader_is_heard() {
         assert_eq!(given.current_term(), term(1));
         assert!(given.sent(N3).contains(&Message::PreVoteReply(refused.clone())));
     }
+    let patient = |options: &mut Options| options.election_max_ticks = 1_000_000;
+    let mut follower = server(2).with_options(patient);
+    follower.step(LEADER, append(term(1)));
+    follower.ticks(9);
+    follower.step(LEADER, append(term(1))); // heard once more
     follower.ticks(9);
     follower.step(N3, request_vote(term(2), at(9, 1)));
     assert_eq!(follower.current_term(), term(1), "heard within the shortest election timeout");
     follower.tick();
     follower.step(N3, request_vote(term(2), at(9, 1)));
-    assert_eq!(follower.status().voted_for, Some(N3), "not heard any more");
+    assert_eq!(follower.status().leader, None, "not heard any more, though it has not timed out");
+    assert_eq!(follower.status().voted_for, Some(N3));
 }
 
 /// A killed leader's connection ends at once, and then nobody needs to wait for a timeout: the next
@@ -133,6 +157,13 @@ fn who_is_refused_because_of_a_heard_leader_asks_again_soon_a_few_times() {
     assert!((0..8).all(&mut soon));
     let later = (0..20).filter(|&number| soon(number)).count();
     assert!(later <= 8, "once in a timeout of at least 10 ticks, not {later} times in 80");
+
+    // Hearing a leader ends the search, and the next one may hurry again.
+    asker.step(LEADER, append(term(1)));
+    asker.connected(LEADER, ConnectionId(1));
+    asker.disconnected(LEADER, ConnectionId(1));
+    asker.ticks(4);
+    assert_eq!(asker.role_name(), RoleName::PreCandidate);
 }
 
 /// §5.2: when a majority has refused, the election is lost, and waiting for its end would be time
@@ -190,6 +221,45 @@ fn a_leader_without_a_majority_steps_down() {
     assert!(leader.tells(|it| *it == Event::SteppedDown { term: term(1), reason }));
     assert!(leader.propose(command("x")).is_err());
     leader.tick_until(RoleName::PreCandidate); // its clock runs again
+}
+
+/// §5.2: a leader has no election clock. When it ends, in its own term or a higher one, its clock
+/// begins anew, or it would disturb its successor at once (L1).
+#[test]
+fn a_former_leader_waits_a_whole_timeout() {
+    let late_winner = || {
+        let mut server = server(1).candidate();
+        server.sync();
+        let mut impatient = server.clone();
+        while impatient.role_name() == RoleName::Candidate {
+            impatient.tick();
+            if impatient.role_name() == RoleName::Candidate {
+                server.tick(); // up to one tick before its timeout
+            }
+        }
+        server.step(N2, vote(term(1)));
+        server
+    };
+    let mut deposed = late_winner();
+    deposed.step(N2, no_vote(term(2)));
+    deposed.ticks(9);
+    assert_eq!(deposed.role_name(), RoleName::Follower);
+
+    let mut lonely = late_winner();
+    lonely.tick_until(RoleName::Follower);
+    lonely.ticks(9);
+    assert_eq!(lonely.role_name(), RoleName::Follower);
+}
+
+/// What was asked on a connection that has ended may be lost: it is asked again on the new one.
+#[test]
+fn a_new_link_is_asked_again() {
+    for mut asker in [server(1).pre_candidate(), server(1).candidate()] {
+        asker.sync();
+        asker.send_all();
+        asker.link_renewed(N2);
+        assert_eq!((asker.sent(N2).len(), asker.sent(N3).len()), (1, 0));
+    }
 }
 
 /// A vote that arrives late, for this term or an earlier one, makes nobody a leader (L4).

@@ -56,12 +56,14 @@ fn a_leader_streams_entries_as_they_come() {
 /// The window holds back entries only: never heartbeats, rounds or the commit index.
 #[test]
 fn a_full_window_holds_back_entries_and_nothing_else() {
-    let mut leader = server(1).settled_leader(); // its window has 1000 bytes
+    let mut leader = server(1)
+        .with_options(|options| options.append_bytes_max = 400) // and its window has 1000
+        .settled_leader();
     for _ in 0..4 {
         leader.propose(Command::from([b'x'; 300].as_slice())).expect("it leads");
     }
     leader.sync();
-    assert_eq!(ids(&leader.appends(N2)), [[at(2, 1), at(3, 1), at(4, 1)]], "332 bytes each");
+    assert_eq!(ids(&leader.appends(N2)), [[at(2, 1)], [at(3, 1)], [at(4, 1)]], "332 bytes each");
     assert!(leader.sent(N2).is_empty());
 
     leader.request_read(raft_server::raft::ReadId(1)).expect("it leads");
@@ -75,7 +77,7 @@ fn a_full_window_holds_back_entries_and_nothing_else() {
 
     leader.step(N2, reply(term(1)).round(round[0].round.0)); // an echo makes no room
     assert!(leader.sent(N2).is_empty());
-    leader.step(N2, reply(term(1)).matching(4));
+    leader.step(N2, reply(term(1)).matching(2)); // 664 bytes are still under way
     assert_eq!(ids(&leader.appends(N2)), [[at(5, 1)]]);
 }
 
@@ -148,6 +150,20 @@ fn stale_replies_move_nothing_back() {
     leader.step(N2, reply(term(1)).matching(1));
     assert_eq!(leader.status(), before);
     assert!(leader.sent(N2).is_empty(), "nobody is probed because of it");
+}
+
+/// What matches is on the follower's disk and stays there: however far back a hint points,
+/// it is not asked about again (S10).
+#[test]
+fn a_refusal_never_leads_below_what_matches() {
+    let mut leader = server(1).settled_leader();
+    for number in [2, 3] {
+        leader.propose(command("x")).expect("it leads");
+        leader.sent(N2);
+        leader.step(N2, reply(term(1)).matching(2.min(number)));
+    }
+    leader.step(N2, reply(term(1)).mismatch(3, EntryId::ZERO));
+    assert_eq!(leader.appends(N2)[0].prev, at(2, 1));
 }
 
 /// A refusal can arrive after the leader has gone back by itself and begun to stream again. It

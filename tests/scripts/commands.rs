@@ -9,7 +9,7 @@
 //! | `tick 10 2 3` | ten ticks at servers 2 and 3 |
 //! | `wait 10 2 3` | the same, told by events only |
 //! | `deliver 1->2` | what is on this wire arrives; `deliver 1->2 first` only the first message |
-//! | `deliver all` | everything arrives, and what is sent because of it, until the wires are empty |
+//! | `deliver all` | everything arrives, and what is sent because of it, until no wire is busy |
 //! | `settle` | as `deliver all`, told by events only |
 //! | `drop 1->2` | what is on this wire is lost; `drop all` on all wires |
 //! | `copy 1->2`, `repeat 1->2` | sets aside a copy of what is on this wire; puts it there again |
@@ -17,8 +17,9 @@
 //! | `propose 1 x` | a client's command arrives at server 1 |
 //! | `read 1` | a client's question arrives at server 1 |
 //! | `slow 2` | from now on server 2's disk works only when told to |
-//! | `write 2`, `sync 2` | the slow disk takes what is to be written (`first`: of the entries only one); it is synced |
-//! | `crash 1`, `restart 1` | the process dies (its connections close); it comes back with its disk |
+//! | `write 2`, `sync 2` | the slow disk takes what is to be written; it is synced |
+//! | `write 2 first` | of the entries it takes only one |
+//! | `crash 1`, `restart 1` | the process dies, its connections close; it comes back |
 //! | `partition 1 2 \| 3` | nothing passes between these groups any more, and nobody is told |
 //! | `heal` | everything passes again |
 //! | `state` | all servers, a line each |
