@@ -1,4 +1,70 @@
-//! Raft Server: a fault-tolerant, linearizable key-value server.
+//! Raft Server: a fault-tolerant, linearizable key-value server on the Raft consensus algorithm,
+//! written to be read with the paper beside it.
+//!
+//! A handful of servers keep one log. A leader, elected by a majority, appends clients' commands to
+//! it; an entry that is on the disks of a majority is committed, and every server applies the
+//! committed entries in the same order to the same kind of store. So all stores go through the same
+//! states, and as long as a majority of the servers lives, nothing that was acknowledged is lost.
+//!
+//! "The paper" is Ongaro and Ousterhout, *In Search of an Understandable Consensus Algorithm
+//! (Extended Version)*; `§5.4.2` and `Figure 8` are places in it, `[AE3]` is a rule of its Figure
+//! 2, and `(diss. §6.4)` a place in Ongaro's dissertation. `grep -r '\[AE3\]'` finds the code and
+//! the test.
+//!
+//! # Six ideas
+//!
+//! 1. **The core is a plain value.** [`raft::Raft`] has no clock, socket, disk, thread or lock, so
+//!    it can be cloned, compared, replayed and searched exhaustively.
+//! 2. **Durability is decided inside the core.** It knows what the disk holds and hands out no
+//!    promise that is not on it ([`raft::durability`]).
+//! 3. **Workers pull; doorbells ring.** A worker takes everything that has gathered, lets go of the
+//!    lock, and does the slow thing once: group commit, replication batching and apply batching are
+//!    one idea.
+//! 4. **Every server is a gateway** ([`gateway`]). Clients may talk to any server; whoever accepted
+//!    a request answers it when its own store has applied the entry, and may send it again without
+//!    doing it twice.
+//! 5. **Figure 2 is the table of contents** of [`raft`]: each of its rules has a tag in the code
+//!    that obeys it and on the test that proves it.
+//! 6. **One vocabulary of events** ([`raft::event`]): log lines and transcripts render it; the core
+//!    never logs.
+//!
+//! # The rooms, and who may know whom
+//!
+//! ```text
+//! main, cli ──▶ config, node, sim
+//! node ───────▶ server, protocol, storage, transport, observe          threads live only here
+//! sim ────────▶ server, storage                                        the same server, in one
+//! thread server ─────▶ raft, gateway, kv                                      PURE: one server
+//! without threads transport ──▶ raft::{message, types}, gateway::message               peer bytes
+//! on sockets storage ────▶ raft::{types, durability}                              the journal
+//! observe ────▶ raft::{event, types}                                   log lines
+//! gateway ────▶ raft::types, kv::{command, encoding}                   PURE
+//! protocol ───▶ kv::command                                            PURE: client bytes
+//! kv, raft ───▶ nothing of ours                                        PURE
+//! ```
+//!
+//! Everybody may use [`limits`]. `tests/tidy.rs` fails on any other edge.
+//!
+//! # A tour in ten stops
+//!
+//! 1. [`raft::types`]: `Term`, `Index`, `EntryId` (whose order *is* §5.4.1), `Entry`.
+//! 2. [`raft`] itself: `struct Raft` is Figure 2's "State" box; `step` holds the term rules; read
+//!    the list of inputs and outputs, and our departures from the paper.
+//! 3. `raft/election.rs`: §5.2. Follow a timeout to `become_leader`.
+//! 4. `raft/append_entries.rs`: §5.3 at the follower, rule by rule.
+//! 5. `raft/replication.rs`: §5.3 at the leader, and `advance_commit_index`, the line that is
+//!    §5.4.2.
+//! 6. [`raft::durability`]: why a promise leaves late, and what truncation does to a write under
+//!    way.
+//! 7. [`raft::read_index`]: a linearizable read without a log entry.
+//! 8. [`server`]: how core and gateway are joined; the path of one SET and one GET.
+//! 9. [`gateway`] and [`kv`]: answers, re-sending, and why nothing happens twice.
+//! 10. [`node`]: the table of threads, `node/monitor.rs` (the one mutex) and `node/log_writer.rs`;
+//!     then [`storage`] for what a crash leaves and how a start finds out.
+//!
+//! Beside it, `tests/scripts/` are plays that a cluster performs, and `tests/paper.rs` is Figure 2
+//! as tests.
+
 pub mod config;
 pub mod gateway;
 pub mod kv;

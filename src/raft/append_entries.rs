@@ -45,7 +45,7 @@ impl Raft {
         }
 
         // [AE2] Agreeing on the entry before the new ones means agreeing on everything before it
-        // (Log Matching). A heartbeat is no exception (L2).
+        // (Log Matching). A heartbeat is no exception.
         if !self.log.contains(request.prev) {
             return self.owe_mismatch(leader, &request);
         }
@@ -78,7 +78,7 @@ impl Raft {
     /// Keeps what agrees with `entries`, replaces everything from the first difference on.
     ///
     /// A late, shorter message changes nothing: it must not cut off newer entries that this
-    /// follower has acknowledged (L3, S8).
+    /// follower has acknowledged.
     fn replace_suffix(&mut self, entries: Vec<Entry>) {
         let Some(first_new) = entries.iter().position(|entry| !self.log.contains(entry.id)) else {
             return;
@@ -182,6 +182,8 @@ impl Raft {
     }
 
     /// Whether our disk has caught up with more of this term's leader's log than we have told.
+    /// (While we ask for pre-votes nobody is told; the leader's next message makes us its follower
+    /// again.)
     fn has_acknowledgement(&self, to: ServerId) -> bool {
         matches!(&self.role, Role::Follower(follower) if follower.leader == Some(to))
             && self.durable_match() > self.acknowledged

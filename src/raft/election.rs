@@ -43,9 +43,11 @@ pub struct Follower {
 pub struct PreCandidate {
     granted: BTreeSet<ServerId>,
     canvass: Canvass,
+    /// Somebody still hears a leader: the next try comes soon.
+    hurried: bool,
 }
 
-/// Who has voted for us. Sets, not counts: a reply that is delivered twice is one vote (S5).
+/// Who has voted for us. Sets, not counts: a reply that is delivered twice is one vote.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Candidate {
     granted: BTreeSet<ServerId>,
@@ -162,6 +164,7 @@ impl Raft {
         self.role = Role::PreCandidate(PreCandidate {
             granted: BTreeSet::from([self.id]),
             canvass: Canvass::new(self.membership.peers_of(self.id).collect()),
+            hurried: false,
         });
         self.timer = ElectionTimer::draw(&self.options, &mut self.random);
         self.count_pre_votes();
@@ -218,7 +221,7 @@ impl Raft {
         self.timer = ElectionTimer::draw(&self.options, &mut self.random);
     }
 
-    /// [C3] This term has a leader and we follow it, whatever its log looks like beside ours (L11).
+    /// [C3] This term has a leader and we follow it, whatever its log looks like beside ours.
     pub(super) fn follow(&mut self, leader: ServerId) {
         match &mut self.role {
             Role::Leader(_) => {
@@ -253,11 +256,10 @@ impl Raft {
 
     /// Would we vote for a candidate with this log in this term? It grants nothing.
     pub(super) fn handle_pre_vote(&mut self, from: ServerId, request: &PreVote) {
-        let leader_heard = self.leader_is_heard();
-        let current = self.log.last();
-        let granted = request.term > self.current_term && !leader_heard && request.last >= current;
+        let up_to_date = request.last >= self.log.last();
+        let granted = request.term > self.current_term && up_to_date && !self.hears_a_leader();
         // Only "I still hear a leader" is worth asking again soon; a log does not grow by asking.
-        let leader_heard = leader_heard && request.last >= current;
+        let leader_heard = up_to_date && self.hears_a_leader();
         let term = if granted { request.term } else { self.current_term };
         self.owed.entry(from).or_default().pre_vote =
             Some(PreVoteReply { term, granted, leader_heard });
@@ -275,7 +277,8 @@ impl Raft {
             }
         } else if reply.term <= self.current_term {
             candidate.canvass.answered(from);
-            if reply.leader_heard {
+            if reply.leader_heard && !candidate.hurried {
+                candidate.hurried = true; // once for all who refuse this time
                 self.hurry();
             }
         }
@@ -285,27 +288,37 @@ impl Raft {
     pub(super) fn handle_request_vote(&mut self, from: ServerId, request: &RequestVote) {
         assert_eq!(request.term, self.current_term, "step runs the term rules first");
         // [RV2] One vote a term, first come first served …
-        // A term that has a leader needs no other.
-        let free =
-            self.voted_for.is_none_or(|candidate| candidate == from) && self.leader().is_none();
-        // … and only for a log at least as up-to-date as ours (§5.4.1): then it holds everything
-        // that is committed, because a committed entry is on a majority and this vote is part of
-        // another.
+        // [RV2] One vote a term, first come first served, and only for a log at least as up-to-date
+        // as ours (§5.4.1): then it holds everything that is committed, because a committed entry
+        // is on a majority and this vote is part of another. A term that has a leader needs no
+        // other.
         let up_to_date = request.last >= self.log.last();
-        if free && up_to_date {
-            if self.voted_for.is_none() {
-                self.record(Event::Voted { term: self.current_term, candidate: from });
-            }
-            self.voted_for = Some(from);
-            if matches!(self.role, Role::PreCandidate(_)) {
-                self.role = Role::Follower(Follower::default()); // the other was faster
-            }
-            self.timer = ElectionTimer::draw(&self.options, &mut self.random); // [F2]
+        let refusal = if self.voted_for.is_some() || self.leader().is_some() {
+            Some(VoteRefusal::VotedForAnother)
+        } else if !up_to_date {
+            Some(VoteRefusal::LogBehind)
         } else {
-            let reason = if free { VoteRefusal::LogBehind } else { VoteRefusal::VotedForAnother };
-            self.record(Event::RefusedVote { term: self.current_term, candidate: from, reason });
+            None
+        };
+        match refusal {
+            _ if self.voted_for == Some(from) => {} // it asks again, and has our vote
+            Some(reason) => {
+                let term = self.current_term;
+                self.record(Event::RefusedVote { term, candidate: from, reason });
+            }
+            None => self.vote_for(from),
         }
         self.owed.entry(from).or_default().vote = true;
+    }
+
+    /// Gives our vote. It is told when it is on disk.
+    fn vote_for(&mut self, candidate: ServerId) {
+        self.record(Event::Voted { term: self.current_term, candidate });
+        self.voted_for = Some(candidate);
+        if matches!(self.role, Role::PreCandidate(_)) {
+            self.role = Role::Follower(Follower::default()); // the other was faster
+        }
+        self.timer = ElectionTimer::draw(&self.options, &mut self.random); // [F2]
     }
 
     /// A vote of our term. In another role it is late: we have won, or lost.
@@ -335,15 +348,11 @@ impl Raft {
         }
     }
 
-    /// Whether a vote is refused because a leader is alive (diss. §4.2.3). Only a request of a
-    /// higher term could do harm: in our own term the vote is ours to give or already given.
-    pub(super) fn withholds_vote(&mut self, from: ServerId, term: Term) -> bool {
-        let withheld = term > self.current_term && self.leader_is_heard();
-        if withheld {
-            let reason = VoteRefusal::LeaderHeard;
-            self.record(Event::RefusedVote { term, candidate: from, reason });
-        }
-        withheld
+    /// A candidate of a higher term is not even answered, because a leader is alive (diss. §4.2.3).
+    /// In our own term it could do no harm: that vote is ours to give, or given.
+    pub(super) fn withhold_vote(&mut self, candidate: ServerId, term: Term) {
+        let reason = VoteRefusal::LeaderHeard;
+        self.record(Event::RefusedVote { term, candidate, reason });
     }
 
     pub(super) fn has_vote_request(&self, to: ServerId) -> bool {
@@ -394,7 +403,7 @@ impl Raft {
 
     /// Whether a leader is known to be there: one we heard within the shortest election timeout, or
     /// us.
-    fn leader_is_heard(&self) -> bool {
+    pub(super) fn hears_a_leader(&self) -> bool {
         match &self.role {
             Role::Leader(_) => true,
             Role::Follower(follower) => follower

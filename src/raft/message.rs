@@ -126,7 +126,7 @@ pub struct Mismatch {
 /// Why a message that came off the wire cannot be right, whatever the state of the two servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Malformed {
-    /// Terms and indexes near the end of their range would leave no room to go on (S93).
+    /// Terms and indexes near the end of their range would leave no room to go on.
     #[error("a term or index of {0} is beyond any a cluster can reach")]
     NumberTooLarge(u64),
     /// A request in term 0 cannot exist: elections begin with term 1.

@@ -82,7 +82,7 @@ use self::durability::Durable;
 use self::event::Event;
 use self::invariants::Invariants;
 use self::log::Log;
-use self::message::Message;
+use self::message::{Message, PreVoteReply};
 use self::quorum::Membership;
 use self::random::Random;
 use self::types::{Command, EntryId, HardState, Index, Payload, ServerId, Term};
@@ -115,9 +115,11 @@ pub struct Raft {
     /// What the disk holds, and the write in flight.
     durable: Durable,
 
-    // What belongs to `current_term` and is dropped with it.
+    // What belongs to `current_term` and is dropped with it. Say that this term's leader has sent
+    // entries 1 to 9, our disk holds 1 to 7, and we have told the leader of 5: then `verified` is
+    // 9, `durable.index()` 7, `acknowledged` 5, and the next acknowledgement says 7.
     /// The highest last-new index agreed with this term's leader: how far we could vouch for our
-    /// log. Clamped by truncation.
+    /// log. The leader never replaces its own entries, so truncation never reaches below it.
     verified: Index,
     /// The highest match index told to this term's leader.
     acknowledged: Index,
@@ -207,7 +209,7 @@ impl Raft {
     ///
     /// The term rules stand here, in one place, and handlers only assert them: a higher term makes
     /// us a follower [ALL2]; a stale request is answered with our term [AE1] [RV1]; a stale reply
-    /// is dropped.
+    /// is dropped. (Of pre-votes their handlers judge: a refusal from a lower term is no old one.)
     pub fn step(&mut self, from: ServerId, message: Message) {
         debug_assert_eq!(message.check_shape(), Ok(()), "malformed messages stop at the door");
         if from == self.id || !self.membership.contains(from) {
@@ -215,19 +217,18 @@ impl Raft {
             return;
         }
         let term = message.term();
-        let moves_us = match &message {
-            // Pre-votes speak of a term that nobody is in yet; only a refusal tells a real one.
-            Message::PreVote(_) => false,
-            Message::PreVoteReply(reply) => !reply.granted,
-            // A server that hears its leader does not let a candidate disturb it (diss. §4.2.3).
-            Message::RequestVote(_) => !self.withholds_vote(from, term),
-            _ => true,
-        };
         if term > self.current_term {
-            if moves_us {
-                self.become_follower(term); // [ALL2]
-            } else if matches!(message, Message::RequestVote(_)) {
-                return;
+            match &message {
+                // A pre-vote speaks of a term that nobody is in yet, and so does the reply that
+                // grants it; only a refusal tells a term that is real.
+                Message::PreVote(_) | Message::PreVoteReply(PreVoteReply { granted: true, .. }) => {
+                }
+                // A server that hears its leader does not let a candidate disturb it (diss.
+                // §4.2.3).
+                Message::RequestVote(_) if self.hears_a_leader() => {
+                    return self.withhold_vote(from, term);
+                }
+                _ => self.become_follower(term), // [ALL2]
             }
         }
         match message {
@@ -266,6 +267,10 @@ impl Raft {
             Role::Leader(leader) => leader.probe_again(peer),
             Role::Candidate(candidate) => candidate.ask_again(peer),
             Role::PreCandidate(candidate) => candidate.ask_again(peer),
+            // Our acknowledgements may be lost; tell this term's leader again.
+            Role::Follower(follower) if follower.leader == Some(peer) => {
+                self.acknowledged = Index::ZERO;
+            }
             Role::Follower(_) => {}
         }
     }

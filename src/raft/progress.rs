@@ -21,7 +21,8 @@ pub struct Progress {
     pub match_index: Index,
     /// How entries are sent.
     pub mode: Mode,
-    /// Ticks since the follower last answered in this term.
+    /// Ticks since the follower last answered in this term, or since the term began: a new leader
+    /// gives everybody the benefit of the doubt.
     pub heard_ago_ticks: u32,
     /// A heartbeat is to be sent with the next message.
     pub heartbeat_due: bool,
@@ -83,8 +84,9 @@ impl Progress {
         self.in_flight_bytes += bytes;
     }
 
-    /// The follower's disk agrees with our log up to `match_index`. Old replies may arrive late, so
-    /// a lower number says nothing (S10).
+    /// The follower's disk agrees with our log up to `match_index`. A follower whose disk is behind
+    /// what we probe for leaves us probing until it acknowledges. Old replies may arrive late, so
+    /// a lower number says nothing.
     pub fn matched(&mut self, match_index: Index) {
         if match_index.next() >= self.next_index {
             self.mode = Mode::Stream; // the probe is answered: the logs agree before `next_index`

@@ -23,7 +23,8 @@ pub struct Leader {
     pub(super) noop: Index,
     /// Ticks since the last heartbeat.
     heartbeat_elapsed_ticks: u32,
-    /// The last round that was begun.
+    /// The last round that was begun. Only a read begins a new one; heartbeats repeat it. It starts
+    /// at 1, because 0 asks for no echo.
     pub(super) round: Round,
     /// Reads waiting for a round, in the order they arrived.
     pub(super) reads: VecDeque<PendingRead>,
@@ -87,8 +88,8 @@ impl Raft {
     }
 
     /// Our oldest write has not been synced for an election timeout, *and* a majority without us is
-    /// further: one of them would do better. If all disks are slow, stepping down helps nobody
-    /// (S16, S48).
+    /// further: one of them would do better. If all disks are slow, stepping down helps
+    /// nobody.
     fn disk_holds_up_a_majority(&self) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
         self.durable.write_age_ticks() > self.options.election_max_ticks
@@ -193,6 +194,8 @@ impl Raft {
     /// [L4] The commit rule (§5.3, §5.4.2). An entry of *our* term that is on a majority of disks
     /// is committed, and with it all before it. An older one is not, however many copies it has: a
     /// server without it could still win an election and replace it (Figure 8).
+    /// It is enough to look at the highest index that is on a majority: terms never fall along the
+    /// log, so if that one is of an older term, all before it are too.
     pub(super) fn advance_commit_index(&mut self) {
         let Role::Leader(leader) = &self.role else { return };
         let on_majority = self.membership.committed_index(|server| {
