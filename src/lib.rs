@@ -65,6 +65,9 @@
 //! Beside it, `tests/scripts/` are plays that a cluster performs, and `tests/paper.rs` is Figure 2
 //! as tests.
 
+// The tags of Figure 2, such as [AE3], look like links to rustdoc.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 pub mod config;
 pub mod gateway;
 pub mod kv;

@@ -12,7 +12,7 @@
 //! | `client-out-…` | while a client is slow | socket | – | write replies |
 //! | `logger`, `signals` | 1 each | queue, signals | – | write log lines; forward signals |
 //!
-//! All touch the server only through [`monitor`], the one mutex. Whoever leaves it delivers answers
+//! All touch the server only through `monitor`, the one mutex. Whoever leaves it delivers answers
 //! and sends to idle peers itself, so that the path of a write has as few hand-overs as possible:
 //!
 //! ```text
