@@ -297,7 +297,7 @@ main() {
     while ((${#pids[@]} > 0)); do
         sleep 0.2
         check_servers running
-    done
+    done 2>/dev/null # bash's own word about a killed server; check_servers has a better one
     fail 1 "no server is left"
 }
 
