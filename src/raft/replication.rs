@@ -172,14 +172,16 @@ impl Raft {
 
     /// [L3] The follower's log does not match: look further back, a whole term at a time.
     ///
-    /// A refusal at or below what is known to match was overtaken by the reply that told us so; while we
-    /// probe, a refusal of another place was overtaken as well.
+    /// A refusal at or below what is known to match was overtaken by the reply that told us so. One at or
+    /// beyond what is sent next answers a message from before we last went back. And while we probe, a
+    /// refusal of any other place than the one we asked about was overtaken as well.
     fn back_up(&mut self, follower: ServerId, mismatch: Mismatch) {
         let Role::Leader(leader) = &mut self.role else { return };
         let progress = leader.progress.get_mut(&follower).expect("asked by the caller");
         let prev = mismatch.prev_index;
         let probing = matches!(progress.mode, Mode::Probe { .. });
-        if prev <= progress.match_index || (probing && prev.next() != progress.next_index) {
+        let overtaken = prev <= progress.match_index || prev >= progress.next_index;
+        if overtaken || (probing && prev.next() != progress.next_index) {
             return;
         }
         let agree_at_most = self.log.last_not_after(mismatch.hint).index;
