@@ -6,5 +6,6 @@ pub mod observe;
 pub mod protocol;
 pub mod raft;
 pub mod server;
+pub mod sim;
 pub mod storage;
 pub mod transport;

@@ -1,0 +1,17 @@
+//! A deterministic simulator of whole clusters.
+
+pub mod checks;
+pub mod clients;
+pub mod disk;
+pub mod faults;
+pub mod network;
+pub mod queue;
+pub mod random;
+pub mod report;
+pub mod world;
+
+mod judge;
+mod liveness;
+mod run;
+
+pub use run::{Failure, Options, Report, run, run_seed};
