@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::checks::{Checked, ensure};
-use super::clients::Asked;
+use super::clients::{Asked, Recorded};
+use super::linearizability::{self, Action, Operation, Verdict};
 use super::world::World;
-use crate::kv::command::{Command, RequestId};
+use crate::kv::command::{Bytes, Command, Query, RequestId};
 use crate::kv::encoding;
 use crate::raft::types::Payload;
 
@@ -17,7 +18,45 @@ impl World {
         self.stats.operations = self.clients.history.len() as u64;
         self.stats.done = self.clients.counts.done;
         self.stats.refused = self.clients.counts.refused;
-        self.judge_refusals()
+        self.judge_refusals()?;
+        self.judge_answers()
+    }
+
+    /// Could one register per key have given these answers?
+    fn judge_answers(&mut self) -> Checked {
+        let mut operations = Vec::with_capacity(self.clients.history.len());
+        for recorded in self.clients.history.iter().filter(|recorded| !recorded.refused) {
+            let Recorded { client, asked, call, ret, outcome, .. } = recorded;
+            match asked {
+                Asked::Write(command) => {
+                    let time = (*call, *ret);
+                    let parts = Operation::of_command(*client, command, time, outcome.as_ref());
+                    operations.extend(parts);
+                }
+                Asked::Read(_) if ret.is_none() => {} // nobody heard it, nothing changed
+                Asked::Read(query) => {
+                    let Some((key, action)) = action_of(query) else { continue };
+                    operations.push(Operation {
+                        client: *client,
+                        key,
+                        call: *call,
+                        ret: *ret,
+                        action,
+                        outcome: outcome.clone(),
+                    });
+                }
+            }
+        }
+        match linearizability::check_within(&operations, CONFIGURATIONS_MAX) {
+            Verdict::Linearizable => Ok(()),
+            Verdict::Undecided { .. } => {
+                self.stats.undecided += 1;
+                Ok(())
+            }
+            Verdict::Violation(violation) => {
+                ensure(false, "Linearizability", || violation.to_string())
+            }
+        }
     }
 
     /// Refused is a promise: it never happened. Done is one, too: it is in the log.
@@ -44,6 +83,19 @@ impl World {
             })?;
         }
         Ok(())
+    }
+}
+
+/// Configurations that the judge may remember for one key: a few seconds' worth.
+const CONFIGURATIONS_MAX: usize = 300_000;
+
+/// A question about one key.
+fn action_of(query: &Query) -> Option<(Bytes, Action)> {
+    match query {
+        Query::Get { key } => Some((key.clone(), Action::Get)),
+        Query::Length { key } => Some((key.clone(), Action::Length)),
+        Query::Exists { keys } => Some((keys.first()?.clone(), Action::Exists)),
+        Query::GetMany { .. } | Query::Range { .. } | Query::Count => None,
     }
 }
 

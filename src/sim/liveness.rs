@@ -12,6 +12,10 @@ use super::world::World;
 /// Election timeouts (the longest of the cluster's) that recovery may take.
 const ELECTION_TIMEOUTS_MAX: u64 = 40;
 
+/// What each entry that a server has missed may take, in microseconds: the smallest windows send one at a
+/// time.
+const ENTRY_TAKES_MAX: Micros = 6_000;
+
 /// How often we look, in microseconds.
 const POLL: Micros = 20_000;
 
@@ -23,7 +27,7 @@ impl World {
         let timeout = u64::from(self.plan.raft.election_max_ticks) * TICK;
         // What clients have under way may have to run into its deadline first.
         let deadlines = 2 * self.plan.gateway.deadline_ticks * TICK + self.plan.clients.patience;
-        let until = excused + ELECTION_TIMEOUTS_MAX * timeout + deadlines;
+        let mut until = excused + ELECTION_TIMEOUTS_MAX * timeout + deadlines;
         self.clients.expect_service();
         let mut look_at = self.now;
         loop {
@@ -32,8 +36,9 @@ impl World {
                 continue;
             }
             look_at = self.now + POLL;
-            if self.clients.all_served() {
+            if self.clients.all_served() && !self.clients.quiet {
                 self.clients.quiet = true;
+                until = until.max(self.now) + self.entries_missing() * ENTRY_TAKES_MAX;
             }
             if self.clients.quiet && self.has_settled() {
                 return Ok(());
@@ -61,6 +66,14 @@ impl World {
             self.machines.iter().flat_map(|machine| [machine.frozen_until, machine.disk.hangs_until]);
         let late = self.now + self.plan.network.late_max;
         excuses.max().unwrap_or(0).max(late)
+    }
+
+    /// How many entries the server that is furthest behind still has to get.
+    fn entries_missing(&self) -> u64 {
+        let processes = self.machines.iter().filter_map(|machine| machine.process.as_ref());
+        let end = processes.clone().map(|it| it.server.raft().log().last_index().0).max();
+        let start = processes.map(|it| it.state.applied_index()).min();
+        end.unwrap_or(0).saturating_sub(start.unwrap_or(0))
     }
 
     /// One leader, and everybody has applied all that it has.

@@ -1,1 +1,26 @@
-//! To come.
+//! What a server keeps on disk, and how it finds out after a crash what it really kept.
+//!
+//! Raft's promises (Figure 2, "persistent state") are worth what the disk remembers of them. This room
+//! has one idea, the *batch*: whatever the core wants durable leaves as one write and one sync, framed
+//! so that a later start can tell an interrupted write from damage. Reading order:
+//!
+//! - [`disk`]: the few things we ask of a file system; [`memory_disk`] is one that fails on request.
+//! - [`batch`]: the bytes of a batch; [`record`]: what is inside.
+//! - [`scan`]: which bytes of a segment are batches, and what stands behind the first that is not one.
+//! - [`journal`]: writing; [`recovery`]: reading at start, and making sure that it counts.
+//! - [`identity`]: whose directory this is; [`peers_met`]: whom we have met; [`dump`]: for people.
+//!
+//! Left out so far: snapshots (the log may not yet begin after index 1), reserving space ahead,
+//! recycling segments (recovery is ready for what both leave behind a segment's end).
+
+pub mod batch;
+pub mod disk;
+pub mod dump;
+pub mod error;
+pub mod identity;
+pub mod journal;
+pub mod memory_disk;
+pub mod peers_met;
+pub mod record;
+pub mod recovery;
+pub mod scan;

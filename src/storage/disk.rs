@@ -1,0 +1,115 @@
+//! The Disk seam: the few things the journal asks of one directory of a file system.
+//!
+//! It is narrow on purpose. A simulator implements it in memory and loses what was not synced; a test
+//! implements it to try every crash. What a real file system promises, and no more: bytes written are
+//! durable once `DiskFile::sync` has returned, and a *name* (created, renamed, removed) once
+//! `Disk::sync_directory` has. Until then either may be lost, in part, or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// One directory, holding files only.
+pub trait Disk {
+    /// An open file.
+    type File: DiskFile;
+
+    /// The names of all files, in no particular order.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// The length of a file, in bytes.
+    fn length_bytes(&self, name: &str) -> io::Result<u64>;
+    /// A file's whole content.
+    fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+    /// Creates an empty file that must not exist yet.
+    fn create(&self, name: &str) -> io::Result<Self::File>;
+    /// Gives a file another name, replacing the file that had it. An open file stays open.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes everything done to names so far durable.
+    fn sync_directory(&self) -> io::Result<()>;
+    /// What a person calls this file, for error messages.
+    fn path(&self, name: &str) -> PathBuf;
+}
+
+/// An open file of a [`Disk`].
+pub trait DiskFile {
+    /// Writes all bytes at an offset. After an error, any part of them may have been written.
+    fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Makes what was written durable. After an error nothing is known about any unsynced byte, and
+    /// asking again would lie: the kernel may have dropped the pages and forgotten the error.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// A directory of the operating system.
+#[derive(Debug)]
+pub struct RealDisk {
+    directory: PathBuf,
+    /// Kept open, because syncing a directory needs it open.
+    handle: File,
+}
+
+impl RealDisk {
+    /// Opens a directory that exists.
+    pub fn open(directory: &Path) -> io::Result<RealDisk> {
+        Ok(RealDisk { directory: directory.to_path_buf(), handle: File::open(directory)? })
+    }
+}
+
+impl Disk for RealDisk {
+    type File = RealFile;
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let entries = fs::read_dir(&self.directory)?;
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn length_bytes(&self, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.path(name))?.len())
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.path(name))
+    }
+
+    fn create(&self, name: &str) -> io::Result<RealFile> {
+        let options = OpenOptions::new().write(true).create_new(true).mode(0o600).to_owned();
+        let file = options.open(self.path(name))?;
+        // The process's umask can only take permissions away; we need exactly ours (S97).
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        Ok(RealFile { file })
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from), self.path(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path(name))
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.handle.sync_all()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+/// A file of the operating system.
+#[derive(Debug)]
+pub struct RealFile {
+    file: File,
+}
+
+impl DiskFile for RealFile {
+    fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset_bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data() // also syncs the length: without it the bytes could not be read back
+    }
+}

@@ -1,0 +1,359 @@
+//! Whose data directory this is, and that nobody else has it.
+//!
+//! ```text
+//! LOCK            held by the running server (advisory; its content is the server's process id)
+//! README          what is what
+//! identity.json   format, cluster id, server id, initial membership, journal id
+//! met.json        which lives of its peers this server has met
+//! journal/        00000001.seg, …
+//! tmp/            cleared at each start
+//! ```
+//!
+//! Only `init` creates a directory: a server that lost its disk and started with an empty one would
+//! vote again in terms it voted in before. `identity.json` is written last, so a directory without it
+//! is one whose `init` was interrupted: `init` may run again, and a server refuses it (S43).
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::disk::RealDisk;
+use super::error::JournalError;
+use super::journal::segment_name;
+use super::peers_met::{self, PeerIdentityError, PeersMet};
+use super::record::Image;
+use super::recovery;
+use crate::raft::types::ServerId;
+
+/// The format of data directories that this program makes and opens.
+pub const DIRECTORY_FORMAT: u32 = 1;
+
+const IDENTITY: &str = "identity.json";
+const IDENTITY_FRESH: &str = "identity.json.new";
+const README: &str = "The data directory of one server of a Raft cluster. Never copy it to another \
+server,\nnever restore an old copy of it, never edit a file: the server would break promises.\n\n\
+LOCK           held by the running server\nidentity.json  which cluster and server this is\n\
+met.json       the lives of its peers it has met\njournal/       term, vote and log; see \
+`raft-server log dump`\ntmp/           cleared at each start\n";
+/// What an interrupted `init` may have left.
+const OURS: [&str; 7] = [
+    "LOCK",
+    "README",
+    IDENTITY_FRESH,
+    peers_met::FILE_NAME,
+    peers_met::FRESH_NAME,
+    "journal",
+    "tmp",
+];
+
+/// Who the owner of a data directory is. It is written once, by `init`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The format of the directory.
+    pub format: u32,
+    /// The cluster's unique id.
+    pub cluster_id: String,
+    /// The server's id.
+    pub server_id: ServerId,
+    /// The servers that the cluster began with, in order.
+    pub membership: Vec<ServerId>,
+    /// Random; all batches of the journal carry it.
+    pub journal_id: u64,
+}
+
+/// What the configuration says about the directory's owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// The cluster's id.
+    pub cluster_id: String,
+    /// The server's id.
+    pub server_id: ServerId,
+    /// The cluster's servers.
+    pub membership: Vec<ServerId>,
+}
+
+/// Why a data directory cannot be created or opened.
+#[derive(Debug, Error)]
+pub enum DirectoryError {
+    /// There is no data directory, or its `init` did not finish.
+    #[error(
+        "{} holds no server's data (or its init was interrupted). Run `raft-server init` once for a \
+         new server. If this server had data before, its promises are lost with it: give its id up \
+         and add a server under a new id", .0.display()
+    )]
+    NotInitialized(PathBuf),
+    /// `init` found a server's data.
+    #[error("{} already holds a server's data; init changes nothing there", .0.display())]
+    AlreadyInitialized(PathBuf),
+    /// `init` found something it did not make.
+    #[error(
+        "{} holds {found:?}, which an interrupted init does not leave. Use an empty directory",
+        directory.display()
+    )]
+    NotEmpty {
+        /// The directory.
+        directory: PathBuf,
+        /// What was found.
+        found: String,
+    },
+    /// Another process has the directory (exit code 4).
+    #[error("{} is in use by another server (process {process})", directory.display())]
+    Locked {
+        /// The directory.
+        directory: PathBuf,
+        /// What the lock file says.
+        process: String,
+    },
+    /// The directory is another server's, or of a format we do not know (exit code 4).
+    #[error("{} has {what} {recorded}, but {configured} is expected", directory.display())]
+    NotOurs {
+        /// The directory.
+        directory: PathBuf,
+        /// What differs.
+        what: &'static str,
+        /// What the directory says.
+        recorded: String,
+        /// What the configuration says.
+        configured: String,
+    },
+    /// Others may write to it, or another user owns it (exit code 4).
+    #[error("{} {problem}: use chown, or chmod go-w", path.display())]
+    NotSafe {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The file cannot be understood (exit code 5).
+    #[error("{} is damaged: {source}. The server refuses to guess who it is", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What the decoder said.
+        source: serde_json::Error,
+    },
+    /// The disk refused (exit code 7).
+    #[error("{doing} {} failed: {source}", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The journal cannot be created.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The record of the peers met cannot be read.
+    #[error(transparent)]
+    Peers(#[from] PeerIdentityError),
+}
+
+/// An open data directory. Dropping it releases the lock.
+#[derive(Debug)]
+pub struct DataDirectory {
+    path: PathBuf,
+    identity: Identity,
+    _lock: File,
+}
+
+/// Creates a server's data directory. It may be interrupted at any moment, and run again.
+pub fn init(path: &Path, expected: &Expected) -> Result<Identity, DirectoryError> {
+    create_directory(path)?;
+    check_safe(path)?;
+    check_initializable(path)?;
+    let _lock = lock(path)?;
+    create_directory(&path.join("tmp"))?;
+    let journal_path = path.join("journal");
+    create_directory(&journal_path)?;
+    let disk = RealDisk::open(path).map_err(failed("opening", path))?;
+    let journal = RealDisk::open(&journal_path).map_err(failed("opening", &journal_path))?;
+    let identity = Identity {
+        format: DIRECTORY_FORMAT,
+        cluster_id: expected.cluster_id.clone(),
+        server_id: expected.server_id,
+        membership: expected.membership.clone(),
+        journal_id: random_number()?,
+    };
+    recovery::create(&journal, identity.journal_id)?;
+    let text = serde_json::to_vec_pretty(&identity).expect("an identity can be written as JSON");
+    for (fresh, name, bytes) in [
+        ("README.new", "README", README.as_bytes()),
+        (peers_met::FRESH_NAME, peers_met::FILE_NAME, b"{}".as_slice()),
+        (IDENTITY_FRESH, IDENTITY, &text), // last: it makes the directory a server's
+    ] {
+        let replaced = peers_met::replace(&disk, fresh, name, bytes);
+        replaced.map_err(failed("writing", &path.join(name)))?;
+    }
+    if let Some(parent) = path.canonicalize().ok().as_deref().and_then(Path::parent) {
+        let synced = File::open(parent).and_then(|parent| parent.sync_all());
+        synced.map_err(failed("syncing", parent))?;
+    }
+    Ok(identity)
+}
+
+impl DataDirectory {
+    /// Opens and locks the directory, and checks that it belongs to the configured server.
+    pub fn open(path: &Path, expected: &Expected) -> Result<DataDirectory, DirectoryError> {
+        let file = path.join(IDENTITY);
+        if !file.try_exists().map_err(failed("looking for", &file))? {
+            return Err(DirectoryError::NotInitialized(path.to_path_buf()));
+        }
+        for checked in [path, &file, &path.join("journal"), &path.join("tmp")] {
+            check_safe(checked)?;
+        }
+        let lock = lock(path)?;
+        let identity = read_identity(path)?;
+        check_identity(path, &identity, expected)?;
+        clear_temporary(&path.join("tmp"))?;
+        Ok(DataDirectory { path: path.to_path_buf(), identity, _lock: lock })
+    }
+
+    /// Whose directory it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The directory of the journal.
+    pub fn journal_disk(&self) -> Result<RealDisk, DirectoryError> {
+        let journal = self.path.join("journal");
+        RealDisk::open(&journal).map_err(failed("opening", &journal))
+    }
+
+    /// The peers this server has met.
+    pub fn peers_met(&self) -> Result<PeersMet, DirectoryError> {
+        let disk = RealDisk::open(&self.path).map_err(failed("opening", &self.path))?;
+        Ok(PeersMet::open(disk)?)
+    }
+}
+
+/// Reads who a directory's owner is, without the lock.
+pub fn read_identity(path: &Path) -> Result<Identity, DirectoryError> {
+    let file = path.join(IDENTITY);
+    let bytes = fs::read(&file).map_err(failed("reading", &file))?;
+    serde_json::from_slice(&bytes).map_err(|source| DirectoryError::Damaged { file, source })
+}
+
+/// A random number from the operating system, for run ids.
+pub fn random_number() -> Result<u64, DirectoryError> {
+    let source = Path::new("/dev/urandom");
+    let mut bytes = [0; 8];
+    let read = File::open(source).and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(failed("reading", source))?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn check_identity(path: &Path, own: &Identity, expected: &Expected) -> Result<(), DirectoryError> {
+    let text = |ids: &[ServerId]| {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids.iter().map(ServerId::to_string).collect::<Vec<_>>().join(" ")
+    };
+    // Obeying an edited list would change what a majority is, on one server at a time.
+    let pairs = [
+        ("directory format", own.format.to_string(), DIRECTORY_FORMAT.to_string()),
+        ("cluster id", own.cluster_id.clone(), expected.cluster_id.clone()),
+        ("server id", own.server_id.to_string(), expected.server_id.to_string()),
+        ("the membership", text(&own.membership), text(&expected.membership)),
+    ];
+    for (what, recorded, configured) in pairs {
+        if recorded != configured {
+            let directory = path.to_path_buf();
+            return Err(DirectoryError::NotOurs { directory, what, recorded, configured });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what `init` did not make: above all a journal that has been used.
+fn check_initializable(path: &Path) -> Result<(), DirectoryError> {
+    if path.join(IDENTITY).exists() {
+        return Err(DirectoryError::AlreadyInitialized(path.to_path_buf()));
+    }
+    let refuse = |found: String| DirectoryError::NotEmpty { directory: path.to_path_buf(), found };
+    for entry in fs::read_dir(path).map_err(failed("listing", path))? {
+        let name = entry.map_err(failed("listing", path))?.file_name();
+        let name = name.to_string_lossy().into_owned();
+        if !OURS.contains(&name.as_str()) && name != "README.new" {
+            return Err(refuse(name));
+        }
+    }
+    let first = path.join("journal").join(segment_name(1));
+    let Ok(bytes) = fs::read(&first) else { return Ok(()) };
+    // A journal from an interrupted init holds the record of its creation and a seal: nothing else.
+    let disk = RealDisk::open(&path.join("journal")).map_err(failed("opening", path))?;
+    let header = super::batch::Header::decode(&bytes);
+    let journal_id = header.map_or(0, |header| header.journal_id);
+    let mut image = Image::default();
+    let walked =
+        recovery::walk(&disk, journal_id, &mut |found| recovery::apply(&disk, &mut image, found))?;
+    let unused = Image { start: Some((0, 0)), ..Image::default() };
+    if image != unused || walked.report.segments != 1 || walked.report.cut_bytes != 0 {
+        return Err(refuse("a journal that has been used".to_owned()));
+    }
+    fs::remove_file(&first).map_err(failed("removing", &first))
+}
+
+fn create_directory(path: &Path) -> Result<(), DirectoryError> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed("creating", path)(error)),
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+            .map_err(failed("setting the mode of", path)),
+    }
+}
+
+fn check_safe(path: &Path) -> Result<(), DirectoryError> {
+    let metadata = fs::symlink_metadata(path).map_err(failed("looking at", path))?;
+    let (owner, we) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    let problem = if owner != we {
+        format!("belongs to user {owner}, and this process runs as user {we}")
+    } else if metadata.mode() & 0o022 != 0 && !metadata.is_symlink() {
+        format!("can be written by others (mode {:03o})", metadata.mode() & 0o777)
+    } else {
+        return Ok(());
+    };
+    Err(DirectoryError::NotSafe { path: path.to_path_buf(), problem })
+}
+
+fn lock(path: &Path) -> Result<File, DirectoryError> {
+    let file = path.join("LOCK");
+    let options = OpenOptions::new().read(true).write(true).create(true).mode(0o600).to_owned();
+    let mut lock = options.open(&file).map_err(failed("opening", &file))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let process = fs::read_to_string(&file).unwrap_or_default().trim().to_owned();
+            return Err(DirectoryError::Locked { directory: path.to_path_buf(), process });
+        }
+        Err(TryLockError::Error(source)) => return Err(failed("locking", &file)(source)),
+    }
+    let written = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    written.map_err(failed("writing", &file))?;
+    Ok(lock)
+}
+
+/// Empties `tmp/`, which also shows that the directory can be written (S47).
+fn clear_temporary(path: &Path) -> Result<(), DirectoryError> {
+    let probe = path.join("probe");
+    fs::write(&probe, b"").map_err(failed("writing", &probe))?;
+    for entry in fs::read_dir(path).map_err(failed("listing", path))? {
+        let file = entry.map_err(failed("listing", path))?.path();
+        if !file.is_dir() {
+            fs::remove_file(&file).map_err(failed("removing", &file))?;
+        }
+    }
+    Ok(())
+}
+
+fn failed<'a>(
+    doing: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> DirectoryError + 'a {
+    move |source| DirectoryError::Io { doing, path: path.to_path_buf(), source }
+}

@@ -1,0 +1,346 @@
+//! Reading the journal at start: what was kept, what was torn, what is damaged.
+//!
+//! Three things can stand behind the last batch that checks, and they must be told apart, because one
+//! of them may be thrown away and another must never be. After a batch that does not check we look at
+//! everything behind it, in this segment and later ones:
+//!
+//! - a header that checks by itself and has a *higher* number: the batch was synced before that one was
+//!   written, so somebody was told it is safe. It is damaged. We refuse to start.
+//! - only lower numbers: stale bytes of a file used before. They are ignored.
+//! - nothing: a write that a crash interrupted. Nobody was told that it is safe. It is cut.
+//!
+//! **What was read need not be on disk.** After kill -9 the page cache may show a batch that was never
+//! synced, and after a failed sync it shows one that never will be. If we answered from it and then
+//! lost power, we would have vouched for what nobody has. So the valid content of the newest segment is
+//! written afresh under another name, synced, and renamed over the old one, before anything counts;
+//! older segments were synced before their successor was created. The crash points of that:
+//!
+//! 1. before the rename is durable: the old file is found again, and recovery does the same again. The
+//!    incarnation in the lost copy was used by nobody, since `open` had not returned.
+//! 2. after: the new file is whole, because it was synced under its old name.
+//!
+//! The new file ends in the `Start` record of this life and a seal. Both appear together with the
+//! rename or not at all, so rot in what a start left behind is always told from a tear.
+
+use std::io;
+
+use super::batch::{self, FORMAT_VERSION, HEADER_BYTES, Header};
+use super::disk::{Disk, DiskFile};
+use super::error::{Damage, JournalError};
+use super::journal::{Journal, Options, Position, next_header, segment_name, segment_number};
+use super::record::{self, Image, Record};
+use super::scan::{self, Chain};
+use crate::raft::types::{Entry, EntryId, HardState};
+
+/// Longest file that recovery reads into memory, in bytes. Segments end soon after their size.
+pub const SEGMENT_FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// How the name of a segment that is being written afresh ends.
+const FRESH_SUFFIX: &str = ".new";
+
+/// What a server gets back from its disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Term and vote.
+    pub hard_state: HardState,
+    /// The entry before the first one of `entries`.
+    pub base: EntryId,
+    /// The log behind `base`.
+    pub entries: Vec<Entry>,
+    /// The number of this life of the server: one more than at the last start.
+    pub incarnation: u64,
+    /// The random number that goes with it.
+    pub run_id: u64,
+    /// What recovery saw, for the log.
+    pub report: Report,
+}
+
+/// What a walk through the journal saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Report {
+    /// How many segments there are.
+    pub segments: u64,
+    /// How many batches check.
+    pub batches: u64,
+    /// The newest segment: the one that is written afresh.
+    pub newest_segment: u64,
+    /// How many bytes of it are valid.
+    pub valid_bytes: u64,
+    /// How many bytes behind them are cut: a torn write, zeros or stale bytes.
+    pub cut_bytes: u64,
+    /// Files in the directory that are not ours. They are left alone.
+    pub unrecognised: Vec<String>,
+}
+
+/// One batch that checks, and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// The number of its segment.
+    pub segment: u64,
+    /// Where it begins in the segment's file.
+    pub offset_bytes: u64,
+    /// Its header.
+    pub header: &'a Header,
+    /// Its payload, still encoded.
+    pub payload: &'a [u8],
+}
+
+/// Creates a journal that has never been used, in a directory without one. Durable on return.
+pub fn create<D: Disk>(disk: &D, journal_id: u64) -> Result<(), JournalError> {
+    let options = Options::new(journal_id, 0);
+    let start = Record::Start { incarnation: 0, run_id: 0 };
+    write_afresh(disk, &options, 1, Vec::new(), Chain::BEGINNING, &start)?;
+    Ok(())
+}
+
+/// Opens the journal for a new life of the server. When it returns, what it returns is durable.
+pub fn open<D: Disk>(disk: D, options: Options) -> Result<(Journal<D>, Recovered), JournalError> {
+    let mut image = Image::default();
+    let walked = walk(&disk, options.journal_id, &mut |found| apply(&disk, &mut image, found))?;
+    let (previous, _) = image.start.ok_or_else(|| no_beginning(&disk))?;
+    let incarnation = previous.checked_add(1).expect("nobody starts a server 2^64 times");
+    let start = Record::Start { incarnation, run_id: options.run_id };
+    let segment = walked.report.newest_segment;
+    let (file, segment_length_bytes, chain) =
+        write_afresh(&disk, &options, segment, walked.newest_bytes, walked.chain, &start)?;
+    let position = Position {
+        file,
+        segment,
+        segment_length_bytes,
+        chain,
+        hard_state: image.hard_state,
+        base: image.base.index,
+        last: image.last().index,
+    };
+    let recovered = Recovered {
+        hard_state: image.hard_state,
+        base: image.base,
+        entries: image.entries,
+        incarnation,
+        run_id: options.run_id,
+        report: walked.report,
+    };
+    Ok((Journal::at(disk, options, position), recovered))
+}
+
+/// Takes the records of a batch into the image.
+pub fn apply<D: Disk>(disk: &D, image: &mut Image, found: &Found) -> Result<(), JournalError> {
+    for record in record::records(found.payload) {
+        record.and_then(|record| image.apply(record)).map_err(|reason| {
+            let batch = found.header.batch;
+            damaged(disk, found.segment, found.offset_bytes, Damage::Impossible { batch, reason })
+        })?;
+    }
+    Ok(())
+}
+
+/// What `walk` leaves for the one who asked.
+#[derive(Debug)]
+pub struct Walked {
+    /// What was seen.
+    pub report: Report,
+    /// The valid bytes of the newest segment.
+    pub newest_bytes: Vec<u8>,
+    /// What the next batch has to say about itself.
+    pub chain: Chain,
+}
+
+/// Visits all batches in order, changes nothing, and refuses what a start must refuse.
+pub fn walk<D: Disk>(
+    disk: &D,
+    journal_id: u64,
+    visit: &mut dyn FnMut(&Found) -> Result<(), JournalError>,
+) -> Result<Walked, JournalError> {
+    let (segments, unrecognised) = list_segments(disk)?;
+    let newest = *segments.last().ok_or_else(|| no_beginning(disk))?;
+    let mut report =
+        Report { segments: newest, newest_segment: newest, unrecognised, ..Report::default() };
+    let mut chain = Chain::BEGINNING;
+    // Where the segment before this one ended in bytes that do not check.
+    let mut doubtful: Option<(u64, u64)> = None;
+    for &segment in &segments {
+        let mut bytes = read_segment(disk, segment)?;
+        check_owner(disk, segment, &bytes, journal_id)?;
+        let mut offset = 0;
+        while let Some((header, payload)) =
+            scan::batch_at(&bytes, offset, journal_id, segment, &chain)
+        {
+            // The chain goes on in this segment: what stood behind the last one's end was not part of it.
+            doubtful = None;
+            visit(&Found { segment, offset_bytes: offset as u64, header: &header, payload })?;
+            report.batches += 1;
+            chain = Chain::after(&header);
+            offset += header.batch_bytes();
+        }
+        check_version(disk, segment, offset, &bytes)?;
+        // A finished segment is whole: its successor was created only after its last batch was synced.
+        // If that successor does not go on where it ends, the bytes at its end were a batch once.
+        if let Some((file, at)) = doubtful {
+            let damage = Damage::BeforeSegment { batch: chain.next_batch };
+            return Err(later_batch(disk, &segments, file, at, journal_id, &chain)?
+                .unwrap_or_else(|| damaged(disk, file, at, damage)));
+        }
+        if segment == 1 && offset == 0 {
+            let evidence = later_batch(disk, &segments, 1, 0, journal_id, &chain)?;
+            return Err(evidence.unwrap_or_else(|| damaged(disk, 1, 0, Damage::NoBeginning)));
+        }
+        if segment == newest {
+            let at = offset as u64;
+            if let Some(error) = later_batch(disk, &segments, segment, at, journal_id, &chain)? {
+                return Err(error);
+            }
+            report.valid_bytes = at;
+            report.cut_bytes = bytes.len() as u64 - at;
+            bytes.truncate(offset);
+            return Ok(Walked { report, newest_bytes: bytes, chain });
+        }
+        if offset < bytes.len() {
+            doubtful = Some((segment, offset as u64));
+        }
+    }
+    unreachable!("the newest segment is among the segments, and the walk ends there")
+}
+
+/// Looks at everything behind a batch that does not check for the proof that it did once.
+fn later_batch<D: Disk>(
+    disk: &D,
+    segments: &[u64],
+    segment: u64,
+    offset_bytes: u64,
+    journal_id: u64,
+    chain: &Chain,
+) -> Result<Option<JournalError>, JournalError> {
+    let batch = chain.next_batch;
+    for &later in segments.iter().filter(|&&later| later >= segment) {
+        let bytes = read_segment(disk, later)?;
+        let from = if later == segment { offset_bytes as usize } else { 0 };
+        if let Some((at, header)) = scan::find_later(&bytes, from, journal_id, batch) {
+            let damage = Damage::BeforeBatch {
+                batch,
+                later: header.batch,
+                later_file: disk.path(&segment_name(later)),
+                later_offset_bytes: at as u64,
+            };
+            return Ok(Some(damaged(disk, segment, offset_bytes, damage)));
+        }
+    }
+    Ok(None)
+}
+
+/// The segments in order, without gaps from 1, and the names of the files that are not ours.
+fn list_segments<D: Disk>(disk: &D) -> Result<(Vec<u64>, Vec<String>), JournalError> {
+    let listed = disk.list().map_err(io_error(disk, "listing", ""))?;
+    let mut segments: Vec<u64> = listed.iter().filter_map(|name| segment_number(name)).collect();
+    segments.sort_unstable();
+    for (expected, &segment) in (1..).zip(&segments) {
+        if segment != expected {
+            return Err(damaged(disk, segment, 0, Damage::MissingSegment(expected)));
+        }
+    }
+    let ours = |name: &String| segment_number(name.trim_end_matches(FRESH_SUFFIX)).is_some();
+    let mut unrecognised: Vec<String> = listed.into_iter().filter(|name| !ours(name)).collect();
+    unrecognised.sort();
+    Ok((segments, unrecognised))
+}
+
+fn read_segment<D: Disk>(disk: &D, segment: u64) -> Result<Vec<u8>, JournalError> {
+    let name = segment_name(segment);
+    let length = disk.length_bytes(&name).map_err(io_error(disk, "measuring", &name))?;
+    if length > SEGMENT_FILE_BYTES_MAX {
+        return Err(damaged(disk, segment, SEGMENT_FILE_BYTES_MAX, Damage::TooLong(length)));
+    }
+    disk.read(&name).map_err(io_error(disk, "reading", &name))
+}
+
+/// A file of another server's journal must not pass for a torn one of ours.
+fn check_owner<D: Disk>(
+    disk: &D,
+    segment: u64,
+    bytes: &[u8],
+    expected: u64,
+) -> Result<(), JournalError> {
+    match Header::decode(bytes) {
+        Some(Header { journal_id: found, .. }) if found != expected => {
+            Err(damaged(disk, segment, 0, Damage::Foreign { found, expected }))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A batch of a later format must not pass for a torn one of ours.
+fn check_version<D: Disk>(
+    disk: &D,
+    segment: u64,
+    offset: usize,
+    bytes: &[u8],
+) -> Result<(), JournalError> {
+    match Header::decode(&bytes[offset..]) {
+        Some(Header { version: found, .. }) if found != FORMAT_VERSION => {
+            let file = disk.path(&segment_name(segment));
+            Err(JournalError::UnknownFormat { file, found, known: FORMAT_VERSION })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a segment's valid content, the start and a seal under another name, syncs, and renames it.
+fn write_afresh<D: Disk>(
+    disk: &D,
+    options: &Options,
+    segment: u64,
+    mut bytes: Vec<u8>,
+    chain: Chain,
+    start: &Record<&Entry>,
+) -> Result<(D::File, u64, Chain), JournalError> {
+    let chain = add_batch(options, segment, &mut bytes, &chain, Some(start));
+    let chain = add_batch(options, segment, &mut bytes, &chain, None);
+    let name = segment_name(segment);
+    let fresh = name.clone() + FRESH_SUFFIX;
+    let listed = disk.list().map_err(io_error(disk, "listing", ""))?;
+    // What an interrupted start left. It counted for nothing, and its bytes must not show through.
+    for leftover in listed.iter().filter(|listed| {
+        listed.strip_suffix(FRESH_SUFFIX).is_some_and(|name| segment_number(name).is_some())
+    }) {
+        disk.remove(leftover).map_err(io_error(disk, "removing", leftover))?;
+    }
+    let mut file = disk.create(&fresh).map_err(io_error(disk, "creating", &fresh))?;
+    file.write_at(0, &bytes).map_err(io_error(disk, "writing", &fresh))?;
+    file.sync().map_err(io_error(disk, "syncing", &fresh))?;
+    disk.rename(&fresh, &name).map_err(io_error(disk, "renaming", &fresh))?;
+    disk.sync_directory().map_err(io_error(disk, "syncing the directory of", &name))?;
+    Ok((file, bytes.len() as u64, chain))
+}
+
+/// Adds a batch with one record, or a seal, to the bytes of a segment.
+fn add_batch(
+    options: &Options,
+    segment: u64,
+    bytes: &mut Vec<u8>,
+    chain: &Chain,
+    record: Option<&Record<&Entry>>,
+) -> Chain {
+    let offset = bytes.len();
+    bytes.resize(offset + HEADER_BYTES, 0);
+    if let Some(record) = record {
+        record::encode(record, bytes);
+    }
+    let header = next_header(options, segment, chain);
+    let crc = batch::finish(&header, &mut bytes[offset..]);
+    Chain::after(&Header { crc, ..header })
+}
+
+fn no_beginning<D: Disk>(disk: &D) -> JournalError {
+    damaged(disk, 1, 0, Damage::NoBeginning)
+}
+
+fn damaged<D: Disk>(disk: &D, segment: u64, offset_bytes: u64, damage: Damage) -> JournalError {
+    JournalError::Damaged { file: disk.path(&segment_name(segment)), offset_bytes, damage }
+}
+
+fn io_error<'a, D: Disk>(
+    disk: &'a D,
+    doing: &'static str,
+    name: &'a str,
+) -> impl FnOnce(io::Error) -> JournalError + 'a {
+    move |source| JournalError::Io { doing, file: disk.path(name), source }
+}
