@@ -1,13 +1,19 @@
-//! A server's disk: what it holds for certain, what is on its way there, and what a crash leaves.
+//! A server's disk: the real journal over a simulated directory, what it holds for certain, and what a
+//! crash leaves.
 
 use super::faults::DiskHabits;
+use super::files::Directory;
 use super::queue::Micros;
 use super::random::Random;
 use crate::raft::Recovered;
 use crate::raft::durability::Write;
 use crate::raft::types::{EntryId, HardState, Index};
+use crate::storage::journal::{self, Journal};
+use crate::storage::recovery;
 
 /// What a disk holds for certain: what a server that crashed now would find at least.
+///
+/// It is kept beside the journal and from the writes alone, so that recovery has something to be compared with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     /// Term and vote.
@@ -53,10 +59,11 @@ fn offset(index: Index) -> usize {
 #[derive(Debug)]
 pub struct Disk {
     random: Random,
-    /// Everything that is synced.
+    directory: Directory,
+    journal: Option<Journal<Directory>>,
+    segment_bytes: u64,
     image: Image,
-    content: Recovered,
-    /// Given to the disk and not synced.
+    /// Given to the journal's thread and not synced.
     pending: Option<Write>,
     incarnation: u64,
     /// How many times slower than usual it is.
@@ -67,13 +74,26 @@ pub struct Disk {
     pub fails_next: bool,
 }
 
+/// How a server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The process is killed; the operating system lives on, with all that was written.
+    Killed,
+    /// Power fails: what was not synced may be lost.
+    PowerLost,
+}
+
 impl Disk {
-    /// An empty disk.
-    pub fn new(seed: u64, place: u64) -> Disk {
+    /// An empty disk with a new journal.
+    pub fn new(seed: u64, place: u64, segment_bytes: u64) -> Disk {
+        let directory = Directory::default();
+        recovery::create(&directory, place + 1).expect("an empty disk that works takes a journal");
         Disk {
             random: Random::part(seed, 100 + place),
+            directory,
+            journal: None,
+            segment_bytes,
             image: Image::default(),
-            content: Recovered::default(),
             pending: None,
             incarnation: 0,
             slower: 1,
@@ -102,43 +122,68 @@ impl Disk {
 
     /// The write is synced. `None`: it failed, and nobody knows how much of it is on the disk.
     pub fn finish(&mut self) -> Option<Write> {
-        if std::mem::take(&mut self.fails_next) {
-            return None;
-        }
         let write = self.pending.take().expect("a write was begun");
+        if std::mem::take(&mut self.fails_next) {
+            self.directory.fail_after(self.random.below(4));
+        }
+        let journal = self.journal.as_mut().expect("a server that writes has a journal");
+        journal.append_and_sync(&write).ok()?;
         self.image.apply(&write);
-        apply(&mut self.content, &write);
         Some(write)
     }
 
-    /// The server is gone. Of what was not synced, nothing, everything or a part is on the disk.
-    pub fn crash(&mut self) {
-        let Some(mut write) = self.pending.take() else { return };
-        match self.random.below(3) {
-            0 => return,
-            1 => {}
-            _ => {
-                let kept = self.random.position(write.entries.len() + 1);
-                write.entries.truncate(kept);
+    /// The server is gone, perhaps in the middle of a write.
+    pub fn crash(&mut self, ending: Ending) {
+        if let (Some(write), Some(journal)) = (self.pending.take(), self.journal.as_mut()) {
+            self.directory.fail_after(self.random.below(5));
+            if journal.append_and_sync(&write).is_ok() {
+                self.image.apply(&write); // synced, but the server did not live to see it
             }
         }
-        apply(&mut self.content, &write);
+        self.journal = None;
+        match ending {
+            Ending::Killed => self.directory.kill(),
+            Ending::PowerLost => self.directory.lose_power(&mut self.random),
+        }
+    }
+
+    /// Seals the journal, as the log writer does on a quiet tick. `false`: the disk failed.
+    pub fn seal(&mut self) -> bool {
+        match &mut self.journal {
+            Some(journal) if self.pending.is_none() => journal.seal().is_ok(),
+            _ => true,
+        }
     }
 
     /// A server starts: what it finds, and which of its lives this is.
-    pub fn recover(&mut self) -> (Recovered, u64) {
-        self.incarnation += 1;
-        self.image = Image::of(&self.content);
-        (self.content.clone(), self.incarnation)
+    pub fn recover(&mut self, journal_id: u64) -> Result<(Recovered, u64), String> {
+        // Power may fail in the middle of recovery, too, several times.
+        while self.random.chance(1_000) {
+            self.directory.fail_after(self.random.below(8));
+            let _ = self.open(journal_id);
+            self.directory.lose_power(&mut self.random);
+        }
+        let (journal, found) = self.open(journal_id)?;
+        self.journal = Some(journal);
+        if found.incarnation <= self.incarnation {
+            return Err(format!("life {} comes after life {}", found.incarnation, self.incarnation));
+        }
+        self.incarnation = found.incarnation;
+        let recovered = Recovered { hard_state: found.hard_state, entries: found.entries };
+        Ok((recovered, found.incarnation))
     }
-}
 
-fn apply(content: &mut Recovered, write: &Write) {
-    if let Some(hard_state) = write.hard_state {
-        content.hard_state = hard_state;
+    /// What was found is durable from now on.
+    pub fn found(&mut self, recovered: &Recovered) {
+        self.image = Image::of(recovered);
     }
-    for entry in &write.entries {
-        content.entries.truncate(offset(entry.id.index));
-        content.entries.push(entry.clone());
+
+    fn open(
+        &mut self,
+        journal_id: u64,
+    ) -> Result<(Journal<Directory>, recovery::Recovered), String> {
+        let run_id = self.random.next();
+        let options = journal::Options { journal_id, run_id, segment_bytes: self.segment_bytes };
+        recovery::open(self.directory.clone(), options).map_err(|error| error.to_string())
     }
 }

@@ -10,6 +10,7 @@
 
 use std::fmt;
 
+use super::disk::Ending;
 use super::queue::{Micros, Place};
 use super::random::{PerTenThousand, Random};
 use crate::{gateway, raft};
@@ -143,6 +144,8 @@ pub struct DiskHabits {
     pub sync_max: Micros,
     /// Bytes that the log writer takes at once.
     pub write_bytes_max: usize,
+    /// Bytes after which the journal begins another segment.
+    pub segment_bytes: u64,
 }
 
 /// How clients behave.
@@ -180,8 +183,8 @@ pub struct Fault {
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// These servers (a bit each) lose power; they come back when the fault ends.
-    Crash(u8),
+    /// These servers (a bit each) end; they come back when the fault ends.
+    Crash(u8, Ending),
     /// Messages from server i to the servers in `blocked[i]` (a bit each) do not arrive.
     Partition([u8; 8]),
     /// The connections between two servers break, once.
@@ -301,6 +304,7 @@ impl DiskHabits {
             sync_min: 20,
             sync_max: random.pick(slowest),
             write_bytes_max: random.pick(&[1, 300, 1_000_000]),
+            segment_bytes: random.pick(&[500, 5_000, 50_000]),
         }
     }
 }
@@ -359,11 +363,14 @@ impl FaultGroup {
         let place = |random: &mut Random| random.below(servers as u64) as Place;
         let all = ((1u16 << servers) - 1) as u8;
         match self {
-            FaultGroup::Crash if random.chance(1_500) => FaultKind::Crash(all),
-            FaultGroup::Crash if random.chance(2_500) => {
-                FaultKind::Crash((random.next() as u8 & all) | 1 << place(random))
+            FaultGroup::Crash => {
+                let who = match random.below(8) {
+                    0 => all,
+                    1 | 2 => (random.next() as u8 & all) | 1 << place(random),
+                    _ => 1 << place(random),
+                };
+                FaultKind::Crash(who, random.pick(&[Ending::Killed, Ending::PowerLost]))
             }
-            FaultGroup::Crash => FaultKind::Crash(1 << place(random)),
             FaultGroup::Partition => FaultKind::Partition(draw_partition(random, servers)),
             FaultGroup::Break => FaultKind::Break(place(random), place(random)),
             FaultGroup::Freeze => FaultKind::Freeze(place(random)),
@@ -420,8 +427,8 @@ impl fmt::Display for FaultKind {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |place: &Place| place + 1;
         match self {
-            FaultKind::Crash(who) => {
-                write!(out, "power fails at")?;
+            FaultKind::Crash(who, ending) => {
+                write!(out, "{ending:?}:")?;
                 names(*who).try_for_each(|name| write!(out, " n{name}"))
             }
             FaultKind::Partition(blocked) => {

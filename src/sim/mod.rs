@@ -4,6 +4,7 @@ pub mod checks;
 pub mod clients;
 pub mod disk;
 pub mod faults;
+pub mod files;
 pub mod linearizability;
 pub mod network;
 pub mod queue;

@@ -6,7 +6,7 @@
 
 use super::checks::{Checked, Checks, Violation, check_bounds, ensure};
 use super::clients::{Action, Clients};
-use super::disk::Disk;
+use super::disk::{Disk, Ending};
 use super::faults::{FaultKind, Plan, TICK};
 use super::network::{Network, Sent};
 use super::queue::{Event, Micros, Place, Queue, Worker};
@@ -72,7 +72,7 @@ impl World {
     pub fn new(plan: Plan, trace: Trace) -> World {
         let servers = plan.servers;
         let machine = |place: usize| Machine {
-            disk: Disk::new(plan.seed, place as u64),
+            disk: Disk::new(plan.seed, place as u64, plan.disk.segment_bytes),
             process: None,
             life: 0,
             down: 0,
@@ -141,6 +141,11 @@ impl World {
         let machine = &self.machines[usize::from(place)];
         let next = self.now + TICK * machine.tick_percent / 100 + self.random.below(200);
         self.queue.push(next, Event::Tick(place, machine.life));
+        // The log writer seals on a quiet tick.
+        if !self.machines[usize::from(place)].disk.seal() {
+            self.queue.push(self.now + 50_000, Event::Restart(place));
+            return self.crash(place, Ending::Killed);
+        }
         self.server(place).tick();
         self.after(place)
     }
@@ -178,7 +183,7 @@ impl World {
             self.tell(|| format!("{}: a write fails, the server ends", id_of(place)));
             let back = self.now + self.random.between(10_000, 200_000);
             self.queue.push(back, Event::Restart(place));
-            return self.crash(place);
+            return self.crash(place, Ending::Killed);
         };
         self.tell(|| format!("{} has synced up to {:?}", id_of(place), write.entries.last().map(|e| e.id)));
         self.server(place).persisted(write.ticket);
@@ -432,10 +437,10 @@ impl World {
         let until = self.now + fault.lasts;
         self.queue.push(until, Event::FaultEnds(number));
         match fault.kind {
-            FaultKind::Crash(who) => {
+            FaultKind::Crash(who, ending) => {
                 for place in (0..self.plan.servers as Place).filter(|place| who & (1 << place) != 0) {
                     self.machines[usize::from(place)].down += 1;
-                    self.crash(place)?;
+                    self.crash(place, ending)?;
                 }
             }
             FaultKind::Partition(blocked) => self.network.part(number, blocked),
@@ -468,7 +473,7 @@ impl World {
         let fault = self.plan.faults[usize::from(number)];
         self.tell(|| format!("END: {}", fault.kind));
         match fault.kind {
-            FaultKind::Crash(who) => {
+            FaultKind::Crash(who, _) => {
                 for place in (0..self.plan.servers as Place).filter(|place| who & (1 << place) != 0) {
                     let machine = &mut self.machines[usize::from(place)];
                     machine.down = machine.down.saturating_sub(1);
@@ -486,16 +491,19 @@ impl World {
         Ok(())
     }
 
-    /// Power fails. What was synced stays.
-    fn crash(&mut self, place: Place) -> Checked {
+    /// A server ends. What was synced stays.
+    fn crash(&mut self, place: Place, ending: Ending) -> Checked {
         let machine = &mut self.machines[usize::from(place)];
         if machine.process.take().is_none() {
+            if ending == Ending::PowerLost {
+                machine.disk.crash(ending); // what a killed process had written may still be lost
+            }
             return Ok(());
         }
         self.stats.crashes += 1;
         machine.life += 1;
         machine.frozen_until = 0;
-        machine.disk.crash();
+        machine.disk.crash(ending);
         for peer in (0..self.plan.servers as Place).filter(|&peer| peer != place) {
             self.break_connection(place, peer);
             self.break_connection(peer, place);
@@ -510,8 +518,13 @@ impl World {
             return Ok(());
         }
         let before = machine.disk.image().clone();
-        let (found, incarnation) = machine.disk.recover();
+        let recovered = machine.disk.recover(u64::from(place) + 1);
+        let (found, incarnation) = recovered.map_err(|error| Violation {
+            property: "A server that crashed starts again",
+            detail: format!("{}: {error}", id_of(place)),
+        })?;
         self.checks.recovered(place, &before, &found)?;
+        self.machines[usize::from(place)].disk.found(&found);
         let membership = Membership::new((0..self.plan.servers as Place).map(id_of));
         let server = Server::new(
             id_of(place),
