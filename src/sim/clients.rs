@@ -65,6 +65,8 @@ pub struct Counts {
 #[derive(Debug)]
 struct Client {
     connection: Option<Connection>,
+    /// It was refused: it does not ask again before this time.
+    rests_until: Micros,
     /// Requests executed since the last `expect_service`.
     served: u64,
 }
@@ -93,7 +95,7 @@ pub enum Action {
 impl Clients {
     /// Clients that have not asked anything yet.
     pub fn new(seed: u64, count: usize) -> Clients {
-        let client = |_| Client { connection: None, served: 0 };
+        let client = |_| Client { connection: None, rests_until: 0, served: 0 };
         Clients {
             random: Random::part(seed, 3),
             clients: (0..count).map(client).collect(),
@@ -129,7 +131,7 @@ impl Clients {
                 };
             }
         }
-        if self.quiet {
+        if self.quiet || now < client.rests_until {
             return Action::Wait;
         }
         if client.connection.is_none() {
@@ -171,7 +173,12 @@ impl Clients {
     }
 
     /// An answer arrives.
-    pub fn answered(&mut self, step: u64, place: Place, answered: Answered) -> Checked {
+    pub fn answered(
+        &mut self,
+        (now, step): (Micros, u64),
+        place: Place,
+        answered: Answered,
+    ) -> Checked {
         let holder = self.clients.iter_mut().find(|client| {
             let connection = client.connection.as_ref();
             connection.is_some_and(|it| it.id == answered.client && it.place == place)
@@ -192,6 +199,7 @@ impl Clients {
             }
             Answer::Refused(_) => {
                 recorded.refused = true;
+                client.rests_until = now + REST;
                 self.counts.refused += 1;
             }
             Answer::Unknown => self.counts.unknown += 1,
@@ -218,6 +226,12 @@ impl Clients {
     }
 }
 
+/// After this many requests of all clients they turn to other keys.
+const REQUESTS_PER_AGE: usize = 60;
+
+/// How long a client that was refused waits before it asks again.
+const REST: Micros = 100_000;
+
 fn request_of(asked: &Asked) -> Request {
     match asked {
         Asked::Write(command) => {
@@ -230,7 +244,9 @@ fn request_of(asked: &Asked) -> Request {
 /// A request nobody has made before: values carry the request's name, so that the judge knows who wrote
 /// what was read.
 fn draw_request(random: &mut Random, habits: &ClientHabits, name: usize) -> Asked {
-    let key_of = |number: u64| Bytes::from(format!("k{number}").into_bytes());
+    // Keys come and go: each unknown outcome doubles the judge's work, so no key's history may be long.
+    let age = name / REQUESTS_PER_AGE;
+    let key_of = |number: u64| Bytes::from(format!("k{number}.{age}").into_bytes());
     let key = key_of(random.below(habits.keys));
     if random.chance(habits.reads) {
         return Asked::Read(match random.below(10) {
@@ -249,7 +265,7 @@ fn draw_request(random: &mut Random, habits: &ClientHabits, name: usize) -> Aske
         5 => Command::Set { key, value, condition: Condition::IfAbsent },
         6 | 7 => Command::Append { key, value },
         8 => Command::Delete { keys: vec![key] },
-        9 => Command::Increment { key: Bytes::from(b"n".to_vec()), delta: 1 },
+        9 => Command::Increment { key: Bytes::from(format!("n.{age}").into_bytes()), delta: 1 },
         10 => {
             let old = Bytes::from(format!("{}.", random.below(name as u64 + 1)).into_bytes());
             Command::CompareAndSet { key, old, new: value }

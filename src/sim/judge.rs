@@ -86,8 +86,9 @@ impl World {
     }
 }
 
-/// Configurations that the judge may remember for one key: a few seconds' worth.
-const CONFIGURATIONS_MAX: usize = 300_000;
+/// Configurations that the judge may remember for one key: some
+/// milliseconds' worth.
+const CONFIGURATIONS_MAX: usize = 50_000;
 
 /// A question about one key.
 fn action_of(query: &Query) -> Option<(Bytes, Action)> {

@@ -359,7 +359,7 @@ impl World {
         let took = !answers.is_empty();
         for answer in answers {
             self.tell(|| format!("{} answers {answer:?}", id_of(place)));
-            self.clients.answered(self.stats.steps, place, answer)?;
+            self.clients.answered((self.now, self.stats.steps), place, answer)?;
         }
         Ok(took)
     }
