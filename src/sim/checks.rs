@@ -21,8 +21,8 @@ use super::queue::Place;
 use crate::kv::StateMachine;
 use crate::kv::command::RequestId;
 use crate::raft::message::Message;
-use crate::raft::types::{Entry, EntryId, HardState, Index, Payload, Term};
-use crate::raft::{Raft, Recovered, Role};
+use crate::raft::types::{Entry, EntryId, HardState, Index, Term};
+use crate::raft::{Raft, Recovered};
 use crate::server::Server;
 
 /// A property that does not hold.
@@ -318,20 +318,20 @@ impl Checks {
     }
 }
 
-/// Bounds that nothing may pass.
-pub fn check_bounds(server: &Server, pending_max: usize) -> Checked {
+/// What a gateway has pending is bounded.
+pub fn check_pending(server: &Server, pending_max: usize) -> Checked {
     let pending = server.gateway().pending_bytes();
     ensure(pending <= pending_max, "Queues are bounded", || {
         format!("{} has {pending} bytes pending of {pending_max}", server.raft().id())
-    })?;
-    let raft = server.raft();
-    let Role::Leader(_) = raft.role() else { return Ok(()) };
-    Ok(())
+    })
 }
 
-/// Whether an entry carries a command.
-pub fn is_command(entry: &Entry) -> bool {
-    matches!(entry.payload, Payload::Command(_))
+/// What is taken at once is bounded; an entry of any size may pass alone.
+pub fn check_batch(entries: &[Entry], bytes_max: usize) -> Checked {
+    let bytes: usize = entries.iter().map(Entry::bytes).sum();
+    ensure(entries.len() <= 1 || bytes <= bytes_max, "Queues are bounded", || {
+        format!("{} entries of {bytes} bytes were taken at once; {bytes_max} is the bound", entries.len())
+    })
 }
 
 fn position(index: Index) -> usize {

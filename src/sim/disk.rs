@@ -70,6 +70,8 @@ pub struct Disk {
     pub slower: u64,
     /// It does nothing until this time.
     pub hangs_until: Micros,
+    /// When the write that was begun last is synced.
+    pub busy_until: Micros,
     /// The next write or sync fails.
     pub fails_next: bool,
 }
@@ -98,6 +100,7 @@ impl Disk {
             incarnation: 0,
             slower: 1,
             hangs_until: 0,
+            busy_until: 0,
             fails_next: false,
         }
     }
@@ -117,7 +120,8 @@ impl Disk {
         assert!(self.pending.is_none(), "one write at a time");
         self.pending = Some(write);
         let takes = self.random.between(habits.sync_min, habits.sync_max) * self.slower;
-        now.max(self.hangs_until) + takes
+        self.busy_until = now.max(self.hangs_until) + takes;
+        self.busy_until
     }
 
     /// The write is synced. `None`: it failed, and nobody knows how much of it is on the disk.

@@ -89,6 +89,26 @@ impl Kinds {
     }
 }
 
+impl fmt::Display for Kinds {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = [
+            (self.crashes, "crashes"),
+            (self.partitions, "partitions"),
+            (self.messages, "messages"),
+            (self.freezes, "freezes"),
+            (self.clocks, "clocks"),
+            (self.disks, "disks"),
+            (self.clients, "clients"),
+        ];
+        let chosen: Vec<&str> = words.iter().filter_map(|(on, word)| on.then_some(*word)).collect();
+        match chosen.len() {
+            0 => out.write_str("none"),
+            7 => out.write_str("all"),
+            _ => out.write_str(&chosen.join(",")),
+        }
+    }
+}
+
 /// Everything about a run that is decided before it begins.
 #[derive(Clone, Debug)]
 pub struct Plan {

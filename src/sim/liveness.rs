@@ -7,7 +7,7 @@
 use super::checks::{Checked, ensure};
 use super::faults::TICK;
 use super::queue::{Micros, Place};
-use super::world::World;
+use super::world::{Machine, World};
 
 /// Election timeouts (the longest of the cluster's) that recovery may take.
 const ELECTION_TIMEOUTS_MAX: u64 = 40;
@@ -63,7 +63,9 @@ impl World {
     /// When the last effect of a fault is over: frozen servers, hung disks, messages that are late.
     fn last_excuse(&self) -> Micros {
         let excuses =
-            self.machines.iter().flat_map(|machine| [machine.frozen_until, machine.disk.hangs_until]);
+            self.machines.iter().flat_map(|Machine { disk, frozen_until, .. }| {
+                [*frozen_until, disk.hangs_until, disk.busy_until]
+            });
         let late = self.now + self.plan.network.late_max;
         excuses.max().unwrap_or(0).max(late)
     }

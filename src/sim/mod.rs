@@ -14,6 +14,8 @@ pub mod world;
 
 mod judge;
 mod liveness;
+mod panics;
 mod run;
 
-pub use run::{Failure, Options, Report, run, run_seed};
+pub use faults::Kinds;
+pub use run::{Failure, Options, Report, run, run_seed, run_telling};

@@ -1,7 +1,11 @@
 //! What a run tells: numbers when all is well, and a transcript when it is not.
 
+use std::fmt;
+
+use super::checks::Violation;
 use super::network::Packet;
 use super::queue::Micros;
+use super::run::{Failure, Report};
 use crate::gateway::message::GatewayMessage;
 use crate::raft::message::Message;
 
@@ -64,6 +68,35 @@ impl Stats {
         self.refused += other.refused;
         self.undecided += other.undecided;
         self.mix(other.fingerprint);
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { seeds, stats, failure } = self;
+        let Stats { steps, elections, leaders, truncations, crashes, faults, .. } = stats;
+        let Stats { messages, writes, committed, operations, done, refused, undecided, .. } = stats;
+        let unknown = operations - done - refused;
+        writeln!(out, "{seeds} seeds, {steps} steps, {} simulated seconds", stats.simulated / 1_000_000)?;
+        writeln!(out, "{elections} elections, {leaders} won; {truncations} logs cut; {committed} entries committed")?;
+        writeln!(out, "{faults} faults, {crashes} crashes; {messages} batches of messages, {writes} writes")?;
+        writeln!(out, "{operations} requests: {done} done, {refused} refused, {unknown} unknown; {undecided} histories too hard to judge")?;
+        match failure {
+            None => writeln!(out, "no property was broken"),
+            Some(failure) => write!(out, "{failure}"),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "the last events of seed {} (seconds, step, what happened):", self.seed)?;
+        self.transcript.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+        writeln!(out, "\nthe faults that it takes (seconds):")?;
+        self.faults.iter().try_for_each(|fault| writeln!(out, "  {fault}"))?;
+        let Violation { property, detail } = &self.violation;
+        writeln!(out, "\nBROKEN after {} steps: {property}\n  {detail}", self.step)?;
+        writeln!(out, "replay: {}", self.command)
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::checks::Violation;
+use super::checks::{Checked, Violation};
 use super::faults::{Fault, Kinds, Plan};
+use super::panics;
 use super::report::{Stats, Trace};
 use super::world::World;
 
@@ -61,19 +62,36 @@ pub struct Failure {
     pub faults: Vec<Fault>,
     /// The last events.
     pub transcript: Vec<String>,
+    /// The command line that runs it again (with all its faults).
+    pub command: String,
+}
+
+impl Options {
+    /// The command line that runs this seed again.
+    pub fn command(&self, seed: u64) -> String {
+        let servers = self.servers.map(|count| format!(" --servers {count}")).unwrap_or_default();
+        let (steps, faults) = (self.steps, self.faults);
+        format!("raft-server sim{servers} --seed {seed} --steps {steps} --faults {faults} --trace")
+    }
 }
 
 /// Runs seeds until one fails.
 pub fn run(options: &Options) -> Report {
+    run_telling(options, |_| {})
+}
+
+/// As `run`; calls `progress` after each seed.
+pub fn run_telling(options: &Options, mut progress: impl FnMut(&Report)) -> Report {
     let mut report = Report { seeds: 0, stats: Stats::default(), failure: None };
     for seed in options.first_seed..options.first_seed + options.seeds {
         let (stats, result) = run_seed(options, seed);
         report.seeds += 1;
         report.stats.add(&stats);
         if let Err(violation) = result {
-            report.failure = Some(explain(options, seed, stats.steps, violation));
+            report.failure = Some(explain(options, seed, violation));
             break;
         }
+        progress(&report);
     }
     report
 }
@@ -87,14 +105,10 @@ pub fn run_seed(options: &Options, seed: u64) -> (Stats, Result<(), Violation>) 
 }
 
 fn run_plan(options: &Options, plan: Plan, trace: Trace) -> (World, Result<(), Violation>) {
+    panics::begin(options, plan.seed);
     let mut world = World::new(plan, trace);
-    let result = catch_unwind(AssertUnwindSafe(|| {
-        while world.stats.steps < options.steps {
-            world.step()?;
-        }
-        world.recover()?;
-        world.judge()
-    }));
+    let result = catch_unwind(AssertUnwindSafe(|| world.run_to_end(options.steps)));
+    panics::end();
     let result = result.unwrap_or_else(|panic| {
         let detail = match panic.downcast::<String>() {
             Ok(text) => *text,
@@ -108,20 +122,34 @@ fn run_plan(options: &Options, plan: Plan, trace: Trace) -> (World, Result<(), V
     (world, result)
 }
 
+impl World {
+    /// A whole run: trouble, recovery, judgement.
+    pub(super) fn run_to_end(&mut self, steps: u64) -> Checked {
+        while self.stats.steps < steps {
+            panics::at_step(self.stats.steps);
+            self.step()?;
+        }
+        self.recover()?;
+        self.judge()
+    }
+}
+
 /// How many steps before the end a transcript begins.
-const TRANSCRIPT_STEPS: u64 = 150;
+pub(super) const TRANSCRIPT_STEPS: u64 = 150;
 
 /// Runs a failing seed again: with ever fewer faults, then for its transcript.
-fn explain(options: &Options, seed: u64, step: u64, violation: Violation) -> Failure {
+fn explain(options: &Options, seed: u64, violation: Violation) -> Failure {
     let mut plan = Plan::draw(seed, options.servers, options.faults);
     plan.faults = shrink(options, &plan, &violation);
     let (world, _) = run_plan(options, plan.clone(), Trace::off());
     let from = world.stats.steps.saturating_sub(TRANSCRIPT_STEPS);
     let (world, result) = run_plan(options, plan.clone(), Trace::from(from));
     let violation = result.err().unwrap_or(violation);
-    let step = world.stats.steps.min(step.max(world.stats.steps));
-    let transcript = world.trace.lines().to_vec();
-    Failure { seed, violation, step, faults: plan.faults, transcript }
+    let (step, transcript) = (world.stats.steps, world.trace.lines().to_vec());
+    let command = options.command(seed);
+    let happened = |fault: &Fault| fault.at <= world.now;
+    let faults = plan.faults.into_iter().filter(happened).collect();
+    Failure { seed, violation, step, faults, transcript, command }
 }
 
 /// Leaves out ever smaller parts of the fault schedule as long as the same property still breaks
@@ -133,14 +161,18 @@ fn shrink(options: &Options, plan: &Plan, violation: &Violation) -> Vec<Fault> {
         result.is_err_and(|found| found.property == violation.property)
     };
     let mut faults = plan.faults.clone();
+    let without = |at: usize, size: usize, faults: &[Fault]| {
+        let mut fewer = faults.to_vec();
+        fewer.drain(at..(at + size).min(faults.len()));
+        fewer
+    };
     let mut size = faults.len().div_ceil(2);
     let mut runs_left = 200;
     while size > 0 && runs_left > 0 {
         let mut at = 0;
         while at < faults.len() && runs_left > 0 {
             runs_left -= 1;
-            let mut fewer = faults.clone();
-            fewer.drain(at..(at + size).min(faults.len()));
+            let fewer = without(at, size, &faults);
             if fails(&fewer) {
                 faults = fewer;
             } else {

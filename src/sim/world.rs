@@ -4,7 +4,7 @@
 //! requests, a fault. After every step the server's workers take what `work()` names, exactly as the threads
 //! of `node` do, and the checks look at what has changed.
 
-use super::checks::{Checked, Checks, Violation, check_bounds, ensure};
+use super::checks::{Checked, Checks, Violation, check_batch, check_pending, ensure};
 use super::clients::{Action, Clients};
 use super::disk::{Disk, Ending};
 use super::faults::{FaultKind, Plan, TICK};
@@ -14,6 +14,7 @@ use super::random::Random;
 use super::report::{Stats, Trace};
 use crate::kv::StateMachine;
 use crate::limits::APPLY_BYTES_MAX;
+use crate::raft::message::Message;
 use crate::raft::quorum::Membership;
 use crate::raft::types::{Payload, ServerId};
 use crate::raft::{ConnectionId, event};
@@ -318,8 +319,8 @@ impl World {
     /// A worker takes. `work()` must have told the truth about what there is.
     fn work(&mut self, place: Place, worker: Worker, named: bool) -> Checked {
         let took = match worker {
-            Worker::Write => self.take_write(place),
-            Worker::Apply => self.take_tasks(place),
+            Worker::Write => self.take_write(place)?,
+            Worker::Apply => self.take_tasks(place, named),
             Worker::Answer => self.take_answers(place)?,
             Worker::Send(to) if self.network.connection(place, to).is_none() => return Ok(()),
             Worker::Send(to) => self.take_messages(place, to)?,
@@ -329,23 +330,26 @@ impl World {
         })
     }
 
-    fn take_write(&mut self, place: Place) -> bool {
+    fn take_write(&mut self, place: Place) -> Result<bool, Violation> {
         let bytes_max = self.plan.disk.write_bytes_max;
         let now = self.now;
-        let Some(write) = self.process(place).server.take_write(bytes_max) else { return false };
+        let Some(write) = self.process(place).server.take_write(bytes_max) else {
+            return Ok(false);
+        };
+        check_batch(&write.entries, bytes_max)?;
         self.stats.writes += 1;
         let machine = &mut self.machines[usize::from(place)];
         let at = machine.disk.begin(now, &self.plan.disk, write);
         let life = machine.life;
         self.queue.push(at, Event::Synced(place, life));
-        true
+        Ok(true)
     }
 
-    fn take_tasks(&mut self, place: Place) -> bool {
+    fn take_tasks(&mut self, place: Place, named: bool) -> bool {
         let tasks = self.process(place).server.take_tasks(APPLY_BYTES_MAX);
         if tasks.is_empty() {
-            // Reads that were confirmed or failed have been handed to the gateway.
-            return true;
+            // What was named were perhaps only reads, which the gateway has now.
+            return named;
         }
         self.process(place).tasks = tasks;
         let at = self.now + self.random.between(0, self.plan.wake_max);
@@ -377,6 +381,9 @@ impl World {
         let raft = machine.process.as_ref().expect("just used").server.raft();
         for message in &outgoing.raft {
             self.checks.promise(raft, to, message, machine.disk.image())?;
+            if let Message::AppendEntries(append) = message {
+                check_batch(&append.entries, self.plan.raft.append_bytes_max)?;
+            }
         }
         let (habits, queue) = (&self.plan.network, &mut self.queue);
         let arrives = |at, number| queue.push(at, Event::Deliver(number));
@@ -584,7 +591,7 @@ impl World {
             self.checks.after_commit(place, raft, on_disks)?;
         }
         self.stats.mix(raft.commit_index().0 ^ raft.current_term().0 << 32);
-        check_bounds(&process.server, self.plan.gateway.pending_bytes_max)
+        check_pending(&process.server, self.plan.gateway.pending_bytes_max)
     }
 
     /// Until when the server that this happens to is frozen.
