@@ -4,6 +4,7 @@
 //! has what he wanted: that is success, not an error.
 
 mod exit;
+mod sim;
 mod status;
 mod wiring;
 
@@ -55,6 +56,8 @@ enum Command {
     },
     /// Ask servers how they are
     Status(status::StatusArguments),
+    /// Run whole clusters in one thread, with everything going wrong, and check every promise
+    Sim(sim::SimArguments),
     /// Read a data directory's journal
     #[command(subcommand)]
     Log(LogCommand),
@@ -138,6 +141,7 @@ fn answer(arguments: Arguments) -> Result<i32, Failure> {
         }
         Some(Command::Init { server }) => wiring::init(&server.effective(false)?),
         Some(Command::Status(arguments)) => status::run(&arguments),
+        Some(Command::Sim(arguments)) => sim::run(&arguments),
         Some(Command::Log(LogCommand::Dump(LogArguments { directory, json }))) => {
             wiring::log_dump(&directory, json, &mut io::stdout().lock())
         }

@@ -1,6 +1,21 @@
-//! The laboratory: what checks that whole clusters keep their promises.
-//!
-//! A server is judged by what its clients saw. [`linearizability`] takes their history, of a
-//! simulated cluster or of real processes alike, and says whether one single register per key could
-//! have answered the same; where it could not, it shows the answer that nothing explains.
+//! A deterministic simulator of whole clusters.
+
+pub mod checks;
+pub mod clients;
+pub mod disk;
+pub mod faults;
+pub mod files;
 pub mod linearizability;
+pub mod network;
+pub mod queue;
+pub mod random;
+pub mod report;
+pub mod world;
+
+mod judge;
+mod liveness;
+mod panics;
+mod run;
+
+pub use faults::Kinds;
+pub use run::{Failure, Options, Report, run, run_seed, run_telling};

@@ -1,0 +1,276 @@
+//! Clients: what they ask, whom, how long they wait, and what they remember of it for the judge.
+
+use std::collections::VecDeque;
+
+use super::checks::{Checked, ensure};
+use super::faults::ClientHabits;
+use super::queue::{Micros, Place};
+use super::random::Random;
+use crate::gateway::{Answer, Answered, ClientId, Request, Slot};
+use crate::kv::command::{Bytes, Command, Condition, Outcome, Query};
+use crate::kv::encoding;
+use crate::raft::types;
+
+/// Something a client asked.
+#[derive(Clone, Debug)]
+pub enum Asked {
+    /// A change.
+    Write(Command),
+    /// A question.
+    Read(Query),
+}
+
+/// One request and what became of it. Times are steps: no two things happen in the same one.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Who asked.
+    pub client: u64,
+    /// What.
+    pub asked: Asked,
+    /// When.
+    pub call: u64,
+    /// When the answer came, if one came that says what happened.
+    pub ret: Option<u64>,
+    /// What it said.
+    pub outcome: Option<Outcome>,
+    /// It was refused: it never happened.
+    pub refused: bool,
+}
+
+/// All clients.
+#[derive(Debug)]
+pub struct Clients {
+    random: Random,
+    clients: Vec<Client>,
+    connections: u64,
+    /// Everything that was asked.
+    pub history: Vec<Recorded>,
+    /// No new requests.
+    pub quiet: bool,
+    /// Requests that were executed, refused, and whose outcome is unknown.
+    pub counts: Counts,
+}
+
+/// How requests ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Executed.
+    pub done: u64,
+    /// Certainly not executed.
+    pub refused: u64,
+    /// Nobody knows.
+    pub unknown: u64,
+}
+
+#[derive(Debug)]
+struct Client {
+    connection: Option<Connection>,
+    /// It was refused: it does not ask again before this time.
+    rests_until: Micros,
+    /// Requests executed since the last `expect_service`.
+    served: u64,
+}
+
+#[derive(Debug)]
+struct Connection {
+    id: ClientId,
+    place: Place,
+    life: u32,
+    next_slot: u64,
+    /// Slot, position in the history, when it was sent.
+    waiting: VecDeque<(Slot, usize, Micros)>,
+}
+
+/// What a client does next.
+#[derive(Debug)]
+pub enum Action {
+    /// Nothing.
+    Wait,
+    /// Closes its connection.
+    HangUp(Place, u32, ClientId),
+    /// Sends these.
+    Submit(Place, u32, ClientId, Vec<(Slot, Request)>),
+}
+
+impl Clients {
+    /// Clients that have not asked anything yet.
+    pub fn new(seed: u64, count: usize) -> Clients {
+        let client = |_| Client { connection: None, rests_until: 0, served: 0 };
+        Clients {
+            random: Random::part(seed, 3),
+            clients: (0..count).map(client).collect(),
+            connections: 0,
+            history: Vec::new(),
+            quiet: false,
+            counts: Counts::default(),
+        }
+    }
+
+    /// A client looks around. `lives` tells which servers are up, and in which life.
+    pub fn act(
+        &mut self,
+        who: u16,
+        (now, step): (Micros, u64),
+        habits: &ClientHabits,
+        lives: &[Option<u32>],
+    ) -> Action {
+        let client = &mut self.clients[usize::from(who)];
+        if let Some(connection) = &client.connection {
+            let gone = lives[usize::from(connection.place)] != Some(connection.life);
+            let impatient =
+                connection.waiting.front().is_some_and(|(_, _, sent)| now - sent > habits.patience);
+            if gone || impatient || self.random.chance(habits.hang_up) {
+                let left = client.connection.take().expect("just seen");
+                self.counts.unknown += left.waiting.len() as u64;
+                return if gone {
+                    Action::Wait
+                } else {
+                    Action::HangUp(left.place, left.life, left.id)
+                };
+            }
+        }
+        if self.quiet || now < client.rests_until {
+            return Action::Wait;
+        }
+        if client.connection.is_none() {
+            let place = self.random.position(lives.len());
+            let Some(life) = lives[place] else { return Action::Wait };
+            self.connections += 1;
+            client.connection = Some(Connection {
+                id: ClientId(self.connections),
+                place: place as Place,
+                life,
+                next_slot: 0,
+                waiting: VecDeque::new(),
+            });
+        }
+        let connection = client.connection.as_mut().expect("just made");
+        let room = habits.pipeline_max.saturating_sub(connection.waiting.len());
+        if room == 0 {
+            return Action::Wait;
+        }
+        let count = self.random.position(room) + 1;
+        let mut requests = Vec::with_capacity(count);
+        for _ in 0..count {
+            let name = self.history.len();
+            let asked = draw_request(&mut self.random, habits, name);
+            let slot = Slot(connection.next_slot);
+            connection.next_slot += 1;
+            connection.waiting.push_back((slot, name, now));
+            requests.push((slot, request_of(&asked)));
+            self.history.push(Recorded {
+                client: u64::from(who),
+                asked,
+                call: step,
+                ret: None,
+                outcome: None,
+                refused: false,
+            });
+        }
+        Action::Submit(connection.place, connection.life, connection.id, requests)
+    }
+
+    /// An answer arrives.
+    pub fn answered(
+        &mut self,
+        (now, step): (Micros, u64),
+        place: Place,
+        answered: Answered,
+    ) -> Checked {
+        let holder = self.clients.iter_mut().find(|client| {
+            let connection = client.connection.as_ref();
+            connection.is_some_and(|it| it.id == answered.client && it.place == place)
+        });
+        let Some(client) = holder else { return Ok(()) }; // it has hung up
+        let connection = client.connection.as_mut().expect("just found");
+        let position = connection.waiting.iter().position(|(slot, ..)| *slot == answered.slot);
+        ensure(position.is_some(), "A request is answered once", || format!("{answered:?}"))?;
+        let found = position.and_then(|at| connection.waiting.remove(at));
+        let Some((_, name, _)) = found else { return Ok(()) };
+        let recorded = &mut self.history[name];
+        match answered.answer {
+            Answer::Done(outcome) => {
+                recorded.ret = Some(step);
+                recorded.outcome = Some(outcome);
+                client.served += 1;
+                self.counts.done += 1;
+            }
+            Answer::Refused(_) => {
+                recorded.refused = true;
+                client.rests_until = now + REST;
+                self.counts.refused += 1;
+            }
+            Answer::Unknown => self.counts.unknown += 1,
+        }
+        Ok(())
+    }
+
+    /// From now on every client must be served.
+    pub fn expect_service(&mut self) {
+        self.clients.iter_mut().for_each(|client| client.served = 0);
+    }
+
+    /// Whether every client has been served since then.
+    pub fn all_served(&self) -> bool {
+        self.clients.iter().all(|client| client.served > 0)
+    }
+
+    /// Whether nobody waits for an answer.
+    pub fn nobody_waits(&self) -> bool {
+        let waits = |client: &Client| {
+            client.connection.as_ref().is_some_and(|connection| !connection.waiting.is_empty())
+        };
+        !self.clients.iter().any(waits)
+    }
+}
+
+/// After this many requests of all clients they turn to other keys.
+const REQUESTS_PER_AGE: usize = 60;
+
+/// How long a client that was refused waits before it asks again.
+const REST: Micros = 100_000;
+
+fn request_of(asked: &Asked) -> Request {
+    match asked {
+        Asked::Write(command) => {
+            Request::Write(types::Command::from(encoding::encode(command).as_slice()))
+        }
+        Asked::Read(query) => Request::Read(query.clone()),
+    }
+}
+
+/// A request nobody has made before: values carry the request's name, so that the judge knows who wrote
+/// what was read.
+fn draw_request(random: &mut Random, habits: &ClientHabits, name: usize) -> Asked {
+    // Keys come and go: each unknown outcome doubles the judge's work, so no key's history may be long.
+    let age = name / REQUESTS_PER_AGE;
+    let key_of = |number: u64| Bytes::from(format!("k{number}.{age}").into_bytes());
+    let key = key_of(random.below(habits.keys));
+    if random.chance(habits.reads) {
+        return Asked::Read(match random.below(10) {
+            0 => Query::Exists { keys: vec![key] },
+            1 => Query::Length { key },
+            _ => Query::Get { key },
+        });
+    }
+    let mut value = format!("{name}.").into_bytes();
+    if random.chance(1_000) {
+        value.resize(habits.value_bytes_max.max(value.len()), b'x');
+    }
+    let value = Bytes::from(value);
+    Asked::Write(match random.below(12) {
+        0..5 => Command::Set { key, value, condition: Condition::Always },
+        5 => Command::Set { key, value, condition: Condition::IfAbsent },
+        6 | 7 => Command::Append { key, value },
+        8 => Command::Delete { keys: vec![key] },
+        9 => Command::Increment { key: Bytes::from(format!("n.{age}").into_bytes()), delta: 1 },
+        10 => {
+            let old = Bytes::from(format!("{}.", random.below(name as u64 + 1)).into_bytes());
+            Command::CompareAndSet { key, old, new: value }
+        }
+        _ => {
+            let other = key_of(random.below(habits.keys));
+            Command::SetMany { pairs: vec![(key, value.clone()), (other, value)] }
+        }
+    })
+}

@@ -1,0 +1,196 @@
+//! A server's disk: the real journal over a simulated directory, what it holds for certain, and what a
+//! crash leaves.
+
+use super::faults::DiskHabits;
+use super::files::Directory;
+use super::queue::Micros;
+use super::random::Random;
+use crate::raft::Recovered;
+use crate::raft::durability::Write;
+use crate::raft::types::{EntryId, HardState, Index};
+use crate::storage::journal::{self, Journal};
+use crate::storage::recovery;
+
+/// What a disk holds for certain: what a server that crashed now would find at least.
+///
+/// It is kept beside the journal and from the writes alone, so that recovery has something to be compared with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// Term and vote.
+    pub hard_state: HardState,
+    /// The ids of the entries from index 1. Their contents are the log's concern.
+    entries: Vec<EntryId>,
+}
+
+impl Image {
+    /// What the disk holds after this write.
+    pub fn apply(&mut self, write: &Write) {
+        if let Some(hard_state) = write.hard_state {
+            self.hard_state = hard_state;
+        }
+        for entry in &write.entries {
+            self.entries.truncate(offset(entry.id.index));
+            self.entries.push(entry.id);
+        }
+    }
+
+    /// What recovery found.
+    pub fn of(recovered: &Recovered) -> Image {
+        let entries = recovered.entries.iter().map(|entry| entry.id).collect();
+        Image { hard_state: recovered.hard_state, entries }
+    }
+
+    /// Whether this entry is on the disk.
+    pub fn holds(&self, id: EntryId) -> bool {
+        id == EntryId::ZERO || self.entries.get(offset(id.index)) == Some(&id)
+    }
+
+    /// Where the log on the disk ends.
+    pub fn last(&self) -> EntryId {
+        self.entries.last().copied().unwrap_or(EntryId::ZERO)
+    }
+}
+
+fn offset(index: Index) -> usize {
+    usize::try_from(index.0 - 1).expect("a log in memory is shorter than the address space")
+}
+
+/// One server's disk. It outlives the server's crashes.
+#[derive(Debug)]
+pub struct Disk {
+    random: Random,
+    directory: Directory,
+    journal: Option<Journal<Directory>>,
+    segment_bytes: u64,
+    image: Image,
+    /// Given to the journal's thread and not synced.
+    pending: Option<Write>,
+    incarnation: u64,
+    /// How many times slower than usual it is.
+    pub slower: u64,
+    /// It does nothing until this time.
+    pub hangs_until: Micros,
+    /// When the write that was begun last is synced.
+    pub busy_until: Micros,
+    /// The next write or sync fails.
+    pub fails_next: bool,
+}
+
+/// How a server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The process is killed; the operating system lives on, with all that was written.
+    Killed,
+    /// Power fails: what was not synced may be lost.
+    PowerLost,
+}
+
+impl Disk {
+    /// An empty disk with a new journal.
+    pub fn new(seed: u64, place: u64, segment_bytes: u64) -> Disk {
+        let directory = Directory::default();
+        recovery::create(&directory, place + 1).expect("an empty disk that works takes a journal");
+        Disk {
+            random: Random::part(seed, 100 + place),
+            directory,
+            journal: None,
+            segment_bytes,
+            image: Image::default(),
+            pending: None,
+            incarnation: 0,
+            slower: 1,
+            hangs_until: 0,
+            busy_until: 0,
+            fails_next: false,
+        }
+    }
+
+    /// What is synced.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Whether a write is not synced yet.
+    pub fn is_busy(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Begins a write. Returns when it is synced.
+    pub fn begin(&mut self, now: Micros, habits: &DiskHabits, write: Write) -> Micros {
+        assert!(self.pending.is_none(), "one write at a time");
+        self.pending = Some(write);
+        let takes = self.random.between(habits.sync_min, habits.sync_max) * self.slower;
+        self.busy_until = now.max(self.hangs_until) + takes;
+        self.busy_until
+    }
+
+    /// The write is synced. `None`: it failed, and nobody knows how much of it is on the disk.
+    pub fn finish(&mut self) -> Option<Write> {
+        let write = self.pending.take().expect("a write was begun");
+        if std::mem::take(&mut self.fails_next) {
+            self.directory.fail_after(self.random.below(4));
+        }
+        let journal = self.journal.as_mut().expect("a server that writes has a journal");
+        journal.append_and_sync(&write).ok()?;
+        self.image.apply(&write);
+        Some(write)
+    }
+
+    /// The server is gone, perhaps in the middle of a write.
+    pub fn crash(&mut self, ending: Ending) {
+        if let (Some(write), Some(journal)) = (self.pending.take(), self.journal.as_mut()) {
+            self.directory.fail_after(self.random.below(5));
+            if journal.append_and_sync(&write).is_ok() {
+                self.image.apply(&write); // synced, but the server did not live to see it
+            }
+        }
+        self.journal = None;
+        match ending {
+            Ending::Killed => self.directory.kill(),
+            Ending::PowerLost => self.directory.lose_power(&mut self.random),
+        }
+    }
+
+    /// Seals the journal, as the log writer does on a quiet tick. `false`: the disk failed.
+    pub fn seal(&mut self) -> bool {
+        match &mut self.journal {
+            Some(journal) if self.pending.is_none() => journal.seal().is_ok(),
+            _ => true,
+        }
+    }
+
+    /// A server starts: what it finds, and which of its lives this is.
+    pub fn recover(&mut self, journal_id: u64) -> Result<(Recovered, u64), String> {
+        // Power may fail in the middle of recovery, too, several times.
+        while self.random.chance(1_000) {
+            self.directory.fail_after(self.random.below(8));
+            let _ = self.open(journal_id);
+            self.directory.lose_power(&mut self.random);
+        }
+        let (journal, found) = self.open(journal_id)?;
+        self.journal = Some(journal);
+        if found.incarnation <= self.incarnation {
+            return Err(format!(
+                "life {} comes after life {}",
+                found.incarnation, self.incarnation
+            ));
+        }
+        self.incarnation = found.incarnation;
+        let recovered = Recovered { hard_state: found.hard_state, entries: found.entries };
+        Ok((recovered, found.incarnation))
+    }
+
+    /// What was found is durable from now on.
+    pub fn found(&mut self, recovered: &Recovered) {
+        self.image = Image::of(recovered);
+    }
+
+    fn open(
+        &mut self,
+        journal_id: u64,
+    ) -> Result<(Journal<Directory>, recovery::Recovered), String> {
+        let run_id = self.random.next();
+        let options = journal::Options { journal_id, run_id, segment_bytes: self.segment_bytes };
+        recovery::open(self.directory.clone(), options).map_err(|error| error.to_string())
+    }
+}

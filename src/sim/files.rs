@@ -1,0 +1,253 @@
+//! A directory in memory that behaves as a real one does in a crash, and costs little to use.
+//!
+//! A file is what a reader sees (the page cache); beside it stands what it takes to go back to what the
+//! medium holds: the old bytes under each write since the last sync. A sync forgets them, so it costs
+//! nothing; a loss of power goes back, or part of the way. The journal's own `MemoryDisk` tells the same
+//! story by copying whole files: better for trying every crash, slower for syncing a million times.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use super::random::Random;
+use crate::storage::disk::{Disk, DiskFile};
+
+/// A directory. Clones are the same directory.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    state: Rc<RefCell<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: Vec<Content>,
+    names: BTreeMap<String, usize>,
+    /// The names after each change since the directory was synced, oldest first: a crash leaves one of these.
+    histories: Vec<BTreeMap<String, usize>>,
+    /// Files opened before this life are dead.
+    life: u64,
+    /// After how many more operations the server or the disk fails.
+    fails_after: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    bytes: Vec<u8>,
+    /// What each write since the last sync has replaced, oldest first.
+    unsynced: Vec<Replaced>,
+    /// A sync failed: the kernel has dropped the pages, and no later sync writes them.
+    forgotten: bool,
+}
+
+#[derive(Debug)]
+struct Replaced {
+    offset: usize,
+    old: Vec<u8>,
+    length: usize,
+}
+
+/// An open file.
+#[derive(Debug)]
+pub struct OpenFile {
+    directory: Directory,
+    file: usize,
+    life: u64,
+}
+
+impl Directory {
+    /// After this many more operations, one fails half done, and all after it.
+    pub fn fail_after(&self, operations: u64) {
+        self.state.borrow_mut().fails_after = Some(operations);
+    }
+
+    /// The process is gone, the machine is not: what was written is still to be seen, synced or not.
+    pub fn kill(&self) {
+        let mut state = self.state.borrow_mut();
+        state.life += 1;
+        state.fails_after = None;
+    }
+
+    /// Power is gone. Of what was not synced, anything may be lost.
+    pub fn lose_power(&self, random: &mut Random) {
+        self.kill();
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        if !state.histories.is_empty() {
+            let kept = random.position(state.histories.len() + 1);
+            if kept < state.histories.len() {
+                state.names = state.histories.swap_remove(kept);
+            }
+            state.histories.clear();
+        }
+        for content in &mut state.files {
+            content.lose_power(random);
+        }
+    }
+
+    fn operate(&self) -> io::Result<()> {
+        match &mut self.state.borrow_mut().fails_after {
+            Some(0) => Err(io::Error::other("the disk fails")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn find(&self, name: &str) -> io::Result<usize> {
+        let found = self.state.borrow().names.get(name).copied();
+        found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    fn change_names(&self, change: impl FnOnce(&mut BTreeMap<String, usize>)) {
+        let mut state = self.state.borrow_mut();
+        let before = state.names.clone();
+        state.histories.push(before);
+        change(&mut state.names);
+    }
+}
+
+impl Content {
+    fn lose_power(&mut self, random: &mut Random) {
+        if self.unsynced.is_empty() {
+            return;
+        }
+        let written = self.bytes.clone();
+        while let Some(Replaced { offset, old, length }) = self.unsynced.pop() {
+            self.bytes.truncate(length);
+            self.bytes[offset..offset + old.len()].copy_from_slice(&old);
+        }
+        self.forgotten = false;
+        let same = written.iter().zip(&self.bytes).take_while(|(new, old)| new == old).count();
+        let kept = same + random.position(written.len() - same + 1);
+        match random.below(5) {
+            0 => {}                                     // nothing of it
+            1 => self.bytes = written,                  // all of it
+            2 => self.bytes = written[..kept].to_vec(), // torn
+            3 => {
+                self.bytes = written; // the length, but not the bytes
+                self.bytes[kept..].fill(0);
+            }
+            _ => {
+                self.bytes = written; // what the blocks held before: old bytes of such a file
+                for at in kept..self.bytes.len() {
+                    self.bytes[at] = self.bytes[at - kept];
+                }
+            }
+        }
+    }
+}
+
+impl Disk for Directory {
+    type File = OpenFile;
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.state.borrow().names.keys().cloned().collect())
+    }
+
+    fn length_bytes(&self, name: &str) -> io::Result<u64> {
+        let file = self.find(name)?;
+        Ok(self.state.borrow().files[file].bytes.len() as u64)
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let file = self.find(name)?;
+        Ok(self.state.borrow().files[file].bytes.clone())
+    }
+
+    fn create(&self, name: &str) -> io::Result<OpenFile> {
+        self.operate()?;
+        if self.find(name).is_ok() {
+            return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+        }
+        let (file, life) = {
+            let mut state = self.state.borrow_mut();
+            state.files.push(Content::default());
+            (state.files.len() - 1, state.life)
+        };
+        self.change_names(|names| {
+            names.insert(name.to_owned(), file);
+        });
+        Ok(OpenFile { directory: self.clone(), file, life })
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.operate()?;
+        let file = self.find(from)?;
+        self.change_names(|names| {
+            names.remove(from);
+            names.insert(to.to_owned(), file);
+        });
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.operate()?;
+        self.find(name)?;
+        self.change_names(|names| {
+            names.remove(name);
+        });
+        Ok(())
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.operate()?;
+        let mut state = self.state.borrow_mut();
+        state.histories.clear();
+        // Files that no name leads to are gone.
+        let kept: Vec<usize> = state.names.values().copied().collect();
+        for (number, content) in state.files.iter_mut().enumerate() {
+            if !kept.contains(&number) {
+                *content = Content::default();
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        PathBuf::from("simulated").join(name)
+    }
+}
+
+impl DiskFile for OpenFile {
+    fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
+        self.check_alive()?;
+        let result = self.directory.operate();
+        // A write that fails may have written a part.
+        let bytes = if result.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
+        let offset = usize::try_from(offset_bytes).expect("a simulated file is small");
+        let mut state = self.directory.state.borrow_mut();
+        let content = &mut state.files[self.file];
+        let length = content.bytes.len();
+        let end = offset + bytes.len();
+        let old = content.bytes[offset.min(length)..end.min(length)].to_vec();
+        content.unsynced.push(Replaced { offset: offset.min(length), old, length });
+        content.bytes.resize(length.max(end), 0);
+        content.bytes[offset..end].copy_from_slice(bytes);
+        result
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.check_alive()?;
+        let result = self.directory.operate();
+        let mut state = self.directory.state.borrow_mut();
+        let content = &mut state.files[self.file];
+        content.forgotten |= result.is_err();
+        if !content.forgotten {
+            content.unsynced.clear();
+        }
+        result
+    }
+}
+
+impl OpenFile {
+    fn check_alive(&self) -> io::Result<()> {
+        if self.directory.state.borrow().life == self.life {
+            return Ok(());
+        }
+        Err(io::Error::other("this file was opened by a process that is gone"))
+    }
+}

@@ -1,0 +1,117 @@
+//! What the clients saw, judged when the run is over.
+
+use std::collections::BTreeSet;
+
+use super::checks::{Checked, ensure};
+use super::clients::{Asked, Recorded};
+use super::linearizability::{self, Action, Operation, Verdict};
+use super::world::World;
+use crate::kv::command::{Bytes, Command, Query, RequestId};
+use crate::kv::encoding;
+use crate::raft::types::Payload;
+
+impl World {
+    /// Compares the committed log with what clients were told.
+    pub fn judge(&mut self) -> Checked {
+        self.stats.simulated = self.now;
+        self.stats.committed = self.checks.committed_count() as u64;
+        self.stats.operations = self.clients.history.len() as u64;
+        self.stats.done = self.clients.counts.done;
+        self.stats.refused = self.clients.counts.refused;
+        self.judge_refusals()?;
+        self.judge_answers()
+    }
+
+    /// Could one register per key have given these answers?
+    fn judge_answers(&mut self) -> Checked {
+        let mut operations = Vec::with_capacity(self.clients.history.len());
+        for recorded in self.clients.history.iter().filter(|recorded| !recorded.refused) {
+            let Recorded { client, asked, call, ret, outcome, .. } = recorded;
+            match asked {
+                Asked::Write(command) => {
+                    let time = (*call, *ret);
+                    let parts = Operation::of_command(*client, command, time, outcome.as_ref());
+                    operations.extend(parts);
+                }
+                Asked::Read(_) if ret.is_none() => {} // nobody heard it, nothing changed
+                Asked::Read(query) => {
+                    let Some((key, action)) = action_of(query) else { continue };
+                    operations.push(Operation {
+                        client: *client,
+                        key,
+                        call: *call,
+                        ret: *ret,
+                        action,
+                        outcome: outcome.clone(),
+                    });
+                }
+            }
+        }
+        match linearizability::check_within(&operations, CONFIGURATIONS_MAX) {
+            Verdict::Linearizable => Ok(()),
+            Verdict::Undecided { .. } => {
+                self.stats.undecided += 1;
+                Ok(())
+            }
+            Verdict::Violation(violation) => {
+                ensure(false, "Linearizability", || violation.to_string())
+            }
+        }
+    }
+
+    /// Refused is a promise: it never happened. Done is one, too: it is in the log.
+    fn judge_refusals(&self) -> Checked {
+        let mut executed: BTreeSet<usize> = BTreeSet::new();
+        for entry in self.checks.committed() {
+            let Payload::Command(bytes) = &entry.payload else { continue };
+            let Ok((request, _, command)) = encoding::decode(&bytes.0) else { continue };
+            let here = self.checks.executed_at(&RequestId { ..request }) == Some(entry.id.index.0);
+            if here && let Some(name) = name_of(&command) {
+                executed.insert(name);
+            }
+        }
+        for (name, recorded) in self.clients.history.iter().enumerate() {
+            let Asked::Write(command) = &recorded.asked else { continue };
+            if name_of(command).is_none() {
+                continue;
+            }
+            ensure(
+                !recorded.refused || !executed.contains(&name),
+                "Refused never happens",
+                || format!("{recorded:?} was executed"),
+            )?;
+            ensure(
+                recorded.ret.is_none() || executed.contains(&name),
+                "Done has happened",
+                || format!("{recorded:?} is in no log"),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Configurations that the judge may remember for one key: some
+/// milliseconds' worth.
+const CONFIGURATIONS_MAX: usize = 50_000;
+
+/// A question about one key.
+fn action_of(query: &Query) -> Option<(Bytes, Action)> {
+    match query {
+        Query::Get { key } => Some((key.clone(), Action::Get)),
+        Query::Length { key } => Some((key.clone(), Action::Length)),
+        Query::Exists { keys } => Some((keys.first()?.clone(), Action::Exists)),
+        Query::GetMany { .. } | Query::Range { .. } | Query::Count => None,
+    }
+}
+
+/// The name of the request that a command comes from, if it carries one in its value.
+fn name_of(command: &Command) -> Option<usize> {
+    let value = match command {
+        Command::Set { value, .. } | Command::Append { value, .. } => value,
+        Command::CompareAndSet { new, .. } => new,
+        Command::SetMany { pairs } => &pairs.first()?.1,
+        Command::Delete { .. } | Command::Increment { .. } => return None,
+    };
+    let digits = value.split(|byte| *byte == b'.').next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}

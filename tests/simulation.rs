@@ -1,0 +1,63 @@
+//! Seeds × faults × checks: whole clusters in one thread, see `raft_server::sim`.
+//!
+//! `SIM_SEEDS` and `SIM_FIRST` choose more seeds, or others, than a quick run has.
+
+use raft_server::sim::{Kinds, Options, run, run_seed};
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+}
+
+fn expect_no_failure(options: &Options) {
+    let report = run(options);
+    assert!(report.failure.is_none(), "\n{report}");
+    println!("{report}");
+}
+
+/// Every promise of the design, in worlds in which everything goes wrong.
+#[test]
+fn nothing_breaks_under_all_faults() {
+    let seeds = number("SIM_SEEDS", 250);
+    let first_seed = number("SIM_FIRST", 0);
+    expect_no_failure(&Options { seeds, first_seed, steps: 6_000, ..Options::default() });
+}
+
+/// A cluster in which nothing goes wrong elects once and refuses nobody for long: trouble that we make
+/// ourselves must not hide behind faults.
+#[test]
+fn without_faults_one_election_is_enough() {
+    let faults = Kinds::NONE;
+    let options =
+        Options { servers: Some(3), seeds: 20, steps: 6_000, faults, ..Options::default() };
+    let report = run(&options);
+    assert!(report.failure.is_none(), "\n{report}");
+    assert!(report.stats.leaders <= 25, "leaders change without a reason:\n{report}");
+    assert!(report.stats.truncations == 0, "logs are cut without a reason:\n{report}");
+}
+
+/// Every size works, one server and even numbers too.
+#[test]
+fn every_size_of_cluster_works() {
+    for servers in 1..=7 {
+        let options =
+            Options { servers: Some(servers), seeds: 15, steps: 4_000, ..Options::default() };
+        expect_no_failure(&options);
+    }
+}
+
+/// A failure that cannot be repeated cannot be understood.
+#[test]
+fn a_seed_is_everything() {
+    let options = Options { steps: 4_000, ..Options::default() };
+    let mut fingerprints = Vec::new();
+    for seed in 0..20 {
+        let (first, result) = run_seed(&options, seed);
+        assert_eq!(result, Ok(()));
+        let (second, _) = run_seed(&options, seed);
+        assert_eq!(first, second, "two runs of seed {seed} differ");
+        fingerprints.push(first.fingerprint);
+    }
+    fingerprints.sort_unstable();
+    fingerprints.dedup();
+    assert_eq!(fingerprints.len(), 20, "different seeds are different runs");
+}
