@@ -1,5 +1,5 @@
-//! Frames as bytes: what comes out is what went in, however the bytes arrive; and nothing that is no
-//! frame gets through (S56, S57).
+//! Frames as bytes: what comes out is what went in, however the bytes arrive; and nothing that is
+//! no frame gets through (S56, S57).
 
 use raft_server::gateway::message::{GatewayMessage, QuestionId};
 use raft_server::kv::command::{self, Bytes};
@@ -190,8 +190,8 @@ fn largest_frame(entries: Vec<Entry>, commands: Vec<Command>) -> Frame {
     }
 }
 
-/// S56: whatever the core and the gateway may hand out fits one frame, at both ends: one giant, or as
-/// many of the smallest as the byte bounds admit.
+/// S56: whatever the core and the gateway may hand out fits one frame, at both ends: one giant, or
+/// as many of the smallest as the byte bounds admit.
 #[test]
 fn the_largest_that_can_be_sent_fits_one_frame() {
     let giant = largest_command();
@@ -219,8 +219,8 @@ fn an_entry_weighs_at_least_what_it_takes_on_the_wire() {
     }
 }
 
-/// Replies that gather while a peer is away have a byte bound nowhere: too many for one frame go into
-/// several, in order. (A panic at `encode` would be the end of the server.)
+/// Replies that gather while a peer is away have a byte bound nowhere: too many for one frame go
+/// into several, in order. (A panic at `encode` would be the end of the server.)
 #[test]
 fn too_many_messages_for_one_frame_go_into_several() {
     let question = |serial| QuestionId { incarnation: u64::MAX, serial: u64::MAX - serial };

@@ -91,8 +91,8 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 // ---- The handshake. ----
 
-/// What two servers say to each other when `dialler` wants to reach `wanted` and `ours` answers: the
-/// dialler's words, and the acceptor's.
+/// What two servers say to each other when `dialler` wants to reach `wanted` and `ours` answers:
+/// the dialler's words, and the acceptor's.
 fn refusal(dialler: &Identity, wanted: u32, ours: &Identity) -> (String, HelloError) {
     let (dialled, inbound) =
         meet_as(ours, no_memory, |at| dial(at, dialler, ServerId(wanted), &mut no_memory));
@@ -458,7 +458,8 @@ fn a_listener_is_closed_from_another_thread() {
 const SHORTAGE_CHILD: &str = "TRANSPORT_TEST_SHORTAGE";
 
 /// S65: without descriptors a connection is refused, and waiting for one costs nothing; with
-/// descriptors again, the next one is accepted. In a process of its own, which has a limit of its own.
+/// descriptors again, the next one is accepted. In a process of its own, which has a limit of its
+/// own.
 #[test]
 fn without_descriptors_connections_are_refused_and_nothing_spins() {
     if std::env::var_os(SHORTAGE_CHILD).is_some() {

@@ -4,9 +4,9 @@
 //! it full is dropped and counted, and the count is written when there is room again. Until the
 //! thread runs, lines are written directly.
 //!
-//! A line is `time level n1 T7 L target message`: which server, its term, its role's letter. What it
-//! tells about the server is set from outside ([`set_context`]), because whoever logs may not know
-//! it and must not enter the one mutex to ask.
+//! A line is `time level n1 T7 L target message`: which server, its term, its role's letter. What
+//! it tells about the server is set from outside ([`set_context`]), because whoever logs may not
+//! know it and must not enter the one mutex to ask.
 
 use std::io::{self, Write};
 use std::sync::Arc;

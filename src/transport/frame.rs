@@ -1,8 +1,8 @@
 //! Frames: how messages between servers look on a connection.
 //!
-//! A frame is `length u32 | CRC of the payload u32 | CRC of these eight bytes u32 | payload`, numbers
-//! little-endian, the payload postcard. The header has a CRC of its own, because a damaged length
-//! would otherwise be noticed only after up to 16 MiB of further traffic (S57).
+//! A frame is `length u32 | CRC of the payload u32 | CRC of these eight bytes u32 | payload`,
+//! numbers little-endian, the payload postcard. The header has a CRC of its own, because a damaged
+//! length would otherwise be noticed only after up to 16 MiB of further traffic (S57).
 //!
 //! A frame has no meaning of its own: what is sent as one may be received as two, or two as one.
 //! Only the order of the messages of each kind counts.
@@ -19,8 +19,8 @@ use crate::raft::message::{Malformed, Message};
 /// Length of what precedes the payload, in bytes.
 const HEADER_BYTES: usize = 12;
 
-/// Bytes that one read may bring at first; the buffer grows only with what has really arrived, never
-/// because a header claims much.
+/// Bytes that one read may bring at first; the buffer grows only with what has really arrived,
+/// never because a header claims much.
 const READ_BYTES: usize = 64 * 1024;
 
 /// What one server tells another at once: Raft's messages first.
@@ -143,8 +143,8 @@ impl FrameReader {
         if crc32fast::hash(payload) != number(&header[4..]) {
             return Err(FrameError::Payload(length));
         }
-        // The decoder asks for no more memory than the bytes that are there can fill: a claimed count
-        // of 2^60 ends with the bytes, not with the memory.
+        // The decoder asks for no more memory than the bytes that are there can fill: a claimed
+        // count of 2^60 ends with the bytes, not with the memory.
         let Ok((frame, [])) = postcard::take_from_bytes::<Frame>(payload) else {
             return Err(FrameError::Undecodable(length));
         };

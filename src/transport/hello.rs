@@ -6,8 +6,8 @@
 //!
 //! Both sides check the other: an address in `cluster.toml` may by now belong to another cluster
 //! (S92), to another server, or to something that is no server at all (S94). Either side may also
-//! ask its caller whether the other's past fits (an incarnation that went back, S20). It is no proof
-//! against a stranger who lies (S91): that takes keys, which are not here.
+//! ask its caller whether the other's past fits (an incarnation that went back, S20). It is no
+//! proof against a stranger who lies (S91): that takes keys, which are not here.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;

@@ -4,12 +4,13 @@
 //! Sending in passing saves waking the worker; the worker does what may block: connecting, and
 //! pushing out what the socket did not take. **Who** may send is not decided here: one thread at a
 //! time has the right to, and that right is kept under the one mutex, where messages are taken (see
-//! `node::monitor`). It is acquired *before* messages are taken: if A took first and B second, but B
-//! came to the socket first, the parts of a forward would arrive out of order. So the lock in this
-//! file is free whenever somebody acquires it, and it is never held together with the one mutex.
+//! `node::monitor`). It is acquired *before* messages are taken: if A took first and B second, but
+//! B came to the socket first, the parts of a forward would arrive out of order. So the lock in
+//! this file is free whenever somebody acquires it, and it is never held together with the one
+//! mutex.
 //!
-//! **What** is sent has one rule: nothing new is sent while an unsent remainder exists, and only the
-//! worker, which may block, sends the remainder. Bytes of half a frame are never dropped from a
+//! **What** is sent has one rule: nothing new is sent while an unsent remainder exists, and only
+//! the worker, which may block, sends the remainder. Bytes of half a frame are never dropped from a
 //! connection that goes on, and never carried to a new one.
 
 use std::io;

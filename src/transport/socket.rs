@@ -1,7 +1,7 @@
 //! The socket calls that std lacks: sending without waiting, and noticing that the other is gone.
 //!
-//! All sockets are in blocking mode, for the thread that may block. A thread that may not block says
-//! so at each call (`MSG_DONTWAIT`), which leaves the socket as it is for the others.
+//! All sockets are in blocking mode, for the thread that may block. A thread that may not block
+//! says so at each call (`MSG_DONTWAIT`), which leaves the socket as it is for the others.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
