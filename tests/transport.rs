@@ -263,15 +263,13 @@ fn slow_bytes_do_not_pass_the_deadline() {
     let (mut listener, address) = listener();
     let (over, is_over) = mpsc::channel::<()>();
     thread::scope(|scope| {
-        scope.spawn(move || {
+        let slow = scope.spawn(move || {
             let mut stream = TcpStream::connect(address).expect("it listens");
-            for byte in bytes {
-                let _it_has_given_up = stream.write_all(&[byte]);
+            bytes.into_iter().any(|byte| {
+                let _it_may_have_given_up = stream.write_all(&[byte]);
                 // Slower than would be in time, and faster than a deadline for each byte.
-                if is_over.recv_timeout(Duration::from_millis(40)).is_ok() {
-                    return;
-                }
-            }
+                is_over.recv_timeout(Duration::from_millis(40)).is_ok()
+            })
         });
         let (stream, _) = accept(&mut listener);
         let deadline = Instant::now() + Duration::from_millis(200);
@@ -279,6 +277,7 @@ fn slow_bytes_do_not_pass_the_deadline() {
             hello::answer(&stream, &identity("a", 2), &[ServerId(1)], &mut no_memory, deadline);
         assert!(matches!(answer, Err(HelloError::TimedOut)), "{answer:?}");
         let _it_has_sent_all = over.send(());
+        assert!(slow.join().expect("no panic"), "it was over before all bytes were there");
     });
 }
 
