@@ -259,7 +259,8 @@ fn http_is_no_peer() {
 /// S57: a byte now and then does not hold a handshake open: the deadline is for the whole.
 #[test]
 fn slow_bytes_do_not_pass_the_deadline() {
-    let bytes = greeting(&identity("a", 1));
+    let mut bytes = greeting(&identity("a", 1));
+    bytes.pop(); // the last one never comes
     let (mut listener, address) = listener();
     let (over, is_over) = mpsc::channel::<()>();
     thread::scope(|scope| {
