@@ -71,9 +71,58 @@ pub const FORWARD_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of entries that the applier takes at once.
 pub const APPLY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Bytes of one frame between servers: entries and forwards of full size, an entry that is larger
-/// than they allow (one of any size is always admitted), and room for the rest.
+/// Bytes of one frame between servers. The largest single message is one entry, or one forwarded
+/// command, of full size (one of any size is always admitted), and it must fit; what is more in
+/// number than a frame can hold goes into several.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Memory that an idle link keeps for its next frame, in bytes: a full AppendEntries usually fits,
+/// and a rare giant does not hold its memory for ever.
+pub const LINK_IDLE_BYTES_MAX: usize = 2 * APPEND_BYTES_MAX;
+
+/// Longest cluster id, in bytes: it is sent in every handshake.
+pub const CLUSTER_ID_BYTES_MAX: usize = 64;
+
+/// Longest body of a greeting between servers, in bytes: a hello with a cluster id of full size, or
+/// the text of a refusal that names two of them.
+pub const GREETING_BYTES_MAX: usize = 512;
+
+/// Time that a connection to a peer may take to be established, in milliseconds: below an election
+/// timeout, as more than one address may have to be tried.
+pub const CONNECT_MS_MAX: u64 = 300;
+
+/// Time for a whole handshake, in milliseconds. The acceptor may have to write to its disk in it.
+pub const HANDSHAKE_MS_MAX: u64 = 2000;
+
+/// Pause after the first failure to reach a peer, in milliseconds: a server that restarts is back
+/// within a few of these.
+pub const DIAL_PAUSE_MS_MIN: u64 = 10;
+
+/// Longest pause between two attempts to reach a peer, in milliseconds: about an election timeout,
+/// so that a healed peer is heard before anybody stands for election.
+pub const DIAL_PAUSE_MS_MAX: u64 = 500;
+
+/// Time without an acknowledgement of what was sent after which a connection between servers is
+/// dead (S51), in milliseconds: a half-open link must not keep a healed peer waiting for minutes.
+pub const LINK_SILENCE_MS_MAX: u64 = 2000;
+
+/// Time that one blocking send to a peer may take before its thread comes back to look around, in
+/// milliseconds.
+pub const LINK_SEND_MS_MAX: u64 = 500;
+
+/// How long an accept loop rests when descriptors are short and not even its reserve is left, in
+/// milliseconds: long enough not to spin, short enough not to be noticed.
+pub const SHORTAGE_PAUSE_MS: u64 = 50;
+
+/// Log lines that may wait for stderr; beyond it they are dropped and counted (S69).
+pub const LOG_LINES_MAX: usize = 8192;
+
+/// Longest message in a log line, in bytes; what is longer is cut. With the line above it bounds
+/// the memory that waits for stderr.
+pub const LOG_MESSAGE_BYTES_MAX: usize = 4096;
+
+/// How soon dropped log lines are reported although nothing more is logged, in milliseconds.
+pub const LOG_DROPPED_REPORT_MS: u64 = 1000;
 
 /// Bytes of one journal segment, after which the next is begun.
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;

@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::{Config, ConfigError, PLACEHOLDER_CLUSTER, Server};
-use crate::limits;
+use crate::limits::{self, CLUSTER_ID_BYTES_MAX};
 
 /// Timings above a minute are a wrong unit, not a slow network.
 const TIMING_MS_MAX: u64 = 60_000;
-
-/// Longest cluster id, in bytes: it is sent in every handshake.
-const CLUSTER_ID_BYTES_MAX: usize = 64;
 
 /// A segment holds a few batches at the least, or every write would begin a new file.
 const SEGMENT_BYTES_MIN: u64 = 4096;

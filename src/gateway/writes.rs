@@ -48,6 +48,9 @@ struct Inbox {
     attempt: u64,
     next_part: u64,
     refused: bool,
+    /// The highest serial that we have appended in this leadership of ours. Parts come in order, so
+    /// everything below it that the gateway still waits for is in our log too.
+    appended: u64,
 }
 
 impl Writes {
@@ -184,9 +187,12 @@ impl Gateway {
         attempt: u64,
         part: u64,
     ) -> bool {
-        let fresh = Inbox { incarnation, attempt, next_part: 0, refused: false };
+        let mut fresh = Inbox { incarnation, attempt, next_part: 0, refused: false, appended: 0 };
         let inbox = self.writes.inboxes.entry(from).or_insert_with(|| fresh.clone());
         if (incarnation, attempt) > (inbox.incarnation, inbox.attempt) {
+            if incarnation == inbox.incarnation {
+                fresh.appended = inbox.appended;
+            }
             *inbox = fresh;
         }
         let current = (incarnation, attempt) == (inbox.incarnation, inbox.attempt);
@@ -195,6 +201,22 @@ impl Gateway {
             inbox.next_part += 1;
         }
         accepted
+    }
+
+    /// Whether our log has this command of an accepted part already, from an earlier attempt in this
+    /// leadership of ours. Without this question a gateway in doubt about a slow cluster would make
+    /// it slower: each of its attempts would fill the log with what is waiting there already.
+    pub fn has_appended(&self, from: ServerId, request: RequestId) -> bool {
+        self.writes.inboxes.get(&from).is_some_and(|inbox| {
+            inbox.incarnation == request.incarnation && request.serial <= inbox.appended
+        })
+    }
+
+    /// Our core has appended a command of an accepted part.
+    pub fn appended(&mut self, from: ServerId, request: RequestId) {
+        if let Some(inbox) = self.writes.inboxes.get_mut(&from) {
+            inbox.appended = inbox.appended.max(request.serial);
+        }
     }
 
     /// Our core did not append all of a part: nothing later of this attempt may enter the log.

@@ -80,6 +80,11 @@ pub fn check(bytes: &[u8]) -> Result<RequestId, DecodeError> {
     decode(bytes).map(|(request, _, _)| request)
 }
 
+/// Whose request an encoded command is, without reading the command itself.
+pub fn request_id(bytes: &[u8]) -> Result<RequestId, DecodeError> {
+    decode_header(bytes).map(|(request, _)| request)
+}
+
 fn decode_header(bytes: &[u8]) -> Result<(RequestId, u64), DecodeError> {
     if bytes.len() < HEADER_BYTES {
         return Err(DecodeError::Short { bytes: bytes.len() });

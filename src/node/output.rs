@@ -164,7 +164,7 @@ impl Output {
     /// Sends what has been printed, as far as the socket takes it.
     fn flush(self: &Arc<Output>, mut state: MutexGuard<'_, State>) {
         if state.writer_bytes.is_none() && !state.broken {
-            match socket::send_now(&self.socket, &state.unsent) {
+            match socket::send_nonblocking(&self.socket, &state.unsent) {
                 Ok(sent) => {
                     state.unsent.drain(..sent);
                 }

@@ -23,6 +23,7 @@ pub use self::apply::{Finished, Task, execute};
 
 use crate::gateway::message::GatewayMessage;
 use crate::gateway::{self, Answered, ClientId, Gateway, Request, Slot};
+use crate::kv::encoding;
 use crate::raft::durability::{Write, WriteTicket};
 use crate::raft::event::Event;
 use crate::raft::message::Message;
@@ -251,7 +252,7 @@ impl Server {
         match message {
             GatewayMessage::Forward { incarnation, attempt, part, commands } => {
                 if self.gateway.accepts_forward(from, incarnation, attempt, part)
-                    && !self.propose_all(commands)
+                    && !self.propose_all(from, commands)
                 {
                     let term = self.raft.current_term();
                     self.gateway.refuse_forward(from, incarnation, attempt, term);
@@ -274,7 +275,19 @@ impl Server {
     }
 
     /// A forward goes one hop: it is proposed here or refused, never passed on.
-    fn propose_all(&mut self, commands: Vec<Command>) -> bool {
-        commands.into_iter().all(|command| self.raft.propose(command).is_ok())
+    /// What this leadership has appended already is not appended again. Returns whether all is in the
+    /// log.
+    fn propose_all(&mut self, from: ServerId, commands: Vec<Command>) -> bool {
+        for command in commands {
+            let request = encoding::request_id(&command.0).expect("check_shape has read it");
+            if self.gateway.has_appended(from, request) {
+                continue;
+            }
+            if self.raft.propose(command).is_err() {
+                return false;
+            }
+            self.gateway.appended(from, request);
+        }
+        true
     }
 }

@@ -1,4 +1,8 @@
 //! Reaching a peer: resolve, connect, hello; and how long to wait before trying again.
+//!
+//! A name is resolved at every dial, because the machine behind it may have moved. Everything here
+//! is bounded in time, and nothing here tries twice: `peer-send-N` decides when to dial again, and
+//! [`Backoff`] only says how long to wait (S52). Nobody else waits for a peer that is away.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -8,13 +12,10 @@ use thiserror::Error;
 
 use super::hello::{self, CheckHistory, HelloError, Identity};
 use super::socket;
+use crate::limits::{CONNECT_MS_MAX, DIAL_PAUSE_MS_MAX, DIAL_PAUSE_MS_MIN};
 use crate::raft::types::ServerId;
 
-const CONNECT_MAX: Duration = Duration::from_millis(300);
-/// Time for a whole handshake; the acceptor may have to write to its disk in it.
-pub const HANDSHAKE_MAX: Duration = Duration::from_secs(2);
-const PAUSE_MIN_MS: u64 = 10;
-const PAUSE_MAX_MS: u64 = 500;
+const CONNECT_MAX: Duration = Duration::from_millis(CONNECT_MS_MAX);
 
 /// Why a peer could not be reached.
 #[derive(Debug, Error)]
@@ -73,9 +74,9 @@ fn dial_one(
 ) -> Result<(TcpStream, Identity), DialError> {
     let connect = |source| DialError::Connect { address, source };
     let stream = TcpStream::connect_timeout(&address, CONNECT_MAX).map_err(connect)?;
-    let theirs = hello::greet(&stream, ours, peer, check, Instant::now() + HANDSHAKE_MAX)
+    socket::prepare(&stream).map_err(connect)?;
+    let theirs = hello::greet(&stream, ours, peer, check, Instant::now() + hello::HANDSHAKE_MAX)
         .map_err(|source| DialError::Hello { address, source })?;
-    socket::prepare(&stream).map_err(connect)?; // after the hello, which sets timeouts of its own
     Ok((stream, theirs))
 }
 
@@ -83,7 +84,9 @@ fn dial_one(
 /// that the servers of a cluster do not dial in step.
 #[derive(Clone, Debug)]
 pub struct Backoff {
+    /// State of the generator that the jitter is drawn from.
     seed: u64,
+    /// Failures since the last `reset`.
     failures: u32,
 }
 
@@ -95,7 +98,7 @@ impl Backoff {
 
     /// The pause after one more failure, or after a link that was up has broken.
     pub fn next_pause(&mut self) -> Duration {
-        let pause_ms = (PAUSE_MIN_MS << self.failures.min(6)).min(PAUSE_MAX_MS);
+        let pause_ms = (DIAL_PAUSE_MS_MIN << self.failures.min(6)).min(DIAL_PAUSE_MS_MAX);
         self.failures = self.failures.saturating_add(1);
         // Knuth's multiplier; the high bits are the good ones.
         self.seed = self.seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);

@@ -3,28 +3,33 @@
 //! A greeting is `magic | version u32 | kind u8 | length u16 | body | CRC u32`. This framing, and
 //! that a refusal's body is text, stay the same in all versions, so that two versions can tell each
 //! other apart. The dialler greets; the acceptor answers with its own hello or with a refusal.
-//! Either side may ask its caller whether the other's past fits (an incarnation that went back,
-//! S20).
+//!
+//! Both sides check the other: an address in `cluster.toml` may by now belong to another cluster
+//! (S92), to another server, or to something that is no server at all (S94). Either side may also
+//! ask its caller whether the other's past fits (an incarnation that went back, S20). It is no
+//! proof against a stranger who lies (S91): that takes keys, which are not here.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::limits::{CLUSTER_ID_BYTES_MAX, GREETING_BYTES_MAX, HANDSHAKE_MS_MAX};
 use crate::raft::types::ServerId;
 
 /// The version of everything servers say to each other.
 pub const PEER_PROTOCOL_VERSION: u32 = 1;
 
-/// Longest cluster id, in bytes.
-pub const CLUSTER_ID_BYTES_MAX: usize = 128;
+/// Time for a whole handshake; the acceptor may have to write to its disk in it.
+pub const HANDSHAKE_MAX: Duration = Duration::from_millis(HANDSHAKE_MS_MAX);
 
+/// How every greeting begins, and nothing that a client or a browser says.
 const MAGIC: [u8; 8] = *b"RAFTPEER";
+/// Length of what precedes the body, in bytes.
 const HEADER_BYTES: usize = 15;
-/// Longest body of a greeting, in bytes; a refusal's text is cut to it.
-const BODY_BYTES_MAX: usize = 512;
+/// Kinds of greetings: the dialler's, and the acceptor's two answers.
 const HELLO: u8 = 1;
 const WELCOME: u8 = 2;
 const REFUSAL: u8 = 3;
@@ -32,7 +37,7 @@ const REFUSAL: u8 = 3;
 /// Who a server is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The cluster it belongs to; at most `CLUSTER_ID_BYTES_MAX` long.
+    /// The cluster it belongs to; at most `CLUSTER_ID_BYTES_MAX` bytes long.
     pub cluster_id: String,
     /// Its id.
     pub server: ServerId,
@@ -92,7 +97,7 @@ pub enum Refusal {
         ours: u64,
     },
     /// No member of the cluster.
-    #[error("{server} is none of our peers {peers:?}")]
+    #[error("{server} is none of our peers, which are {}: check cluster.toml", names(peers))]
     Unknown {
         /// Who asks.
         server: ServerId,
@@ -110,7 +115,7 @@ pub enum HelloError {
     /// We refused, and told the other side why.
     #[error("refused: {0}")]
     Refused(Refusal),
-    /// The other side refused; its words.
+    /// The other side refused; its words, with everything escaped that could forge a log line.
     #[error("refused by the other side: {0}")]
     RefusedByPeer(String),
     /// Something else speaks here: a client, a browser, a port scanner (S94).
@@ -138,16 +143,18 @@ pub fn greet(
     check: &mut CheckHistory,
     deadline: Instant,
 ) -> Result<Identity, HelloError> {
+    assert!(ours.cluster_id.len() <= CLUSTER_ID_BYTES_MAX, "the configuration bounds its length");
     send(stream, HELLO, &encode(&Hello { identity: ours.clone(), receiver }), deadline)?;
     let (version, kind, body) = receive(stream, deadline)?;
     if kind == REFUSAL {
-        return Err(HelloError::RefusedByPeer(String::from_utf8_lossy(&body).into_owned()));
+        return Err(HelloError::RefusedByPeer(escaped(&String::from_utf8_lossy(&body))));
     }
     check_version(version).map_err(HelloError::Refused)?;
     if kind != WELCOME {
         return Err(HelloError::Malformed("neither a welcome nor a refusal"));
     }
     let theirs: Identity = decode(&body)?;
+    check_length(&theirs)?;
     check_identity(&theirs, ours).map_err(HelloError::Refused)?;
     if theirs.server != receiver {
         let refusal = Refusal::Server { expected: receiver, found: theirs.server };
@@ -171,6 +178,7 @@ pub fn answer(
             return Err(HelloError::Malformed("not a hello"));
         }
         let hello: Hello = decode(&body)?;
+        check_length(&hello.identity)?;
         check_hello(&hello, ours, peers).map_err(HelloError::Refused)?;
         check(&hello.identity).map_err(|text| HelloError::Refused(Refusal::History(text)))?;
         Ok(hello.identity)
@@ -182,7 +190,7 @@ pub fn answer(
         }
         Err(HelloError::Refused(refusal)) => {
             let text = refusal.to_string();
-            let text = &text.as_bytes()[..text.len().min(BODY_BYTES_MAX)];
+            let text = &text.as_bytes()[..text.len().min(GREETING_BYTES_MAX)];
             // Telling is a courtesy: our own log has the reason, whether the other hears it or not.
             drop(send(stream, REFUSAL, text, deadline));
             Err(HelloError::Refused(refusal))
@@ -191,9 +199,32 @@ pub fn answer(
     }
 }
 
+/// Spells out everything that is not plain text, but leaves quotation marks: the words of a refusal
+/// are for people (S95).
+fn escaped(words: &str) -> String {
+    let spell = |letter: char| match letter {
+        '"' | '\'' | '\\' => letter.to_string(),
+        _ => letter.escape_debug().to_string(),
+    };
+    words.chars().map(spell).collect()
+}
+
+fn names(servers: &[ServerId]) -> String {
+    let names: Vec<String> = servers.iter().map(ServerId::to_string).collect();
+    names.join(", ")
+}
+
 fn check_version(theirs: u32) -> Result<(), Refusal> {
     let ours = PEER_PROTOCOL_VERSION;
     if theirs == ours { Ok(()) } else { Err(Refusal::Version { theirs, ours }) }
+}
+
+/// So that a refusal has room for both cluster ids.
+fn check_length(theirs: &Identity) -> Result<(), HelloError> {
+    if theirs.cluster_id.len() > CLUSTER_ID_BYTES_MAX {
+        return Err(HelloError::Malformed("its cluster id is too long"));
+    }
+    Ok(())
 }
 
 fn check_identity(theirs: &Identity, ours: &Identity) -> Result<(), Refusal> {
@@ -240,12 +271,12 @@ fn send(
     body: &[u8],
     deadline: Instant,
 ) -> Result<(), HelloError> {
-    assert!(body.len() <= BODY_BYTES_MAX, "the configuration bounds the cluster id");
+    assert!(body.len() <= GREETING_BYTES_MAX, "cluster ids and refusals are cut to fit");
     let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len() + 4);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&PEER_PROTOCOL_VERSION.to_le_bytes());
     bytes.push(kind);
-    let length = u16::try_from(body.len()).expect("BODY_BYTES_MAX fits in 16 bits");
+    let length = u16::try_from(body.len()).expect("GREETING_BYTES_MAX fits in 16 bits");
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(body);
     bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
@@ -261,7 +292,7 @@ fn receive(stream: &TcpStream, deadline: Instant) -> Result<(u32, u8, Vec<u8>), 
     let mut bytes = Vec::new();
     receive_until(stream, HEADER_BYTES, &mut bytes, deadline)?;
     let length = usize::from(u16::from_le_bytes([bytes[13], bytes[14]]));
-    if length > BODY_BYTES_MAX {
+    if length > GREETING_BYTES_MAX {
         return Err(HelloError::Malformed("it is too long"));
     }
     receive_until(stream, HEADER_BYTES + length + 4, &mut bytes, deadline)?;
@@ -286,7 +317,7 @@ fn receive_until(
             return Err(HelloError::TimedOut);
         }
         stream.set_read_timeout(Some(left))?;
-        let mut chunk = [0_u8; BODY_BYTES_MAX];
+        let mut chunk = [0_u8; GREETING_BYTES_MAX];
         let room = (wanted - bytes.len()).min(chunk.len());
         match stream.read(&mut chunk[..room]) {
             Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),

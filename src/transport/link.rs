@@ -1,29 +1,30 @@
-//! The outgoing side of one peer, shared between its worker and whoever has something to say.
+//! The outgoing side of one peer, shared between its worker and whoever passes by with something to
+//! say.
 //!
-//! Any thread may *take and send* while the link is idle, which saves waking the worker; the worker
-//! does what may block: connecting, and pushing out what the socket did not take. Two rules keep
-//! the order:
+//! Sending in passing saves waking the worker; the worker does what may block: connecting, and
+//! pushing out what the socket did not take. **Who** may send is not decided here: one thread at a
+//! time has the right to, and that right is kept under the one mutex, where messages are taken (see
+//! `node::monitor`). It is acquired *before* messages are taken: if A took first and B second, but
+//! B came to the socket first, the parts of a forward would arrive out of order. So the lock in
+//! this file is free whenever somebody acquires it, and it is never held together with the one
+//! mutex.
 //!
-//! 1. The right to send is acquired **before** messages are taken from the state. If A took first
-//!    and B second, but B got to the socket first, the parts of a forward would arrive out of
-//!    order.
-//! 2. Nothing is taken while an unsent remainder exists: it goes first, and only the worker sends
-//!    it.
-//!
-//! Whoever does not get the right, or does not get rid of everything, rings the worker's bell: the
-//! holder of the right may have taken before the new work was there. The right is never waited for
-//! under the monitor, and only the worker blocks while it holds it.
+//! **What** is sent has one rule: nothing new is sent while an unsent remainder exists, and only
+//! the worker, which may block, sends the remainder. Bytes of half a frame are never dropped from a
+//! connection that goes on, and never carried to a new one.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::TcpStream;
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::frame::Frame;
 use super::socket;
+use crate::limits::{LINK_IDLE_BYTES_MAX, LINK_SEND_MS_MAX};
 
-/// Memory that an idle link keeps for its next frame, in bytes.
-const IDLE_BYTES_MAX: usize = 1024 * 1024;
+/// How long one blocking send may take before the worker comes back to look around.
+const SEND_MAX: Duration = Duration::from_millis(LINK_SEND_MS_MAX);
 
 /// One peer's outgoing connection, up or down.
 #[derive(Debug, Default)]
@@ -37,6 +38,7 @@ struct Wire {
     stream: Option<TcpStream>,
     /// Encoded frames; the socket has taken the first `sent` bytes.
     bytes: Vec<u8>,
+    /// See `bytes`; 0 when there are none.
     sent: usize,
 }
 
@@ -46,21 +48,15 @@ struct Wire {
 pub enum Sent {
     /// The socket took it.
     All,
-    /// A remainder waits for the worker.
+    /// A remainder waits for the worker: `finish_blocking`.
     Rest,
     /// The connection broke and the link is down: the worker reconnects.
     Broken(io::Error),
 }
 
 impl PeerLink {
-    /// The right to send without waiting; `None` if the link is down, busy, or has a remainder.
-    pub fn try_acquire(&self) -> Option<SendingRight<'_>> {
-        let wire = self.wire.try_lock()?;
-        (wire.stream.is_some() && wire.bytes.is_empty()).then_some(SendingRight { wire })
-    }
-
-    /// For the worker only, and never under the monitor: waits for the right; `None` if the link is
-    /// down. A remainder must be finished before anything is taken.
+    /// The connection, for whoever has the right to send on it; `None` if the link is down. A
+    /// remainder must be finished before anything new is sent.
     pub fn acquire(&self) -> Option<SendingRight<'_>> {
         let wire = self.wire.lock();
         wire.stream.is_some().then_some(SendingRight { wire })
@@ -74,8 +70,9 @@ impl PeerLink {
     }
 
     /// Notices a peer that has closed the connection while nothing was sent, so that the first
-    /// message after its restart is not lost. False if the link is down: ring the worker's bell.
+    /// message after its restart is not lost. False if the link is down.
     pub fn check_open(&self) -> bool {
+        // Whoever is sending now will notice it too.
         let Some(mut wire) = self.wire.try_lock() else { return true };
         if wire.stream.as_ref().is_some_and(socket::is_open) {
             return true;
@@ -83,14 +80,9 @@ impl PeerLink {
         wire.close();
         false
     }
-
-    /// Takes the link down. Waits for a send in progress, half a second at the most.
-    pub fn close(&self) {
-        self.wire.lock().close();
-    }
 }
 
-/// The right to send on a link, while it lives.
+/// A link that is up, in the hands of the thread that may send on it.
 #[derive(Debug)]
 pub struct SendingRight<'a> {
     wire: MutexGuard<'a, Wire>,
@@ -105,22 +97,20 @@ impl SendingRight<'_> {
     /// Sends what the socket takes without waiting. Requires that there is no remainder.
     pub fn send(&mut self, frame: &Frame) -> Sent {
         self.encode(frame);
-        self.wire.push(socket::send_now)
+        self.wire.push(socket::send_nonblocking)
     }
 
-    /// For the worker: sends, and waits for the socket up to its time-out; then calls
-    /// `finish_blocking` again unless it is to stop. Requires that there is no remainder.
+    /// For the worker: sends, and waits a while for the socket; what is left then is for
+    /// `finish_blocking`. Requires that there is no remainder.
     pub fn send_blocking(&mut self, frame: &Frame) -> Sent {
         self.encode(frame);
         self.finish_blocking()
     }
 
-    /// For the worker: goes on with the remainder.
+    /// For the worker: goes on with the remainder, and waits a while for the socket. Call it again
+    /// while it returns `Rest`; it ends, because a peer that takes nothing for seconds is cut off.
     pub fn finish_blocking(&mut self) -> Sent {
-        self.wire.push(|mut stream, bytes| match stream.write(bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            taken => taken,
-        })
+        self.wire.push(|stream, bytes| socket::send_blocking(stream, bytes, SEND_MAX))
     }
 
     fn encode(&mut self, frame: &Frame) {
@@ -134,12 +124,12 @@ impl Wire {
     fn push(&mut self, send: impl Fn(&TcpStream, &[u8]) -> io::Result<usize>) -> Sent {
         while self.sent < self.bytes.len() {
             let Some(stream) = &self.stream else {
+                self.forget_bytes();
                 return Sent::Broken(io::Error::from(io::ErrorKind::NotConnected));
             };
             match send(stream, &self.bytes[self.sent..]) {
                 Ok(0) => return Sent::Rest,
                 Ok(count) => self.sent += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.close();
                     return Sent::Broken(error);
@@ -160,7 +150,7 @@ impl Wire {
 
     fn forget_bytes(&mut self) {
         self.bytes.clear();
-        self.bytes.shrink_to(IDLE_BYTES_MAX);
+        self.bytes.shrink_to(LINK_IDLE_BYTES_MAX);
         self.sent = 0;
     }
 }

@@ -1,4 +1,9 @@
 //! Accepting connections, and the incoming side of a peer.
+//!
+//! `accept` must go on when descriptors run out (S65). A plain accept loop then spins: the system
+//! call fails at once, for as long as the shortage lasts, and whoever wants to connect hangs. So a
+//! listener keeps one descriptor in reserve. In a shortage it gives it up and waits for the next
+//! connection with it. If the shortage is over by then, well; if not, that connection is closed.
 
 use std::fs::File;
 use std::io;
@@ -9,14 +14,14 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use super::dial::HANDSHAKE_MAX;
 use super::frame::{Frame, FrameError, FrameReader};
-use super::hello::{self, CheckHistory, HelloError, Identity};
+use super::hello::{self, CheckHistory, HANDSHAKE_MAX, HelloError, Identity};
 use super::socket;
+use crate::limits::SHORTAGE_PAUSE_MS;
 use crate::raft::types::ServerId;
 
-/// How long the accept loop rests when descriptors are short and none could be kept in reserve.
-const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+/// How long the accept loop rests when descriptors are short and not even the reserve is left.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(SHORTAGE_PAUSE_MS);
 
 /// Why nothing listens.
 #[derive(Debug, Error)]
@@ -38,9 +43,10 @@ pub enum BindError {
 #[derive(Debug)]
 pub struct Listener {
     socket: Arc<TcpListener>,
+    /// Set by a `ListenerCloser`, once.
     closed: Arc<AtomicBool>,
-    /// Given up when descriptors run out, so that the waiting connection can be taken and closed
-    /// instead of making `accept` fail for ever (S65).
+    /// A descriptor that is given up when there are no others (S65). `None` in a shortage so bad
+    /// that somebody else took it.
     reserve: Option<File>,
 }
 
@@ -87,28 +93,44 @@ impl Listener {
 
     /// Waits for a connection.
     pub fn accept(&mut self) -> Accepted {
-        let accepted = self.socket.accept();
+        let accepted = match self.socket.accept() {
+            Err(error) if is_shortage(&error) => self.accept_in_shortage(error),
+            accepted => accepted,
+        };
+        // Asked last: closing wakes whichever call was waiting.
         if self.closed.load(Ordering::Acquire) {
             return Accepted::Closed;
         }
         match accepted {
             Ok((stream, address)) => Accepted::Connection(stream, address),
-            Err(error) => {
-                if self.reserve.take().is_some() {
-                    // With the descriptor that is now free: take one connection and close it.
-                    if is_shortage(&error) {
-                        drop(self.socket.accept());
-                    }
-                } else {
-                    std::thread::sleep(SHORTAGE_PAUSE);
-                }
+            Err(error) => Accepted::Trouble(error),
+        }
+    }
+
+    /// Waits for a connection with the reserve's descriptor. Ensures that an accept loop does not
+    /// spin: each return has cost somebody a connection, or a pause.
+    fn accept_in_shortage(&mut self, shortage: io::Error) -> io::Result<(TcpStream, SocketAddr)> {
+        self.reserve = None;
+        let accepted = self.socket.accept();
+        self.reserve = reserve();
+        match accepted {
+            Ok(connection) if self.reserve.is_some() => Ok(connection),
+            Ok((refused, _)) => {
+                drop(refused);
                 self.reserve = reserve();
-                Accepted::Trouble(error)
+                Err(shortage)
             }
+            // Another thread was faster.
+            Err(error) if is_shortage(&error) => {
+                std::thread::sleep(SHORTAGE_PAUSE);
+                Err(error)
+            }
+            Err(error) => Err(error),
         }
     }
 }
 
+/// A descriptor to be given up.
 fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }
@@ -194,10 +216,5 @@ impl Inbound {
                 return Ok(all);
             }
         }
-    }
-
-    /// A second handle on the connection: `shutdown` on it ends a `receive` that waits.
-    pub fn handle(&self) -> io::Result<TcpStream> {
-        self.stream.try_clone()
     }
 }

@@ -1,37 +1,50 @@
-//! The socket options that peers need and std lacks.
+//! The socket calls that std lacks: sending without waiting, and noticing that the other is gone.
+//!
+//! All sockets are in blocking mode, for the thread that may block. A thread that may not block
+//! says so at each call (`MSG_DONTWAIT`), which leaves the socket as it is for the others.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use socket2::{SockRef, TcpKeepalive};
 
-/// After this long without an acknowledgement a connection is dead (S51): a half-open link must not
-/// keep a healed peer waiting for minutes.
-const SILENCE_MAX: Duration = Duration::from_secs(2);
+use crate::limits::LINK_SILENCE_MS_MAX;
 
-/// How long one blocking send may take before the thread comes back to look around.
-const SEND_MAX: Duration = Duration::from_millis(500);
-
-/// Makes a dead peer noticed in seconds, and small frames leave at once.
+/// Prepares a connection between servers: a dead peer is noticed in seconds, also while nothing is
+/// said, and small frames leave at once.
 pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    stream.set_write_timeout(Some(SEND_MAX))?;
     let socket = SockRef::from(stream);
     let second = Duration::from_secs(1);
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(second).with_interval(second))?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(SILENCE_MAX))?;
+    socket.set_tcp_user_timeout(Some(Duration::from_millis(LINK_SILENCE_MS_MAX)))?;
     Ok(())
 }
 
 /// Sends what the socket takes without waiting, and says how many bytes that was.
-pub fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    match rustix::net::send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-        Ok(count) => Ok(count),
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
-        Err(error) => Err(error.into()),
+pub fn send_nonblocking(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    send(stream, bytes, SendFlags::DONTWAIT)
+}
+
+/// Sends what the socket takes within `patience`, and says how many bytes that was: 0 if it took
+/// none in this time.
+pub fn send_blocking(stream: &TcpStream, bytes: &[u8], patience: Duration) -> io::Result<usize> {
+    stream.set_write_timeout(Some(patience))?;
+    send(stream, bytes, SendFlags::empty())
+}
+
+fn send(stream: &TcpStream, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
+    loop {
+        match rustix::net::send(stream, bytes, flags | SendFlags::NOSIGNAL) {
+            Ok(count) => return Ok(count),
+            Err(Errno::AGAIN) => return Ok(0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
@@ -40,7 +53,7 @@ pub fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
 pub fn is_open(stream: &TcpStream) -> bool {
     let mut byte = [0_u8; 1];
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    matches!(rustix::net::recv(stream, &mut byte, flags), Err(rustix::io::Errno::AGAIN))
+    matches!(rustix::net::recv(stream, &mut byte, flags), Err(Errno::AGAIN | Errno::INTR))
 }
 
 /// Ends a connection in both directions; an error means that it had ended already.
