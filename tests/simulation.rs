@@ -27,7 +27,8 @@ fn nothing_breaks_under_all_faults() {
 #[test]
 fn without_faults_one_election_is_enough() {
     let faults = Kinds::NONE;
-    let options = Options { servers: Some(3), seeds: 20, steps: 6_000, faults, ..Options::default() };
+    let options =
+        Options { servers: Some(3), seeds: 20, steps: 6_000, faults, ..Options::default() };
     let report = run(&options);
     assert!(report.failure.is_none(), "\n{report}");
     assert!(report.stats.leaders <= 25, "leaders change without a reason:\n{report}");
@@ -38,7 +39,8 @@ fn without_faults_one_election_is_enough() {
 #[test]
 fn every_size_of_cluster_works() {
     for servers in 1..=7 {
-        let options = Options { servers: Some(servers), seeds: 15, steps: 4_000, ..Options::default() };
+        let options =
+            Options { servers: Some(servers), seeds: 15, steps: 4_000, ..Options::default() };
         expect_no_failure(&options);
     }
 }

@@ -1,18 +1,19 @@
-//! What must be true after every step: Figure 3 of the paper, and the promises that the figure rests on.
+//! What must be true after every step: Figure 3 of the paper, and the promises that the figure
+//! rests on.
 //!
-//! Checking a property by its definition would compare all logs after every step. Each check here looks only
-//! at what the step changed, and argues by induction that the rest still holds:
+//! Checking a property by its definition would compare all logs after every step. Each check here
+//! looks only at what the step changed, and argues by induction that the rest still holds:
 //!
-//! - **Log Matching.** A registry remembers every entry that was ever in any log, with the entry before it.
-//!   An entry that enters a log must be the registered one and follow the registered one. So two logs with
-//!   an entry in common have the one before it in common, and so on down.
-//! - **Leader Completeness.** A new leader's log is asked for the *last* entry committed in an earlier term;
-//!   Log Matching vouches for those before it.
-//! - **State Machine Safety.** The first server that commits an index writes it down; the others compare.
-//!   The last newly committed entry must be on a majority of disks.
+//! - **Log Matching.** A registry remembers every entry that was ever in any log, with the entry
+//!   before it. An entry that enters a log must be the registered one and follow the registered
+//!   one. So two logs with an entry in common have the one before it in common, and so on down.
+//! - **Leader Completeness.** A new leader's log is asked for the *last* entry committed in an
+//!   earlier term; Log Matching vouches for those before it.
+//! - **State Machine Safety.** The first server that commits an index writes it down; the others
+//!   compare. The last newly committed entry must be on a majority of disks.
 //!
-//! A server's promises are compared with its disk when they *leave*: a crash in the next moment would leave
-//! nothing else.
+//! A server's promises are compared with its disk when they *leave*: a crash in the next moment
+//! would leave nothing else.
 
 use std::collections::HashMap;
 
@@ -109,14 +110,19 @@ impl Checks {
         let now = Image::of(found);
         let (then, name) = (image.hard_state, place + 1);
         ensure(found.hard_state.current_term >= then.current_term, "Durability", || {
-            format!("n{name} forgot {}: recovered {}", then.current_term, found.hard_state.current_term)
+            format!(
+                "n{name} forgot {}: recovered {}",
+                then.current_term, found.hard_state.current_term
+            )
         })?;
         let same_term = found.hard_state.current_term == then.current_term;
         let vote_kept = then.voted_for.is_none() || found.hard_state.voted_for == then.voted_for;
         ensure(!same_term || vote_kept, "Durability", || {
             format!("n{name} forgot its vote in {}", then.current_term)
         })?;
-        if let Some(last) = self.committed.iter().rev().map(|(id, _)| *id).find(|id| image.holds(*id)) {
+        if let Some(last) =
+            self.committed.iter().rev().map(|(id, _)| *id).find(|id| image.holds(*id))
+        {
             ensure(now.holds(last), "Durability", || {
                 format!("n{name} forgot the committed entry {last}, which was synced")
             })?;
@@ -177,9 +183,7 @@ impl Checks {
             return Ok(());
         }
         let mut agreed = seen.log.len().min(end);
-        while agreed > 0
-            && raft.log().term_at(Index(agreed as u64)) != Some(seen.log[agreed - 1])
-        {
+        while agreed > 0 && raft.log().term_at(Index(agreed as u64)) != Some(seen.log[agreed - 1]) {
             agreed -= 1;
         }
         ensure(!still_leads || agreed == seen.log.len(), "Leader Append-Only", || {
@@ -202,7 +206,10 @@ impl Checks {
                 None => of_index.push((entry, before)),
                 Some((known, known_before)) => {
                     ensure(*known == entry && *known_before == before, "Log Matching", || {
-                        format!("n{}: {id} after {before}; elsewhere after {known_before}", place + 1)
+                        format!(
+                            "n{}: {id} after {before}; elsewhere after {known_before}",
+                            place + 1
+                        )
                     })?;
                 }
             }
@@ -256,7 +263,11 @@ impl Checks {
             let id = raft.log().id_at(to);
             let copies = on_disks(id);
             ensure(copies > self.servers / 2, "Committed is on a majority of disks", || {
-                format!("n{} commits {id}, which {copies} of {} disks hold", place + 1, self.servers)
+                format!(
+                    "n{} commits {id}, which {copies} of {} disks hold",
+                    place + 1,
+                    self.servers
+                )
             })?;
         }
         self.seen[usize::from(place)].commit_index = to;
@@ -330,7 +341,10 @@ pub fn check_pending(server: &Server, pending_max: usize) -> Checked {
 pub fn check_batch(entries: &[Entry], bytes_max: usize) -> Checked {
     let bytes: usize = entries.iter().map(Entry::bytes).sum();
     ensure(entries.len() <= 1 || bytes <= bytes_max, "Queues are bounded", || {
-        format!("{} entries of {bytes} bytes were taken at once; {bytes_max} is the bound", entries.len())
+        format!(
+            "{} entries of {bytes} bytes were taken at once; {bytes_max} is the bound",
+            entries.len()
+        )
     })
 }
 

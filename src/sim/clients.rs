@@ -117,10 +117,8 @@ impl Clients {
         let client = &mut self.clients[usize::from(who)];
         if let Some(connection) = &client.connection {
             let gone = lives[usize::from(connection.place)] != Some(connection.life);
-            let impatient = connection
-                .waiting
-                .front()
-                .is_some_and(|(_, _, sent)| now - sent > habits.patience);
+            let impatient =
+                connection.waiting.front().is_some_and(|(_, _, sent)| now - sent > habits.patience);
             if gone || impatient || self.random.chance(habits.hang_up) {
                 let left = client.connection.take().expect("just seen");
                 self.counts.unknown += left.waiting.len() as u64;
@@ -241,10 +239,11 @@ fn request_of(asked: &Asked) -> Request {
     }
 }
 
-/// A request nobody has made before: values carry the request's name, so that the judge knows who wrote
-/// what was read.
+/// A request nobody has made before: values carry the request's name, so that the judge knows who
+/// wrote what was read.
 fn draw_request(random: &mut Random, habits: &ClientHabits, name: usize) -> Asked {
-    // Keys come and go: each unknown outcome doubles the judge's work, so no key's history may be long.
+    // Keys come and go: each unknown outcome doubles the judge's work, so no key's history may be
+    // long.
     let age = name / REQUESTS_PER_AGE;
     let key_of = |number: u64| Bytes::from(format!("k{number}.{age}").into_bytes());
     let key = key_of(random.below(habits.keys));

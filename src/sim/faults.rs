@@ -1,12 +1,13 @@
 //! What goes wrong in a run: drawn from the seed before it begins, and data from then on.
 //!
-//! *Swarm testing* (Groce et al., 2012): a run in which everything goes wrong a little finds less than many
-//! runs in which a few things, different each time, go wrong a lot. A run that is always crashing never
-//! fills a window; one that always loses messages never has two leaders with long logs. So each seed first
-//! draws which kinds of trouble exist in its world at all, and how bad they are.
+//! *Swarm testing* (Groce et al., 2012): a run in which everything goes wrong a little finds less
+//! than many runs in which a few things, different each time, go wrong a lot. A run that is always
+//! crashing never fills a window; one that always loses messages never has two leaders with long
+//! logs. So each seed first draws which kinds of trouble exist in its world at all, and how bad
+//! they are.
 //!
-//! Faults have a beginning and an end and stand in a list. A failing run is repeated with parts of the list
-//! left out until what remains is what it takes: see `report`.
+//! Faults have a beginning and an end and stand in a list. A failing run is repeated with parts of
+//! the list left out until what remains is what it takes: see `report`.
 
 use std::fmt;
 
@@ -253,18 +254,7 @@ impl Plan {
         let wake_max = random.pick(&[0, 0, 50, 3_000]);
         let socket_max = random.pick(&[0, 30, 2_000]);
         let faults = draw_faults(&mut random, servers, kinds);
-        Plan {
-            seed,
-            servers,
-            raft,
-            gateway,
-            network,
-            disk,
-            clients,
-            wake_max,
-            socket_max,
-            faults,
-        }
+        Plan { seed, servers, raft, gateway, network, disk, clients, wake_max, socket_max, faults }
     }
 
     /// Ends all trouble: from now on the cluster has no excuse.
@@ -386,7 +376,7 @@ impl FaultGroup {
             FaultGroup::Crash => {
                 let who = match random.below(8) {
                     0 => all,
-                    1 | 2 => (random.next() as u8 & all) | 1 << place(random),
+                    1 | 2 => (random.bits() as u8 & all) | 1 << place(random),
                     _ => 1 << place(random),
                 };
                 FaultKind::Crash(who, random.pick(&[Ending::Killed, Ending::PowerLost]))
@@ -409,7 +399,7 @@ impl FaultGroup {
 /// Every shape in which a network falls apart.
 fn draw_partition(random: &mut Random, servers: usize) -> [u8; 8] {
     let all = ((1u16 << servers) - 1) as u8;
-    let side = random.next() as u8 & all;
+    let side = random.bits() as u8 & all;
     let one = random.position(servers);
     let other = random.position(servers);
     let shape = random.below(6);
@@ -418,11 +408,35 @@ fn draw_partition(random: &mut Random, servers: usize) -> [u8; 8] {
         let bit = 1u8 << from;
         let in_side = side & bit != 0;
         *blocked = match shape {
-            0 => if in_side { !side } else { side },    // two halves
-            1 => if in_side { !side } else { 0 },       // two halves, one direction
-            2 => if from == one { 1 << other } else { 0 }, // one link, one direction
-            3 => if from == one { !bit } else { 1 << one }, // one server alone
-            4 if from == one => 0,                      // a bridge: both halves hear only `one`
+            0 => {
+                if in_side {
+                    !side
+                } else {
+                    side
+                }
+            } // two halves
+            1 => {
+                if in_side {
+                    !side
+                } else {
+                    0
+                }
+            } // two halves, one direction
+            2 => {
+                if from == one {
+                    1 << other
+                } else {
+                    0
+                }
+            } // one link, one direction
+            3 => {
+                if from == one {
+                    !bit
+                } else {
+                    1 << one
+                }
+            } // one server alone
+            4 if from == one => 0, // a bridge: both halves hear only `one`
             4 => (if in_side { !side } else { side }) & !(1 << one),
             _ => {
                 // A ring: everybody hears only its neighbours.

@@ -75,12 +75,16 @@ impl World {
             if name_of(command).is_none() {
                 continue;
             }
-            ensure(!recorded.refused || !executed.contains(&name), "Refused never happens", || {
-                format!("{recorded:?} was executed")
-            })?;
-            ensure(recorded.ret.is_none() || executed.contains(&name), "Done has happened", || {
-                format!("{recorded:?} is in no log")
-            })?;
+            ensure(
+                !recorded.refused || !executed.contains(&name),
+                "Refused never happens",
+                || format!("{recorded:?} was executed"),
+            )?;
+            ensure(
+                recorded.ret.is_none() || executed.contains(&name),
+                "Done has happened",
+                || format!("{recorded:?} is in no log"),
+            )?;
         }
         Ok(())
     }

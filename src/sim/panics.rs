@@ -1,9 +1,10 @@
 //! The core's own assertions are findings too.
 //!
-//! Where panics unwind (`cargo test`), a run that panics is caught and reported like any other failure, and
-//! all that is left to do here is to keep its many repetitions quiet. A release build aborts on the first
-//! panic, because a server without one of its threads is worse than none. So there the hook that runs just
-//! before the end replays the seed on another thread, which tells its last steps and then ends the process.
+//! Where panics unwind (`cargo test`), a run that panics is caught and reported like any other
+//! failure, and all that is left to do here is to keep its many repetitions quiet. A release build
+//! aborts on the first panic, because a server without one of its threads is worse than none. So
+//! there the hook that runs just before the end replays the seed on another thread, which tells its
+//! last steps and then ends the process.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{self, PanicHookInfo};
@@ -26,11 +27,9 @@ pub(super) fn begin(options: &Options, seed: u64) {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            match RUNNING.with_borrow_mut(Option::take) {
-                Some((options, seed)) => report(&options, seed, info),
-                None => before(info),
-            }
+        panic::set_hook(Box::new(move |info| match RUNNING.with_borrow_mut(Option::take) {
+            Some((options, seed)) => report(&options, seed, info),
+            None => before(info),
         }));
     });
     RUNNING.with_borrow_mut(|running| *running = Some((options.clone(), seed)));
@@ -51,8 +50,7 @@ fn report(options: &Options, seed: u64, info: &PanicHookInfo) {
         return; // `run_plan` catches it
     }
     let from = STEP.get().saturating_sub(TRANSCRIPT_STEPS);
-    let (options, plan) =
-        (options.clone(), Plan::draw(seed, options.servers, options.faults));
+    let (options, plan) = (options.clone(), Plan::draw(seed, options.servers, options.faults));
     let command = options.command(seed);
     let replay = std::thread::spawn(move || {
         let mut world = World::new(plan, Trace::aloud(from));

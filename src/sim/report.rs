@@ -77,10 +77,25 @@ impl fmt::Display for Report {
         let Stats { steps, elections, leaders, truncations, crashes, faults, .. } = stats;
         let Stats { messages, writes, committed, operations, done, refused, undecided, .. } = stats;
         let unknown = operations - done - refused;
-        writeln!(out, "{seeds} seeds, {steps} steps, {} simulated seconds", stats.simulated / 1_000_000)?;
-        writeln!(out, "{elections} elections, {leaders} won; {truncations} logs cut; {committed} entries committed")?;
-        writeln!(out, "{faults} faults, {crashes} crashes; {messages} batches of messages, {writes} writes")?;
-        writeln!(out, "{operations} requests: {done} done, {refused} refused, {unknown} unknown; {undecided} histories too hard to judge")?;
+        writeln!(
+            out,
+            "{seeds} seeds, {steps} steps, {} simulated seconds",
+            stats.simulated / 1_000_000
+        )?;
+        writeln!(
+            out,
+            "{elections} elections, {leaders} won; {truncations} logs cut; \
+             {committed} entries committed"
+        )?;
+        writeln!(
+            out,
+            "{faults} faults, {crashes} crashes; {messages} batches of messages, {writes} writes"
+        )?;
+        writeln!(
+            out,
+            "{operations} requests: {done} done, {refused} refused, {unknown} unknown; \
+             {undecided} histories too hard to judge"
+        )?;
         match failure {
             None => writeln!(out, "no property was broken"),
             Some(failure) => write!(out, "{failure}"),
@@ -100,7 +115,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The transcript, from some step on. Nothing is formatted before: a failing run is simply run again.
+/// The transcript, from some step on. Nothing is formatted before: a failing run is simply run
+/// again.
 #[derive(Clone, Debug)]
 pub struct Trace {
     /// The first step to tell about.
@@ -172,7 +188,8 @@ fn message(message: &Message) -> String {
             format!("AppendEntries {term} prev={prev} +{count} commit={commit} round={round}")
         }
         Message::AppendEntriesReply(reply) => {
-            let missing = reply.mismatch.map(|it| format!(" mismatch={} hint={}", it.prev_index, it.hint));
+            let missing =
+                reply.mismatch.map(|it| format!(" mismatch={} hint={}", it.prev_index, it.hint));
             let (matched, round) = (reply.match_index, reply.round.0);
             let missing = missing.unwrap_or_default();
             format!("AppendEntriesReply {term} match={matched} round={round}{missing}")

@@ -1,8 +1,8 @@
 //! The event loop: one thread, one clock that jumps, one queue of what will happen.
 //!
-//! A *step* gives one input to one server: a tick, a message, the end of a sync, finished tasks, a client's
-//! requests, a fault. After every step the server's workers take what `work()` names, exactly as the threads
-//! of `node` do, and the checks look at what has changed.
+//! A *step* gives one input to one server: a tick, a message, the end of a sync, finished tasks, a
+//! client's requests, a fault. After every step the server's workers take what `work()` names,
+//! exactly as the threads of `node` do, and the checks look at what has changed.
 
 use super::checks::{Checked, Checks, Violation, check_batch, check_pending, ensure};
 use super::clients::{Action, Clients};
@@ -155,8 +155,7 @@ impl World {
         let packet = self.network.take(number);
         let (from, to) = (packet.from, packet.to);
         let stale = self.network.connection(from, to) != Some(packet.connection);
-        if self.machines[usize::from(to)].process.is_none()
-            || (self.plan.network.ordered && stale)
+        if self.machines[usize::from(to)].process.is_none() || (self.plan.network.ordered && stale)
         {
             return Ok(());
         }
@@ -186,7 +185,9 @@ impl World {
             self.queue.push(back, Event::Restart(place));
             return self.crash(place, Ending::Killed);
         };
-        self.tell(|| format!("{} has synced up to {:?}", id_of(place), write.entries.last().map(|e| e.id)));
+        self.tell(|| {
+            format!("{} has synced up to {:?}", id_of(place), write.entries.last().map(|e| e.id))
+        });
         self.server(place).persisted(write.ticket);
         self.after(place)
     }
@@ -252,8 +253,8 @@ impl World {
         self.check(place)
     }
 
-    /// Rings the bells that `work()` names. Returns whether a worker has taken something at once, after which
-    /// there may be more to do.
+    /// Rings the bells that `work()` names. Returns whether a worker has taken something at once,
+    /// after which there may be more to do.
     fn ring_bells(&mut self, place: Place) -> Result<bool, Violation> {
         let machine = &self.machines[usize::from(place)];
         let Some(process) = &machine.process else { return Ok(false) };
@@ -403,7 +404,8 @@ impl World {
             return Ok(());
         }
         let passes = self.network.reaches(from, to) && self.network.reaches(to, from);
-        let frozen = [from, to].iter().any(|&p| self.machines[usize::from(p)].frozen_until > self.now);
+        let frozen =
+            [from, to].iter().any(|&p| self.machines[usize::from(p)].frozen_until > self.now);
         if !up(to) || frozen || (self.plan.network.ordered && !passes) {
             self.dial_later(from, to);
             return Ok(());
@@ -423,7 +425,8 @@ impl World {
         }
     }
 
-    /// The connection from `from` to `to` is gone. The other end notices sooner, later, or when it is replaced.
+    /// The connection from `from` to `to` is gone. The other end notices sooner, later, or when it
+    /// is replaced.
     fn break_connection(&mut self, from: Place, to: Place) {
         let Some(connection) = self.network.disconnect(from, to) else { return };
         let machine = &self.machines[usize::from(to)];
@@ -445,7 +448,8 @@ impl World {
         self.queue.push(until, Event::FaultEnds(number));
         match fault.kind {
             FaultKind::Crash(who, ending) => {
-                for place in (0..self.plan.servers as Place).filter(|place| who & (1 << place) != 0) {
+                for place in (0..self.plan.servers as Place).filter(|place| who & (1 << place) != 0)
+                {
                     self.machines[usize::from(place)].down += 1;
                     self.crash(place, ending)?;
                 }
@@ -481,7 +485,8 @@ impl World {
         self.tell(|| format!("END: {}", fault.kind));
         match fault.kind {
             FaultKind::Crash(who, _) => {
-                for place in (0..self.plan.servers as Place).filter(|place| who & (1 << place) != 0) {
+                for place in (0..self.plan.servers as Place).filter(|place| who & (1 << place) != 0)
+                {
                     let machine = &mut self.machines[usize::from(place)];
                     machine.down = machine.down.saturating_sub(1);
                     self.start(place)?;
@@ -540,11 +545,10 @@ impl World {
             self.plan.gateway.clone(),
             found,
             incarnation,
-            self.random.next(),
+            self.random.bits(),
         );
         let state = StateMachine::default();
-        let process =
-            Process { server, state, tasks: Vec::new(), ringing: 0, socket_free: [0; 8] };
+        let process = Process { server, state, tasks: Vec::new(), ringing: 0, socket_free: [0; 8] };
         let machine = &mut self.machines[usize::from(place)];
         machine.process = Some(process);
         let life = machine.life;
