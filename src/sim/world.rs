@@ -441,6 +441,10 @@ impl World {
     // ---- Faults. ----
 
     fn fault_begins(&mut self, number: u16) -> Checked {
+        if let FaultKind::Leader(what) = self.plan.faults[usize::from(number)].kind {
+            let kind = what.at(self.leader(), self.plan.servers);
+            self.plan.faults[usize::from(number)].kind = kind;
+        }
         let fault = self.plan.faults[usize::from(number)];
         self.tell(|| format!("FAULT: {}", fault.kind));
         self.stats.faults += 1;
@@ -476,6 +480,7 @@ impl World {
             FaultKind::BadDisk(place) => {
                 self.machines[usize::from(place)].disk.fails_next = true;
             }
+            FaultKind::Leader(_) => unreachable!("it was resolved above"),
         }
         Ok(())
     }
@@ -498,9 +503,21 @@ impl World {
             FaultKind::Break(..)
             | FaultKind::Freeze(_)
             | FaultKind::HungDisk(_)
-            | FaultKind::BadDisk(_) => {}
+            | FaultKind::BadDisk(_)
+            | FaultKind::Leader(_) => {}
         }
         Ok(())
+    }
+
+    /// Who leads: of several, the one in the highest term; if nobody does, the first.
+    fn leader(&self) -> Place {
+        let term_led = |place: &Place| {
+            let process = self.machines[usize::from(*place)].process.as_ref();
+            let leads = process.filter(|process| process.server.raft().is_leader());
+            leads.map(|process| process.server.raft().current_term())
+        };
+        let places = 0..self.plan.servers as Place;
+        places.max_by_key(|place| (term_led(place), std::cmp::Reverse(*place))).unwrap_or(0)
     }
 
     /// A server ends. What was synced stays.
