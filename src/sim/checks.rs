@@ -1,18 +1,19 @@
-//! What must be true after every step: Figure 3 of the paper, and the promises that the figure rests on.
+//! What must be true after every step: Figure 3 of the paper, and the promises that the figure
+//! rests on.
 //!
-//! Checking a property by its definition would compare all logs after every step. Each check here looks only
-//! at what the step changed, and argues by induction that the rest still holds:
+//! Checking a property by its definition would compare all logs after every step. Each check here
+//! looks only at what the step changed, and argues by induction that the rest still holds:
 //!
-//! - **Log Matching.** A registry remembers every entry that was ever in any log, with the entry before it.
-//!   An entry that enters a log must be the registered one and follow the registered one. So two logs with
-//!   an entry in common have the one before it in common, and so on down.
-//! - **Leader Completeness.** A new leader's log is asked for the *last* entry committed in an earlier term;
-//!   Log Matching vouches for those before it.
-//! - **State Machine Safety.** The first server that commits an index writes it down; the others compare.
-//!   The last newly committed entry must be on a majority of disks.
+//! - **Log Matching.** A registry remembers every entry that was ever in any log, with the entry
+//!   before it. An entry that enters a log must be the registered one and follow the registered
+//!   one. So two logs with an entry in common have the one before it in common, and so on down.
+//! - **Leader Completeness.** A new leader's log is asked for the *last* entry committed in an
+//!   earlier term; Log Matching vouches for those before it.
+//! - **State Machine Safety.** The first server that commits an index writes it down; the others
+//!   compare. The last newly committed entry must be on a majority of disks.
 //!
-//! A server's promises are compared with its disk when they *leave*: a crash in the next moment would leave
-//! nothing else.
+//! A server's promises are compared with its disk when they *leave*: a crash in the next moment
+//! would leave nothing else.
 
 use std::collections::HashMap;
 

@@ -45,6 +45,9 @@ pub struct Clients {
     connections: u64,
     /// Everything that was asked.
     pub history: Vec<Recorded>,
+    /// Whoever has been served a few times asks no more. Where bounds are tight, those next to the
+    /// leader could otherwise keep the rest out for ever.
+    frugal: bool,
     /// No new requests.
     pub quiet: bool,
     /// Requests that were executed, refused, and whose outcome is unknown.
@@ -101,6 +104,7 @@ impl Clients {
             clients: (0..count).map(client).collect(),
             connections: 0,
             history: Vec::new(),
+            frugal: false,
             quiet: false,
             counts: Counts::default(),
         }
@@ -129,7 +133,8 @@ impl Clients {
                 };
             }
         }
-        if self.quiet || now < client.rests_until {
+        let content = self.frugal && client.served >= SERVED_ENOUGH;
+        if self.quiet || content || now < client.rests_until {
             return Action::Wait;
         }
         if client.connection.is_none() {
@@ -207,6 +212,7 @@ impl Clients {
 
     /// From now on every client must be served.
     pub fn expect_service(&mut self) {
+        self.frugal = true;
         self.clients.iter_mut().for_each(|client| client.served = 0);
     }
 
@@ -227,6 +233,9 @@ impl Clients {
 /// After this many requests of all clients they turn to other keys.
 const REQUESTS_PER_AGE: usize = 60;
 
+/// How often a frugal client is served before it asks no more.
+const SERVED_ENOUGH: u64 = 3;
+
 /// How long a client that was refused waits before it asks again.
 const REST: Micros = 100_000;
 
@@ -239,10 +248,11 @@ fn request_of(asked: &Asked) -> Request {
     }
 }
 
-/// A request nobody has made before: values carry the request's name, so that the judge knows who wrote
-/// what was read.
+/// A request nobody has made before: values carry the request's name, so that the judge knows who
+/// wrote what was read.
 fn draw_request(random: &mut Random, habits: &ClientHabits, name: usize) -> Asked {
-    // Keys come and go: each unknown outcome doubles the judge's work, so no key's history may be long.
+    // Keys come and go: each unknown outcome doubles the judge's work, so no key's history may be
+    // long.
     let age = name / REQUESTS_PER_AGE;
     let key_of = |number: u64| Bytes::from(format!("k{number}.{age}").into_bytes());
     let key = key_of(random.below(habits.keys));

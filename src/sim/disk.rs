@@ -1,5 +1,5 @@
-//! A server's disk: the real journal over a simulated directory, what it holds for certain, and what a
-//! crash leaves.
+//! A server's disk: the real journal over a simulated directory, what it holds for certain, and
+//! what a crash leaves.
 
 use super::faults::DiskHabits;
 use super::files::Directory;
@@ -13,7 +13,8 @@ use crate::storage::recovery;
 
 /// What a disk holds for certain: what a server that crashed now would find at least.
 ///
-/// It is kept beside the journal and from the writes alone, so that recovery has something to be compared with.
+/// It is kept beside the journal and from the writes alone, so that recovery has something to be
+/// compared with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     /// Term and vote.
@@ -189,7 +190,7 @@ impl Disk {
         &mut self,
         journal_id: u64,
     ) -> Result<(Journal<Directory>, recovery::Recovered), String> {
-        let run_id = self.random.next();
+        let run_id = self.random.bits();
         let options = journal::Options { journal_id, run_id, segment_bytes: self.segment_bytes };
         recovery::open(self.directory.clone(), options).map_err(|error| error.to_string())
     }

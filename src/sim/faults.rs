@@ -1,12 +1,13 @@
 //! What goes wrong in a run: drawn from the seed before it begins, and data from then on.
 //!
-//! *Swarm testing* (Groce et al., 2012): a run in which everything goes wrong a little finds less than many
-//! runs in which a few things, different each time, go wrong a lot. A run that is always crashing never
-//! fills a window; one that always loses messages never has two leaders with long logs. So each seed first
-//! draws which kinds of trouble exist in its world at all, and how bad they are.
+//! *Swarm testing* (Groce et al., 2012): a run in which everything goes wrong a little finds less
+//! than many runs in which a few things, different each time, go wrong a lot. A run that is always
+//! crashing never fills a window; one that always loses messages never has two leaders with long
+//! logs. So each seed first draws which kinds of trouble exist in its world at all, and how bad
+//! they are.
 //!
-//! Faults have a beginning and an end and stand in a list. A failing run is repeated with parts of the list
-//! left out until what remains is what it takes: see `report`.
+//! Faults have a beginning and an end and stand in a list. A failing run is repeated with parts of
+//! the list left out until what remains is what it takes: see `report`.
 
 use std::fmt;
 
@@ -219,6 +220,58 @@ pub enum FaultKind {
     HungDisk(Place),
     /// A disk's next write or sync fails. The server ends itself.
     BadDisk(Place),
+    /// Something happens to whoever leads when the fault begins. Chance alone strikes followers
+    /// mostly, and logs differ only where a leader was lost in the middle of its work.
+    Leader(LeaderFault),
+}
+
+/// What happens to a leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaderFault {
+    /// It crashes.
+    Crash(Ending),
+    /// Nobody hears it and it hears nobody.
+    Isolate,
+    /// Nobody hears it.
+    Silence,
+    /// It reaches one other server only.
+    OneFriend(Place),
+    /// It freezes.
+    Freeze,
+    /// Its disk hangs.
+    HungDisk,
+}
+
+impl LeaderFault {
+    /// What that means when the leader is at this place.
+    pub fn at(self, leader: Place, servers: usize) -> FaultKind {
+        let all = ((1u16 << servers) - 1) as u8;
+        let alone = |mutual: bool| {
+            let mut blocked = [0u8; 8];
+            for (from, blocked) in blocked.iter_mut().enumerate().take(servers) {
+                let is_leader = from == usize::from(leader);
+                *blocked = match (is_leader, mutual) {
+                    (true, _) => all & !(1 << leader),
+                    (false, true) => 1 << leader,
+                    (false, false) => 0,
+                };
+            }
+            blocked
+        };
+        match self {
+            LeaderFault::Crash(ending) => FaultKind::Crash(1 << leader, ending),
+            LeaderFault::Isolate => FaultKind::Partition(alone(true)),
+            LeaderFault::Silence => FaultKind::Partition(alone(false)),
+            LeaderFault::OneFriend(friend) => {
+                let mut blocked = alone(true);
+                blocked[usize::from(leader)] &= !(1 << friend);
+                blocked[usize::from(friend)] &= !(1 << leader);
+                FaultKind::Partition(blocked)
+            }
+            LeaderFault::Freeze => FaultKind::Freeze(leader),
+            LeaderFault::HungDisk => FaultKind::HungDisk(leader),
+        }
+    }
 }
 
 impl Plan {
@@ -347,12 +400,17 @@ fn draw_faults(random: &mut Random, servers: usize, kinds: Kinds) -> Vec<Fault> 
     ];
     let groups: Vec<FaultGroup> =
         everything.into_iter().filter_map(|(on, group)| on.then_some(group)).collect();
+    let at_leader = random.pick(&[0, 2_000, 7_000]);
     let mut faults = Vec::new();
     let mut at = 0;
     while !groups.is_empty() && faults.len() < FAULTS_MAX {
         at += random.between(1, pause_max);
         let group = random.pick(&groups);
-        let kind = group.draw(random, servers);
+        let kind = if random.chance(at_leader) {
+            group.draw_for_leader(random, servers)
+        } else {
+            group.draw(random, servers)
+        };
         faults.push(Fault { at, lasts: random.between(1_000, lasts_max), kind });
     }
     faults
@@ -369,6 +427,22 @@ enum FaultGroup {
 }
 
 impl FaultGroup {
+    fn draw_for_leader(self, random: &mut Random, servers: usize) -> FaultKind {
+        FaultKind::Leader(match self {
+            FaultGroup::Crash => {
+                LeaderFault::Crash(random.pick(&[Ending::Killed, Ending::PowerLost]))
+            }
+            FaultGroup::Partition => match random.below(3) {
+                0 => LeaderFault::Isolate,
+                1 => LeaderFault::Silence,
+                _ => LeaderFault::OneFriend(random.below(servers as u64) as Place),
+            },
+            FaultGroup::Freeze => LeaderFault::Freeze,
+            FaultGroup::Disk => LeaderFault::HungDisk,
+            FaultGroup::Break | FaultGroup::Clock => return self.draw(random, servers),
+        })
+    }
+
     fn draw(self, random: &mut Random, servers: usize) -> FaultKind {
         let place = |random: &mut Random| random.below(servers as u64) as Place;
         let all = ((1u16 << servers) - 1) as u8;
@@ -376,7 +450,7 @@ impl FaultGroup {
             FaultGroup::Crash => {
                 let who = match random.below(8) {
                     0 => all,
-                    1 | 2 => (random.next() as u8 & all) | 1 << place(random),
+                    1 | 2 => (random.bits() as u8 & all) | 1 << place(random),
                     _ => 1 << place(random),
                 };
                 FaultKind::Crash(who, random.pick(&[Ending::Killed, Ending::PowerLost]))
@@ -399,7 +473,7 @@ impl FaultGroup {
 /// Every shape in which a network falls apart.
 fn draw_partition(random: &mut Random, servers: usize) -> [u8; 8] {
     let all = ((1u16 << servers) - 1) as u8;
-    let side = random.next() as u8 & all;
+    let side = random.bits() as u8 & all;
     let one = random.position(servers);
     let other = random.position(servers);
     let shape = random.below(6);
@@ -485,6 +559,7 @@ impl fmt::Display for FaultKind {
             }
             FaultKind::HungDisk(who) => write!(out, "the disk of n{} hangs", name(who)),
             FaultKind::BadDisk(who) => write!(out, "the next write of n{} fails", name(who)),
+            FaultKind::Leader(what) => write!(out, "the leader then: {what:?}"),
         }
     }
 }

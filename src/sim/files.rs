@@ -1,9 +1,10 @@
 //! A directory in memory that behaves as a real one does in a crash, and costs little to use.
 //!
-//! A file is what a reader sees (the page cache); beside it stands what it takes to go back to what the
-//! medium holds: the old bytes under each write since the last sync. A sync forgets them, so it costs
-//! nothing; a loss of power goes back, or part of the way. The journal's own `MemoryDisk` tells the same
-//! story by copying whole files: better for trying every crash, slower for syncing a million times.
+//! A file is what a reader sees (the page cache); beside it stands what it takes to go back to what
+//! the medium holds: the old bytes under each write since the last sync. A sync forgets them, so it
+//! costs nothing; a loss of power goes back, or part of the way. The journal's own `MemoryDisk`
+//! tells the same story by copying whole files: better for trying every crash, slower for syncing a
+//! million times.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,7 +25,8 @@ pub struct Directory {
 struct State {
     files: Vec<Content>,
     names: BTreeMap<String, usize>,
-    /// The names after each change since the directory was synced, oldest first: a crash leaves one of these.
+    /// The names after each change since the directory was synced, oldest first: a crash leaves one
+    /// of these.
     histories: Vec<BTreeMap<String, usize>>,
     /// Files opened before this life are dead.
     life: u64,
@@ -62,7 +64,8 @@ impl Directory {
         self.state.borrow_mut().fails_after = Some(operations);
     }
 
-    /// The process is gone, the machine is not: what was written is still to be seen, synced or not.
+    /// The process is gone, the machine is not: what was written is still to be seen, synced or
+    /// not.
     pub fn kill(&self) {
         let mut state = self.state.borrow_mut();
         state.life += 1;

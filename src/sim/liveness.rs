@@ -1,8 +1,8 @@
 //! After the storm: with the faults gone, the cluster has no excuse.
 //!
-//! Safety says that nothing bad ever happens, and a cluster that does nothing at all is perfectly safe. So
-//! every run ends with peace, and within a stated time there must be one leader, every client must be
-//! served, and every server must have applied the same log.
+//! Safety says that nothing bad ever happens, and a cluster that does nothing at all is perfectly
+//! safe. So every run ends with peace, and within a stated time there must be one leader, every
+//! client must be served, and every server must have applied the same log.
 
 use super::checks::{Checked, ensure};
 use super::faults::TICK;
@@ -12,8 +12,8 @@ use super::world::{Machine, World};
 /// Election timeouts (the longest of the cluster's) that recovery may take.
 const ELECTION_TIMEOUTS_MAX: u64 = 40;
 
-/// What each entry that a server has missed may take, in microseconds: the smallest windows send one at a
-/// time.
+/// What each entry that a server has missed may take, in microseconds: the smallest windows send
+/// one at a time.
 const ENTRY_TAKES_MAX: Micros = 6_000;
 
 /// How often we look, in microseconds.

@@ -1,4 +1,42 @@
-//! A deterministic simulator of whole clusters.
+//! A deterministic simulator: whole clusters in one thread, everything decided by one seed.
+//!
+//! A cluster of real processes fails once a month, at night, and never again while you look. Here
+//! the same code (`Server`: core and gateway; the journal; the state machine) runs under a clock
+//! that jumps, on a network and disks that are plain data, and hours of trouble pass in a second.
+//! What fails once fails each time its seed is run.
+//!
+//! # How to write one
+//!
+//! 1. **Make the code a value.** No clock, thread, socket or dice inside: things happen to it, and
+//!    it can be asked what it wants done. That is the work; the rest is a loop.
+//!    ([`crate::server::Server`])
+//! 2. **One queue.** All that will happen stands in it by time; take the first, give it to the
+//!    server it belongs to, let that server's workers take what they can, put what follows into the
+//!    queue. ([`queue`], [`world`])
+//! 3. **One seed.** Every decision comes from generators made from it ([`random`]): one for each
+//!    part of the world, so that what is taken out of one part leaves the others as they were. No
+//!    hash map is ever walked through, no real time is ever read.
+//! 4. **Lie as the world does, and no worse.** [`network`] loses and reorders; [`files`] forgets
+//!    what was not synced, and keeps a part of it torn, zeroed or stale; [`clients`] lose patience
+//!    and ask elsewhere. What is synced stays: a protocol owes nothing to a disk that lies.
+//! 5. **Swarm.** Each seed draws which kinds of trouble its world has at all, and how much.
+//!    ([`faults`])
+//! 6. **Look after every step,** but only at what the step changed. ([`checks`])
+//! 7. **Believe the clients.** They know nothing of terms; they know what they were told, and one
+//!    register per key must explain it. ([`linearizability`], `judge`)
+//! 8. **End in peace.** A cluster that does nothing is safe. When the faults stop it must elect,
+//!    serve and agree within a stated time. (`liveness`)
+//! 9. **Doubt it.** Put each bug that you are afraid of back into the code and see it found. A
+//!    check that has never failed has not been tested.
+//!
+//! A failing run is repeated with ever fewer faults, and then once more for its transcript: nothing
+//! is formatted or remembered while all is well, which is why it is fast. (`run`, [`report`],
+//! `panics`)
+//!
+//! # What it leaves out
+//!
+//! Threads and sockets (tests with real processes), bit rot (the journal's own tests), order of
+//! answers within one connection, and commands on several keys, which are judged key by key.
 
 pub mod checks;
 pub mod clients;

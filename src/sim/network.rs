@@ -1,9 +1,10 @@
 //! The network between the servers: every message on its way, and the connections.
 //!
-//! A world has one of two networks. In an *ordered* one, connections behave as TCP: what arrives, arrives in
-//! order, and losing anything means losing the connection with all that is under way on it; then the sender
-//! dials again. In the other every message travels alone and may be lost, doubled, late and overtaken.
-//! Real servers use the first; Raft promises to be safe in the second, which finds more.
+//! A world has one of two networks. In an *ordered* one, connections behave as TCP: what arrives,
+//! arrives in order, and losing anything means losing the connection with all that is under way on
+//! it; then the sender dials again. In the other every message travels alone and may be lost,
+//! doubled, late and overtaken. Real servers use the first; Raft promises to be safe in the second,
+//! which finds more.
 
 use super::faults::NetworkHabits;
 use super::queue::{Micros, Place};
@@ -21,8 +22,8 @@ pub struct Network {
     packets: Vec<Option<Packet>>,
     free: Vec<u32>,
     connections: u32,
-    /// A bit for each server that the one at this position cannot reach, one row for each partition that
-    /// lasts: partitions may overlap.
+    /// A bit for each server that the one at this position cannot reach, one row for each partition
+    /// that lasts: partitions may overlap.
     partitions: Vec<(u16, [u8; 8])>,
 }
 
@@ -112,8 +113,8 @@ impl Network {
         self.partitions.iter().all(|(_, blocked)| blocked[from as usize] & (1 << to) == 0)
     }
 
-    /// Puts a message on its way. Calls `arrives` with the time and number of each copy; with none if it is
-    /// lost. Requires a connection.
+    /// Puts a message on its way. Calls `arrives` with the time and number of each copy; with none
+    /// if it is lost. Requires a connection.
     pub fn send(
         &mut self,
         now: Micros,

@@ -1,9 +1,10 @@
 //! The core's own assertions are findings too.
 //!
-//! Where panics unwind (`cargo test`), a run that panics is caught and reported like any other failure, and
-//! all that is left to do here is to keep its many repetitions quiet. A release build aborts on the first
-//! panic, because a server without one of its threads is worse than none. So there the hook that runs just
-//! before the end replays the seed on another thread, which tells its last steps and then ends the process.
+//! Where panics unwind (`cargo test`), a run that panics is caught and reported like any other
+//! failure, and all that is left to do here is to keep its many repetitions quiet. A release build
+//! aborts on the first panic, because a server without one of its threads is worse than none. So
+//! there the hook that runs just before the end replays the seed on another thread, which tells its
+//! last steps and then ends the process.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{self, PanicHookInfo};

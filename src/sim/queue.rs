@@ -9,8 +9,8 @@ pub type Micros = u64;
 /// Servers are numbered from 0 inside the simulator; `ServerId` is one more.
 pub type Place = u8;
 
-/// Something that will happen. Small and `Copy`, because there are millions of them: what is large (a
-/// message) waits in a table of its own and is named by number.
+/// Something that will happen. Small and `Copy`, because there are millions of them: what is large
+/// (a message) waits in a table of its own and is named by number.
 ///
 /// Whatever belongs to a process carries that process's `life`: after a crash it means nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,8 @@ pub enum Worker {
     Send(Place),
 }
 
-/// All that will happen, earliest first; what happens at the same time keeps the order of its arrival.
+/// All that will happen, earliest first; what happens at the same time keeps the order of its
+/// arrival.
 #[derive(Debug, Default)]
 pub struct Queue {
     heap: BinaryHeap<Reverse<Scheduled>>,

@@ -1,4 +1,5 @@
-//! The simulator's dice. Everything that happens in a run is drawn from here, so a seed is everything.
+//! The simulator's dice. Everything that happens in a run is drawn from here, so a seed is
+//! everything.
 
 /// SplitMix64 (Steele, Lea, Flood 2014): fast, and any seed is a good one.
 #[derive(Clone, Debug)]
@@ -6,7 +7,8 @@ pub struct Random {
     state: u64,
 }
 
-/// A probability in ten-thousandths: whole numbers, because floating point differs between machines.
+/// A probability in ten-thousandths: whole numbers, because floating point differs between
+/// machines.
 pub type PerTenThousand = u32;
 
 impl Random {
@@ -15,16 +17,16 @@ impl Random {
         Random { state: seed }
     }
 
-    /// A generator for one part of the world. Parts do not share dice: a fault that is taken out of a
-    /// schedule must not change what the clients do.
+    /// A generator for one part of the world. Parts do not share dice: a fault that is taken out of
+    /// a schedule must not change what the clients do.
     pub fn part(seed: u64, part: u64) -> Random {
         let mut random = Random::new(seed ^ part.wrapping_mul(0xd6e8_feb8_6659_fd93));
-        random.next();
+        random.bits();
         random
     }
 
     /// 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -36,7 +38,7 @@ impl Random {
     pub fn below(&mut self, count: u64) -> u64 {
         assert!(count > 0, "there is no number below 0");
         // The high half of a 64-by-64-bit product: no division, and unbiased enough.
-        ((u128::from(self.next()) * u128::from(count)) >> 64) as u64
+        ((u128::from(self.bits()) * u128::from(count)) >> 64) as u64
     }
 
     /// A position in a list of `count`.

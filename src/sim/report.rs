@@ -84,7 +84,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             out,
-            "{elections} elections, {leaders} won; {truncations} logs cut; {committed} entries committed"
+            "{elections} elections, {leaders} won; {truncations} logs cut; \
+             {committed} entries committed"
         )?;
         writeln!(
             out,
@@ -92,7 +93,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             out,
-            "{operations} requests: {done} done, {refused} refused, {unknown} unknown; {undecided} histories too hard to judge"
+            "{operations} requests: {done} done, {refused} refused, {unknown} unknown; \
+             {undecided} histories too hard to judge"
         )?;
         match failure {
             None => writeln!(out, "no property was broken"),
@@ -113,7 +115,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The transcript, from some step on. Nothing is formatted before: a failing run is simply run again.
+/// The transcript, from some step on. Nothing is formatted before: a failing run is simply run
+/// again.
 #[derive(Clone, Debug)]
 pub struct Trace {
     /// The first step to tell about.

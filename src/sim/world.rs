@@ -1,8 +1,8 @@
 //! The event loop: one thread, one clock that jumps, one queue of what will happen.
 //!
-//! A *step* gives one input to one server: a tick, a message, the end of a sync, finished tasks, a client's
-//! requests, a fault. After every step the server's workers take what `work()` names, exactly as the threads
-//! of `node` do, and the checks look at what has changed.
+//! A *step* gives one input to one server: a tick, a message, the end of a sync, finished tasks, a
+//! client's requests, a fault. After every step the server's workers take what `work()` names,
+//! exactly as the threads of `node` do, and the checks look at what has changed.
 
 use super::checks::{Checked, Checks, Violation, check_batch, check_pending, ensure};
 use super::clients::{Action, Clients};
@@ -253,8 +253,8 @@ impl World {
         self.check(place)
     }
 
-    /// Rings the bells that `work()` names. Returns whether a worker has taken something at once, after which
-    /// there may be more to do.
+    /// Rings the bells that `work()` names. Returns whether a worker has taken something at once,
+    /// after which there may be more to do.
     fn ring_bells(&mut self, place: Place) -> Result<bool, Violation> {
         let machine = &self.machines[usize::from(place)];
         let Some(process) = &machine.process else { return Ok(false) };
@@ -425,7 +425,8 @@ impl World {
         }
     }
 
-    /// The connection from `from` to `to` is gone. The other end notices sooner, later, or when it is replaced.
+    /// The connection from `from` to `to` is gone. The other end notices sooner, later, or when it
+    /// is replaced.
     fn break_connection(&mut self, from: Place, to: Place) {
         let Some(connection) = self.network.disconnect(from, to) else { return };
         let machine = &self.machines[usize::from(to)];
@@ -440,6 +441,10 @@ impl World {
     // ---- Faults. ----
 
     fn fault_begins(&mut self, number: u16) -> Checked {
+        if let FaultKind::Leader(what) = self.plan.faults[usize::from(number)].kind {
+            let kind = what.at(self.leader(), self.plan.servers);
+            self.plan.faults[usize::from(number)].kind = kind;
+        }
         let fault = self.plan.faults[usize::from(number)];
         self.tell(|| format!("FAULT: {}", fault.kind));
         self.stats.faults += 1;
@@ -475,6 +480,7 @@ impl World {
             FaultKind::BadDisk(place) => {
                 self.machines[usize::from(place)].disk.fails_next = true;
             }
+            FaultKind::Leader(_) => unreachable!("it was resolved above"),
         }
         Ok(())
     }
@@ -497,9 +503,21 @@ impl World {
             FaultKind::Break(..)
             | FaultKind::Freeze(_)
             | FaultKind::HungDisk(_)
-            | FaultKind::BadDisk(_) => {}
+            | FaultKind::BadDisk(_)
+            | FaultKind::Leader(_) => {}
         }
         Ok(())
+    }
+
+    /// Who leads: of several, the one in the highest term; if nobody does, the first.
+    fn leader(&self) -> Place {
+        let term_led = |place: &Place| {
+            let process = self.machines[usize::from(*place)].process.as_ref();
+            let leads = process.filter(|process| process.server.raft().is_leader());
+            leads.map(|process| process.server.raft().current_term())
+        };
+        let places = 0..self.plan.servers as Place;
+        places.max_by_key(|place| (term_led(place), std::cmp::Reverse(*place))).unwrap_or(0)
     }
 
     /// A server ends. What was synced stays.
@@ -544,7 +562,7 @@ impl World {
             self.plan.gateway.clone(),
             found,
             incarnation,
-            self.random.next(),
+            self.random.bits(),
         );
         let state = StateMachine::default();
         let process = Process { server, state, tasks: Vec::new(), ringing: 0, socket_free: [0; 8] };
