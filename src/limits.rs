@@ -71,6 +71,9 @@ pub const FORWARD_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of entries that the applier takes at once.
 pub const APPLY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Bytes of outcomes that the applier gathers before it hands them to their connections.
+pub const OUTCOME_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Bytes of one frame between servers: entries and forwards of full size, an entry that is larger
 /// than they allow (one of any size is always admitted), and room for the rest.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;

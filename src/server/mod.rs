@@ -19,7 +19,7 @@
 
 mod apply;
 
-pub use self::apply::{Finished, Task, execute};
+pub use self::apply::{Finished, Task, execute, execute_some};
 
 use crate::gateway::message::GatewayMessage;
 use crate::gateway::{self, Answered, ClientId, Gateway, Request, Slot};
