@@ -1,4 +1,4 @@
-//! The socket options that peers need and std lacks.
+//! The socket options that peers and clients need and std lacks.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -14,6 +14,12 @@ const SILENCE_MAX: Duration = Duration::from_secs(2);
 /// How long one blocking send may take before the thread comes back to look around.
 const SEND_MAX: Duration = Duration::from_millis(500);
 
+/// After this long without a word from a client its host is asked whether it is there …
+const CLIENT_SILENCE: Duration = Duration::from_secs(60);
+
+/// … and again after each of these, a few times (the system decides how often).
+const CLIENT_PROBES: Duration = Duration::from_secs(10);
+
 /// Makes a dead peer noticed in seconds, and small frames leave at once.
 pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
@@ -24,6 +30,14 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(SILENCE_MAX))?;
     Ok(())
+}
+
+/// Makes small replies leave at once, and a client whose host has vanished give up its place: it
+/// may be silent as long as it likes, its host may not.
+pub fn prepare_for_client(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let probes = TcpKeepalive::new().with_time(CLIENT_SILENCE).with_interval(CLIENT_PROBES);
+    SockRef::from(stream).set_tcp_keepalive(&probes)
 }
 
 /// Sends what the socket takes without waiting, and says how many bytes that was.
