@@ -71,6 +71,9 @@ pub const FORWARD_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of entries that the applier takes at once.
 pub const APPLY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Bytes of outcomes that the applier gathers before it hands them to their connections.
+pub const OUTCOME_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Bytes of one frame between servers. The largest single message is one entry, or one forwarded
 /// command, of full size (one of any size is always admitted), and it must fit; what is more in
 /// number than a frame can hold goes into several.

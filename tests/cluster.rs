@@ -352,3 +352,26 @@ fn a_slow_line_is_cut_off() {
     stream.read_to_string(&mut reply).expect("the server closes the connection within 45 s");
     assert_eq!(cluster.client(1).ask_until_answered("GET slow"), "_");
 }
+
+/// S76: a pipeline of small questions has gigabytes of answers, and they are never all in memory.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pipeline_of_large_answers_takes_bounded_memory() {
+    let cluster = Cluster::start(1);
+    cluster.leader();
+    let mut setter = open(&cluster.address(1));
+    let part = "x".repeat(60_000);
+    for _ in 0..16 {
+        setter.write_all(format!("APPEND large {part}\n").as_bytes()).expect("it reads");
+    }
+    let mut replies = BufReader::new(setter).lines();
+    for _ in 0..16 {
+        replies.next().expect("a reply for each").expect("it writes");
+    }
+    let mut greedy = open(&cluster.address(1));
+    greedy.write_all("GET large\n".repeat(1000).as_bytes()).expect("it reads");
+    // It reads nothing until it is cut off; what the kernel holds for it ends.
+    std::io::copy(&mut greedy, &mut std::io::sink()).ok();
+    let peak = cluster.peak_memory_kib(1);
+    assert!(peak < 300 * 1024, "1000 answers of 1 MB took {peak} KiB");
+}

@@ -8,9 +8,9 @@ use raft_server::limits::{
     APPEND_BYTES_MAX, ARGUMENTS_MAX, FORWARD_BYTES_MAX, FRAME_BYTES_MAX, REQUEST_BYTES_MAX,
 };
 use raft_server::raft::message::{
-    AppendEntries, AppendEntriesReply, Message, Mismatch, NUMBER_MAX, PreVoteReply, Round,
+    AppendEntries, AppendEntriesReply, Message, Mismatch, PreVoteReply, Round,
 };
-use raft_server::raft::types::{Command, Entry, EntryId, Index, Payload, Term};
+use raft_server::raft::types::{Command, Entry, EntryId, Index, NUMBER_MAX, Payload, Term};
 use raft_server::transport::frame::{Frame, FrameError, FrameReader};
 
 /// Length of a frame's header, in bytes.

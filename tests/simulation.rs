@@ -22,8 +22,8 @@ fn nothing_breaks_under_all_faults() {
     expect_no_failure(&Options { seeds, first_seed, steps: 6_000, ..Options::default() });
 }
 
-/// A cluster in which nothing goes wrong elects once and refuses nobody for long: trouble that we make
-/// ourselves must not hide behind faults.
+/// A cluster in which nothing goes wrong elects once and refuses nobody for long: trouble that we
+/// make ourselves must not hide behind faults.
 #[test]
 fn without_faults_one_election_is_enough() {
     let faults = Kinds::NONE;

@@ -31,8 +31,8 @@ pub struct SimArguments {
     trace: bool,
 }
 
-/// Runs the seeds, with a line of progress on stderr. A broken promise is told with its seed, the command
-/// that replays it, the faults it takes and the last events; then the exit code is 1.
+/// Runs the seeds, with a line of progress on stderr. A broken promise is told with its seed, the
+/// command that replays it, the faults it takes and the last events; then the exit code is 1.
 pub fn run(arguments: &SimArguments) -> Result<i32, Failure> {
     let one = if arguments.seed.is_some() { 1 } else { 100 };
     let options = Options {

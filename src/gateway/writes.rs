@@ -203,9 +203,9 @@ impl Gateway {
         accepted
     }
 
-    /// Whether our log has this command of an accepted part already, from an earlier attempt in this
-    /// leadership of ours. Without this question a gateway in doubt about a slow cluster would make
-    /// it slower: each of its attempts would fill the log with what is waiting there already.
+    /// Whether our log has this command of an accepted part already, from an earlier attempt in
+    /// this leadership of ours. Without this question a gateway in doubt about a slow cluster would
+    /// make it slower: each of its attempts would fill the log with what is waiting there already.
     pub fn has_appended(&self, from: ServerId, request: RequestId) -> bool {
         self.writes.inboxes.get(&from).is_some_and(|inbox| {
             inbox.incarnation == request.incarnation && request.serial <= inbox.appended

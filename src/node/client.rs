@@ -17,6 +17,7 @@ use crate::protocol::status::StatusReport;
 use crate::protocol::{Input, Local, Parsed, Parser, Reply, Request};
 use crate::raft::types::Command;
 use crate::transport::listener::{Accepted, Listener};
+use crate::transport::socket::prepare_for_client;
 
 use super::connections::Connections;
 use super::monitor::{Deliver, Monitor};
@@ -64,24 +65,26 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
             let thread = thread::Builder::new()
                 .name(format!("client-{}", client.0))
                 .stack_size(READER_STACK_BYTES);
-            let refused = socket.try_clone();
-            if let Err(error) = thread.spawn(move || shared.serve(client, socket, peer)) {
+            // Shared, not cloned: one descriptor for each connection.
+            let socket = Arc::new(socket);
+            let reader = Arc::clone(&socket);
+            if let Err(error) = thread.spawn(move || shared.serve(client, reader, peer)) {
                 log::warn!("refusing client {peer}: no thread for it: {error}");
-                refuse(refused.ok(), "this server has no thread left for another connection");
+                refuse(&socket, "this server has no thread left for another connection");
             }
         }
     }
 
     /// The body of a reader thread.
-    fn serve(&self, client: ClientId, socket: TcpStream, peer: SocketAddr) {
-        let sending_half = match socket.set_nodelay(true).and_then(|()| socket.try_clone()) {
-            Ok(half) => half,
-            Err(error) => return log::debug!("client {peer} is gone already: {error}"),
-        };
-        let output = Output::new(peer.to_string(), sending_half, Arc::clone(&self.limits));
+    fn serve(&self, client: ClientId, socket: Arc<TcpStream>, peer: SocketAddr) {
+        if let Err(error) = prepare_for_client(&socket) {
+            return log::debug!("client {peer} is gone already: {error}");
+        }
+        let limits = Arc::clone(&self.limits);
+        let output = Output::new(peer.to_string(), Arc::clone(&socket), limits);
         if !self.connections.add(client, peer, &output) {
             log::warn!("refusing client {peer}: too many connections (limits.connections)");
-            return refuse(Some(socket), "too many connections; limits.connections is reached");
+            return refuse(&socket, "too many connections; limits.connections is reached");
         }
         let half_closed = self.read_requests(client, &socket, &output);
         output.wait_until_done();
@@ -120,6 +123,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
             if count == 0 {
                 requests.extend(parser.finish());
             }
+            let completed = !requests.is_empty();
             self.submit(client, output, requests.drain(..));
             if count == 0 {
                 return true;
@@ -127,31 +131,24 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
             if parser.is_closed() || output.is_broken() {
                 return false;
             }
-            begun = self.set_deadline(socket, parser.is_within_request(), begun);
+            let before = begun;
+            begun = begun_at(before, completed, parser.is_within_request(), Instant::now());
+            self.set_deadline(socket, before, begun);
         }
     }
 
     /// A request that has begun to arrive must be complete in time; between requests a client may
-    /// think as long as it likes. Returns when the unfinished request began.
-    fn set_deadline(
-        &self,
-        socket: &TcpStream,
-        within_request: bool,
-        begun: Option<Instant>,
-    ) -> Option<Instant> {
+    /// think as long as it likes.
+    fn set_deadline(&self, socket: &TcpStream, before: Option<Instant>, begun: Option<Instant>) {
+        if before.is_none() && begun.is_none() {
+            return;
+        }
         let patience = Duration::from_millis(self.limits.request_arrival_ms);
-        let timeout = match (within_request, begun) {
-            (false, None) => return None,
-            (false, Some(_)) => None,
-            (true, begun) => {
-                let waited = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
-                Some(patience.saturating_sub(waited).max(Duration::from_millis(1)))
-            }
-        };
+        let rest = |begun: Instant| patience.saturating_sub(begun.elapsed());
+        let timeout = begun.map(|begun| rest(begun).max(Duration::from_millis(1)));
         if let Err(error) = socket.set_read_timeout(timeout) {
             log::debug!("a client's socket takes no timeout: {error}");
         }
-        within_request.then(|| begun.unwrap_or_else(Instant::now))
     }
 
     /// Enters the server once with all that was read.
@@ -195,6 +192,18 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
     }
 }
 
+/// When the request that is arriving now began to, after one more read. One that was completed by
+/// that read makes room for the next: a client that never pauses between two requests is not slow.
+fn begun_at(
+    begun: Option<Instant>,
+    completed: bool,
+    within_request: bool,
+    now: Instant,
+) -> Option<Instant> {
+    let same_request = begun.filter(|_| !completed);
+    within_request.then(|| same_request.unwrap_or(now))
+}
+
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
@@ -207,14 +216,12 @@ fn too_slow(patience_ms: u64) -> Expected {
     Expected { dialect: Dialect::Line(LineEnd::Lf), bytes: 0, due }
 }
 
-fn refuse(socket: Option<TcpStream>, why: &str) {
+fn refuse(mut socket: &TcpStream, why: &str) {
     use std::io::Write;
-    if let Some(mut socket) = socket {
-        // Whoever is refused may be gone already; nothing is owed to it.
-        let _ = socket.set_write_timeout(Some(LINGER));
-        let _ = socket.write_all(format!("-ERR {why}\r\n").as_bytes());
-        let _ = socket.shutdown(Shutdown::Write);
-    }
+    // Whoever is refused may be gone already; nothing is owed to it.
+    let _ = socket.set_write_timeout(Some(LINGER));
+    let _ = socket.write_all(format!("-ERR {why}\r\n").as_bytes());
+    let _ = socket.shutdown(Shutdown::Write);
 }
 
 /// Closes our direction and swallows what still comes, for a moment.
@@ -230,5 +237,22 @@ fn linger(socket: &TcpStream) {
         if swallowed > LINGER_BYTES_MAX || since.elapsed() > LINGER {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bulk load is cut into reads at any byte, so it is always within some request; each has its
+    /// own deadline.
+    #[test]
+    fn each_request_has_a_deadline_of_its_own() {
+        let start = Instant::now();
+        let later = start + Duration::from_secs(1);
+        assert_eq!(begun_at(None, false, true, start), Some(start));
+        assert_eq!(begun_at(Some(start), false, true, later), Some(start), "byte by byte");
+        assert_eq!(begun_at(Some(start), true, true, later), Some(later));
+        assert_eq!(begun_at(Some(start), true, false, later), None);
     }
 }

@@ -6,12 +6,45 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::gateway::{Answer, Answered, ClientId, Refusal};
 use crate::limits;
 use crate::protocol::Reply;
 
 use super::output::Output;
+
+/// Descriptors that clients do not get: for the journal and its directory, the listeners, the
+/// standard streams, connections that are about to be refused.
+const DESCRIPTORS_KEPT: usize = 24;
+
+/// The same for each peer: two connections, two more while they are replaced.
+const DESCRIPTORS_KEPT_FOR_PEER: usize = 4;
+
+/// How many clients may connect: what the configuration allows, and what leaves the journal and the
+/// peers their descriptors (S65). A server that cannot open its next segment must stop, so a crowd
+/// of clients must never get that far. Raises the process's soft limit to its hard limit.
+pub fn connections_max(configured: usize, peers: usize) -> usize {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    // If it cannot be raised, what it is now counts.
+    let _as_it_is = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
+    let descriptors = getrlimit(Resource::Nofile).current;
+    let admitted = clients_admitted(configured, peers, descriptors);
+    if admitted < configured {
+        log::warn!(
+            "connections={admitted} instead of {configured} (limits.connections): the system \
+             allows {} open files; raise `ulimit -n`",
+            descriptors.unwrap_or(u64::MAX)
+        );
+    }
+    admitted
+}
+
+fn clients_admitted(configured: usize, peers: usize, descriptors: Option<u64>) -> usize {
+    let kept = DESCRIPTORS_KEPT + peers * DESCRIPTORS_KEPT_FOR_PEER;
+    let descriptors = descriptors.and_then(|count| usize::try_from(count).ok());
+    configured.min(descriptors.unwrap_or(usize::MAX).saturating_sub(kept))
+}
 
 /// All open client connections.
 pub struct Connections {
@@ -53,6 +86,11 @@ impl Connections {
         self.open.read().len()
     }
 
+    /// Whether nobody waits for a reply, or for the rest of one.
+    pub fn are_done(&self) -> bool {
+        self.open.read().values().all(|output| output.is_done())
+    }
+
     /// Gives each answer to its connection; consecutive answers of one leave in one write.
     pub fn deliver(&self, answers: Vec<Answered>) {
         let mut answers = answers.into_iter().peekable();
@@ -90,5 +128,19 @@ fn reply(answer: Answer) -> Reply {
             limit_bytes,
         ),
         Answer::Refused(Refusal::Stopping) => Reply::shutdown(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S65: clients are refused before the journal and the peers go without.
+    #[test]
+    fn clients_leave_the_journal_and_the_peers_their_descriptors() {
+        assert_eq!(clients_admitted(4096, 2, None), 4096);
+        assert_eq!(clients_admitted(4096, 2, Some(1 << 20)), 4096);
+        assert_eq!(clients_admitted(4096, 2, Some(1024)), 1024 - 24 - 8);
+        assert_eq!(clients_admitted(4096, 8, Some(10)), 0);
     }
 }

@@ -15,6 +15,7 @@ use crate::storage::error::JournalError;
 use crate::storage::identity::DirectoryError;
 use crate::transport::listener::BindError;
 
+use super::connections::Connections;
 use super::monitor::{Deliver, Monitor};
 
 /// How long a stopping server goes on answering what it has accepted.
@@ -126,19 +127,99 @@ pub fn end_on_panic(logger: Logger) {
     }));
 }
 
-/// Answers what can be answered, and returns: at the latest after `DRAIN_MAX`, or at a second
-/// signal.
-pub fn drain<D: Deliver>(monitor: &Monitor<D>, endings: &Receiver<Ending>) {
+/// Answers what can be answered, and returns: when every reply has left, at the latest after
+/// `DRAIN_MAX`, or at a second signal. A disk that fails meanwhile is still a failure.
+pub fn drain<D: Deliver>(
+    monitor: &Monitor<D>,
+    connections: &Connections,
+    endings: &Receiver<Ending>,
+) -> Result<(), ServeError> {
     const LOOK_EVERY: Duration = Duration::from_millis(10);
     monitor.with(|server| server.stop());
     let until = Instant::now() + DRAIN_MAX;
-    while monitor.look(|server| server.gateway().pending_requests()) > 0 {
+    loop {
+        // An answer is off the gateway's books a moment before it is on its way to the client.
+        let pending = monitor.look(|server| server.gateway().pending_requests());
+        if pending == 0 && connections.are_done() {
+            return Ok(());
+        }
         if Instant::now() > until {
-            let pending = monitor.look(|server| server.gateway().pending_requests());
-            return log::warn!("requests={pending} are left without an answer");
+            log::warn!("requests={pending} are left without an answer");
+            return Ok(());
         }
-        if let Ok(Ending::Signal(_)) = endings.recv_timeout(LOOK_EVERY) {
-            return log::warn!("a second signal: stopping at once");
+        match endings.recv_timeout(LOOK_EVERY) {
+            Ok(Ending::Signal(_)) => {
+                log::warn!("a second signal: stopping at once");
+                return Ok(());
+            }
+            Ok(Ending::Disk(error)) => return Err(error.into()),
+            Err(_nothing_happened) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::Arc;
+
+    use crate::gateway::{self, Answered, ClientId, Request, Slot};
+    use crate::kv::command::Query;
+    use crate::node::doorbell::doorbell;
+    use crate::node::links::Links;
+    use crate::raft::event::Event;
+    use crate::raft::quorum::Membership;
+    use crate::raft::types::ServerId;
+    use crate::raft::{self, Recovered};
+    use crate::server::Server;
+
+    struct Nobody;
+
+    impl Deliver for Nobody {
+        fn answers(&self, _: Vec<Answered>) {}
+        fn events(&self, _: Vec<Event>) {}
+    }
+
+    /// A server of three that hears nobody, so that what it is asked stays pending.
+    fn lonely_server() -> Monitor<Nobody> {
+        let raft_options = raft::Options {
+            heartbeat_ticks: 2,
+            election_min_ticks: 10,
+            election_max_ticks: 20,
+            append_bytes_max: 1000,
+            window_bytes_max: 1000,
+            uncommitted_bytes_max: 1000,
+        };
+        let gateway_options = gateway::Options {
+            pending_bytes_max: 1000,
+            uncommitted_bytes_max: 1000,
+            deadline_ticks: 500,
+            resend_ticks: 20,
+            backoff_ticks: 2,
+            forward_bytes_max: 1000,
+        };
+        let membership = Membership::new([1, 2, 3].map(ServerId));
+        let recovered = Recovered::default();
+        let id = ServerId(1);
+        let server = Server::new(id, membership, raft_options, gateway_options, recovered, 1, 1);
+        let (log_writer, _) = doorbell();
+        let (applier, _) = doorbell();
+        Monitor::new(server, log_writer, applier, Arc::new(Links::new([])), Nobody)
+    }
+
+    /// A stop that was asked for must not hide that the disk has failed: what was acknowledged
+    /// last is what its operator has to look after.
+    #[test]
+    fn a_disk_that_fails_while_the_server_stops_ends_it_at_once() {
+        let monitor = lonely_server();
+        let read = Request::Read(Query::Count);
+        monitor.with(|server| server.submit(ClientId(1), vec![(Slot(0), read)]));
+        let (workers, endings) = bounded(4);
+        workers.send(Ending::Disk(JournalError::Poisoned)).expect("there is room");
+        let since = Instant::now();
+        let ended = drain(&monitor, &Connections::new(1), &endings);
+        assert_eq!(ended.expect_err("the disk failed").exit_code(), 7);
+        assert!(since.elapsed() < DRAIN_MAX);
     }
 }

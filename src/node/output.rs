@@ -28,7 +28,7 @@ const WRITER_STACK_BYTES: usize = 64 * 1024;
 /// The sending half of a client connection.
 pub struct Output {
     name: String,
-    socket: TcpStream,
+    socket: Arc<TcpStream>,
     limits: Arc<Limits>,
     state: Mutex<State>,
     /// Signalled when replies have left, for the reader that waits for room or for the end.
@@ -49,6 +49,18 @@ struct State {
     writer_bytes: Option<usize>,
     /// The socket is of no use any more: replies are dropped.
     broken: bool,
+}
+
+impl State {
+    /// Bytes of replies that the socket has not taken.
+    fn unread_bytes(&self) -> usize {
+        self.unsent.len() + self.writer_bytes.unwrap_or(0)
+    }
+
+    /// Every request is answered and every reply has left.
+    fn is_done(&self) -> bool {
+        self.waiting.is_empty() && self.unsent.is_empty() && self.writer_bytes.is_none()
+    }
 }
 
 struct Waiting {
@@ -79,7 +91,7 @@ pub struct Expected {
 
 impl Output {
     /// The output of a connection; `name` is for its threads and log lines.
-    pub fn new(name: String, socket: TcpStream, limits: Arc<Limits>) -> Arc<Output> {
+    pub fn new(name: String, socket: Arc<TcpStream>, limits: Arc<Limits>) -> Arc<Output> {
         let state = Mutex::new(State::default());
         Arc::new(Output { name, socket, limits, state, progress: Condvar::new() })
     }
@@ -123,6 +135,10 @@ impl Output {
                 Some(Due::Farewell(reason)) => reason.farewell(waiting.dialect, &mut state.unsent),
                 None => unreachable!("only what is due was popped"),
             }
+            // Not only at the end: a pipeline of small questions can have gigabytes of answers.
+            if state.unread_bytes() > self.limits.unread_reply_bytes {
+                self.push(&mut state);
+            }
         }
         if state.waiting.len() < before {
             self.flush(state);
@@ -143,12 +159,15 @@ impl Output {
     /// Waits until every request is answered and every reply has left, or cannot.
     pub fn wait_until_done(&self) {
         let mut state = self.state.lock();
-        let is_done = |state: &State| {
-            state.waiting.is_empty() && state.unsent.is_empty() && state.writer_bytes.is_none()
-        };
-        while !state.broken && !is_done(&state) {
+        while !state.broken && !state.is_done() {
             self.progress.wait(&mut state);
         }
+    }
+
+    /// Whether every request is answered and every reply has left, or cannot.
+    pub fn is_done(&self) -> bool {
+        let state = self.state.lock();
+        state.broken || state.is_done()
     }
 
     /// Whether the connection has been cut.
@@ -163,28 +182,33 @@ impl Output {
 
     /// Sends what has been printed, as far as the socket takes it.
     fn flush(self: &Arc<Output>, mut state: MutexGuard<'_, State>) {
-        if state.writer_bytes.is_none() && !state.broken {
-            match socket::send_nonblocking(&self.socket, &state.unsent) {
-                Ok(sent) => {
-                    state.unsent.drain(..sent);
-                }
-                Err(_gone) => self.give_up(&mut state),
-            }
-        }
-        let unread = state.unsent.len() + state.writer_bytes.unwrap_or(0);
-        if unread > self.limits.unread_reply_bytes {
-            log::warn!(
-                "client {} leaves more than {} bytes of replies unread: closing its connection",
-                self.name,
-                self.limits.unread_reply_bytes
-            );
-            self.give_up(&mut state);
-        }
+        self.push(&mut state);
         if !state.unsent.is_empty() && state.writer_bytes.is_none() && !state.broken {
             self.start_writer(&mut state);
         }
         drop(state);
         self.progress.notify_all();
+    }
+
+    /// Gives the socket what it takes without waiting, and cuts the connection if what remains is
+    /// too much.
+    fn push(&self, state: &mut State) {
+        if state.writer_bytes.is_none() && !state.broken {
+            match socket::send_nonblocking(&self.socket, &state.unsent) {
+                Ok(sent) => {
+                    state.unsent.drain(..sent);
+                }
+                Err(_gone) => self.give_up(state),
+            }
+        }
+        if state.unread_bytes() > self.limits.unread_reply_bytes && !state.broken {
+            log::warn!(
+                "client {} leaves more than {} bytes of replies unread: closing its connection",
+                self.name,
+                self.limits.unread_reply_bytes
+            );
+            self.give_up(state);
+        }
     }
 
     fn start_writer(self: &Arc<Output>, state: &mut State) {
@@ -233,7 +257,7 @@ impl Output {
             return false;
         }
         while !chunk.is_empty() {
-            match (&self.socket).write(chunk) {
+            match (&*self.socket).write(chunk) {
                 Ok(count @ 1..) if Instant::now() < until => chunk = &chunk[count..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 _ => return false,

@@ -29,7 +29,7 @@ use crate::transport::hello::Identity;
 use crate::transport::listener::{Listener, ListenerCloser};
 
 use super::client::Clients;
-use super::connections::Connections;
+use super::connections::{Connections, connections_max};
 use super::doorbell::{Bell, doorbell};
 use super::ending::{self, Ending, LAST_WORDS_MAX, ServeError};
 use super::links::Links;
@@ -83,8 +83,7 @@ fn run(config: &Effective, logger: &Logger) -> Result<(), ServeError> {
         Ending::Signal(signal) => {
             log::info!("signal={signal}: stops accepting, answers what can be answered");
             stop_accepting.close();
-            ending::drain(&running.monitor, &endings);
-            Ok(())
+            ending::drain(&running.monitor, &running.connections, &endings)
         }
         Ending::Disk(error) => Err(error.into()),
     }
@@ -160,7 +159,8 @@ impl Running {
             })
             .unzip();
         let links = Arc::new(Links::new(buttons));
-        let connections = Arc::new(Connections::new(config.limits.connections));
+        let most = connections_max(config.limits.connections, peers.ids().len());
+        let connections = Arc::new(Connections::new(most));
         let monitor = Arc::new(Monitor::new(
             server(config, recovered, incarnation, run_id),
             log_writer_button,

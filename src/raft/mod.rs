@@ -12,12 +12,12 @@
 //! | `log` | the log and its invariants; where two logs can agree |
 //! | `quorum` | all counting of majorities |
 //! | `election` | §5.2, §5.4.1: timeouts, pre-votes, votes, becoming leader |
-//! | `append_entries` | §5.3, the follower's side: consistency check, repair, what it owes |
-//! | `replication` | §5.3, §5.4.2, the leader's side: what to send, what replies mean, the commit rule |
+//! | `append_entries` | §5.3, the follower: consistency check, repair, what it owes |
+//! | `replication` | §5.3, §5.4.2, the leader: what to send, the replies, the commit rule |
 //! | `progress` | what a leader knows about one follower |
 //! | `read_index` | diss. §6.4: linearizable reads without log entries |
 //! | `durability` | what the disk holds and which promises may leave |
-//! | `event`, `invariants`, `random` | what happened; what must be true after every step; the injected dice |
+//! | `event`, `invariants`, `random` | what happened; what must always be true; the dice |
 //!
 //! # One entry's life
 //!

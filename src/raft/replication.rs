@@ -42,10 +42,15 @@ impl Leader {
         }
     }
 
-    /// What was sent to `peer` may be lost: ask it where it stands.
+    /// What was sent to `peer` may be lost: ask it where it stands. While it has not said yet, the
+    /// place we were asking about is as good as before: `match_index` is only where we begin to
+    /// know, and going back to it would send a follower the whole log.
     pub(super) fn probe_again(&mut self, peer: ServerId) {
         if let Some(progress) = self.progress.get_mut(&peer) {
-            progress.probe(progress.match_index.next());
+            progress.probe(match progress.mode {
+                Mode::Probe { .. } => progress.next_index,
+                Mode::Stream => progress.match_index.next(),
+            });
         }
     }
 

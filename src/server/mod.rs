@@ -19,7 +19,7 @@
 
 mod apply;
 
-pub use self::apply::{Finished, Task, execute};
+pub use self::apply::{Finished, Task, execute, execute_some};
 
 use crate::gateway::message::GatewayMessage;
 use crate::gateway::{self, Answered, ClientId, Gateway, Request, Slot};
@@ -275,8 +275,8 @@ impl Server {
     }
 
     /// A forward goes one hop: it is proposed here or refused, never passed on.
-    /// What this leadership has appended already is not appended again. Returns whether all is in the
-    /// log.
+    /// What this leadership has appended already is not appended again. Returns whether all is in
+    /// the log.
     fn propose_all(&mut self, from: ServerId, commands: Vec<Command>) -> bool {
         for command in commands {
             let request = encoding::request_id(&command.0).expect("check_shape has read it");

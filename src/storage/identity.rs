@@ -82,8 +82,8 @@ pub enum DirectoryError {
     /// There is no data directory, or its `init` did not finish.
     #[error(
         "{} holds no server's data (or its init was interrupted). Run `raft-server init` once for \
-         a new server. If this server had data before, its promises are lost with it: give its id up \
-         and add a server under a new id", .0.display()
+         a new server. If this server had data before, its promises are lost with it: give its id \
+         up and add a server under a new id", .0.display()
     )]
     NotInitialized(PathBuf),
     /// `init` found a server's data.

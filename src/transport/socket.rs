@@ -13,6 +13,12 @@ use socket2::{SockRef, TcpKeepalive};
 
 use crate::limits::LINK_SILENCE_MS_MAX;
 
+/// After this long without a word from a client its host is asked whether it is there …
+const CLIENT_SILENCE: Duration = Duration::from_secs(60);
+
+/// … and again after each of these, a few times (the system decides how often).
+const CLIENT_PROBES: Duration = Duration::from_secs(10);
+
 /// Prepares a connection between servers: a dead peer is noticed in seconds, also while nothing is
 /// said, and small frames leave at once.
 pub fn prepare(stream: &TcpStream) -> io::Result<()> {
@@ -23,6 +29,14 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(Duration::from_millis(LINK_SILENCE_MS_MAX)))?;
     Ok(())
+}
+
+/// Makes small replies leave at once, and a client whose host has vanished give up its place: it
+/// may be silent as long as it likes, its host may not.
+pub fn prepare_for_client(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let probes = TcpKeepalive::new().with_time(CLIENT_SILENCE).with_interval(CLIENT_PROBES);
+    SockRef::from(stream).set_tcp_keepalive(&probes)
 }
 
 /// Sends what the socket takes without waiting, and says how many bytes that was.

@@ -135,6 +135,17 @@ fn a_new_link_is_probed() {
     assert_eq!(ids(&leader.appends(N2)), [[at(2, 1)]]);
 }
 
+/// A server that was down during the election comes back: it is asked about the end of the log, as
+/// any follower of a new leader. Nothing is known to match, and that is no reason to send it all.
+#[test]
+fn a_new_link_during_a_probe_repeats_the_probe() {
+    let mut leader = server(1).with_log(&[(1, 1), (2, 1), (3, 1)]).leader();
+    leader.sent(N2); // the probe at 3, lost with the old link
+    leader.link_renewed(N2);
+    let probe = leader.appends(N2);
+    assert_eq!((probe[0].prev, ids(&probe)), (at(3, 1), vec![vec![]]));
+}
+
 /// A refusal that was overtaken by an acknowledgement of the same place is old news, as is an old
 /// acknowledgement (S10).
 #[test]

@@ -191,6 +191,15 @@ impl Cluster {
         Pid::from_child(child)
     }
 
+    /// The most memory that a server has had.
+    pub fn peak_memory_kib(&self, id: usize) -> usize {
+        let pid = self.pid(id).as_raw_nonzero();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.and_then(|text| text.split_whitespace().next());
+        peak.and_then(|kib| kib.parse().ok()).expect("Linux tells the peak")
+    }
+
     pub fn signal(&self, id: usize, signal: Signal) {
         kill_process(self.pid(id), signal).expect("our own child can be signalled");
     }

@@ -1,0 +1,551 @@
+//! What a server owes its clients, whatever happens to leaders, links and forwarded messages
+//! (DESIGN.md, "Answers and gateways"). Plain values are driven by hand: no thread, no socket.
+
+use raft_server::gateway::message::GatewayMessage;
+use raft_server::gateway::{Answer, Answered, ClientId, Gateway, Options, Refusal, Request, Slot};
+use raft_server::kv::command::{Bytes, Command, Outcome, Query, RequestId};
+use raft_server::kv::{StateMachine, encoding};
+use raft_server::raft::quorum::Membership;
+use raft_server::raft::types::{self, Index, ServerId, Term};
+use raft_server::raft::{self, Recovered};
+use raft_server::server::{self, Server};
+
+const US: ServerId = ServerId(1);
+const LEADER: ServerId = ServerId(2);
+const NEXT_LEADER: ServerId = ServerId(3);
+const ALICE: ClientId = ClientId(1);
+const BOB: ClientId = ClientId(2);
+const LIFE: u64 = 4;
+
+fn options() -> Options {
+    Options {
+        pending_bytes_max: 2000,
+        uncommitted_bytes_max: 700,
+        deadline_ticks: 50,
+        resend_ticks: 10,
+        backoff_ticks: 2,
+        forward_bytes_max: 10_000,
+    }
+}
+
+fn leaderless() -> Gateway {
+    Gateway::new(US, LIFE, options())
+}
+
+/// The gateway of a follower.
+fn following() -> Gateway {
+    let mut gateway = leaderless();
+    gateway.observe_leader(Some(LEADER), Term(1));
+    gateway
+}
+
+fn increment() -> Request {
+    let command = Command::Increment { key: Bytes::from(b"n".to_vec()), delta: 1 };
+    Request::Write(types::Command::from(encoding::encode(&command).as_slice()))
+}
+
+fn count() -> Request {
+    Request::Read(Query::Count)
+}
+
+fn submit(gateway: &mut Gateway, client: ClientId, first: u64, requests: Vec<Request>) {
+    let slots = (first..).map(Slot);
+    gateway.submit(client, slots.zip(requests).collect());
+}
+
+fn ticks(gateway: &mut Gateway, count: u64) {
+    (0..count).for_each(|_| gateway.tick());
+}
+
+fn serials(commands: &[types::Command]) -> Vec<u64> {
+    let id = |command: &types::Command| encoding::check(&command.0).expect("it was stamped");
+    commands.iter().map(|command| id(command).serial).collect()
+}
+
+/// The serials that leave for `to` now, and the attempt and part they leave in.
+fn forwarded(gateway: &mut Gateway, to: ServerId) -> Option<(u64, u64, Vec<u64>)> {
+    gateway.take_messages(to).into_iter().find_map(|message| match message {
+        GatewayMessage::Forward { attempt, part, commands, .. } => {
+            Some((attempt, part, serials(&commands)))
+        }
+        _ => None,
+    })
+}
+
+fn forwarded_serials(gateway: &mut Gateway, to: ServerId) -> Vec<u64> {
+    forwarded(gateway, to).map_or(Vec::new(), |(_, _, serials)| serials)
+}
+
+/// The question that leaves for the leader now.
+fn question(gateway: &mut Gateway) -> raft_server::gateway::message::QuestionId {
+    let messages = gateway.take_messages(LEADER);
+    let asked = messages.into_iter().find_map(|message| match message {
+        GatewayMessage::ReadQuestion { question } => Some(question),
+        _ => None,
+    });
+    asked.expect("a question leaves")
+}
+
+fn ours(serial: u64) -> RequestId {
+    RequestId { server: US.0, incarnation: LIFE, serial }
+}
+
+fn answers(gateway: &mut Gateway) -> Vec<(u64, Answer)> {
+    let answers = gateway.take_answers().into_iter();
+    answers.map(|Answered { slot, answer, .. }| (slot.0, answer)).collect()
+}
+
+fn done(number: i64) -> Answer {
+    Answer::Done(Outcome::Integer(number))
+}
+
+fn applied(gateway: &mut Gateway, serial: u64) {
+    gateway.applied(ours(serial), Some(Outcome::Integer(serial as i64)));
+}
+
+// ---- Writes. ----
+
+/// S73: an answer belongs to a request id, not to a place in the log.
+#[test]
+fn a_write_is_answered_by_its_own_entry_only() {
+    let mut gateway = following();
+    submit(&mut gateway, ALICE, 0, vec![increment()]);
+    assert_eq!(forwarded_serials(&mut gateway, LEADER), [1]);
+    for not_ours in [
+        RequestId { server: LEADER.0, ..ours(1) },
+        RequestId { incarnation: LIFE - 1, ..ours(1) },
+        ours(2),
+    ] {
+        gateway.applied(not_ours, Some(Outcome::Integer(7)));
+    }
+    assert_eq!(answers(&mut gateway), []);
+    applied(&mut gateway, 1);
+    assert_eq!(answers(&mut gateway), [(0, done(1))]);
+    assert_eq!((gateway.pending_bytes(), gateway.pending_requests()), (0, 0));
+}
+
+/// S71: an entry that was ignored as a duplicate has no outcome, so it answers nobody.
+#[test]
+fn an_ignored_entry_answers_nobody() {
+    let mut gateway = following();
+    submit(&mut gateway, ALICE, 0, vec![increment()]);
+    gateway.applied(ours(1), None);
+    assert_eq!(answers(&mut gateway), []);
+}
+
+/// A leader change is a pause: everything outstanding goes to the new one, oldest first and before
+/// anything new.
+#[test]
+fn a_new_leader_gets_everything_outstanding_in_order() {
+    let mut gateway = following();
+    submit(&mut gateway, ALICE, 0, vec![increment(), increment()]);
+    assert_eq!(forwarded_serials(&mut gateway, LEADER), [1, 2]);
+    applied(&mut gateway, 1);
+    gateway.observe_leader(None, Term(2));
+    submit(&mut gateway, BOB, 0, vec![increment()]);
+    assert!(!gateway.has_messages(LEADER), "it does not lead any more");
+    gateway.observe_leader(Some(NEXT_LEADER), Term(2));
+    assert_eq!(forwarded_serials(&mut gateway, NEXT_LEADER), [2, 3]);
+    assert!(!gateway.has_messages(NEXT_LEADER));
+}
+
+/// The same server in a new term may have lost what it was given in the old one.
+#[test]
+fn the_same_leader_in_a_new_term_gets_everything_again() {
+    let mut gateway = following();
+    submit(&mut gateway, ALICE, 0, vec![increment()]);
+    let (first, _, _) = forwarded(&mut gateway, LEADER).expect("it is forwarded");
+    gateway.observe_leader(Some(LEADER), Term(3));
+    let (second, part, again) = forwarded(&mut gateway, LEADER).expect("again");
+    assert!(second > first, "or the leader would take it for a late part of the first attempt");
+    assert_eq!((part, again), (0, vec![1]));
+}
+
+/// What was under way on a broken connection may be lost; so may be what nothing was heard of.
+#[test]
+fn what_may_be_lost_is_sent_again() {
+    let mut gateway = following();
+    submit(&mut gateway, ALICE, 0, vec![increment()]);
+    assert_eq!(forwarded_serials(&mut gateway, LEADER), [1]);
+    gateway.link_renewed(NEXT_LEADER);
+    assert!(!gateway.has_messages(LEADER), "another link has nothing to do with it");
+    gateway.link_renewed(LEADER);
+    assert_eq!(forwarded_serials(&mut gateway, LEADER), [1]);
+    ticks(&mut gateway, options().resend_ticks);
+    assert_eq!(forwarded_serials(&mut gateway, LEADER), [1]);
+}
+
+/// S77: a refusal from a leader, or from who is none, means "again, a little later": from the
+/// oldest on, and never to be passed on to the client.
+#[test]
+fn a_refused_forward_starts_again_from_the_oldest() {
+    let mut gateway = following();
+    submit(&mut gateway, ALICE, 0, vec![increment()]);
+    let (attempt, _, _) = forwarded(&mut gateway, LEADER).expect("it is forwarded");
+    submit(&mut gateway, ALICE, 1, vec![increment()]);
+    assert_eq!(forwarded(&mut gateway, LEADER), Some((attempt, 1, vec![2])));
+    gateway.handle_forward_refused(LEADER, LIFE, attempt - 1);
+    gateway.handle_forward_refused(NEXT_LEADER, LIFE, attempt);
+    gateway.tick();
+    assert!(!gateway.has_messages(LEADER), "refusals of something else mean nothing");
+    gateway.handle_forward_refused(LEADER, LIFE, attempt);
+    submit(&mut gateway, ALICE, 2, vec![increment()]);
+    assert!(!gateway.has_messages(LEADER), "nothing new goes first");
+    ticks(&mut gateway, options().backoff_ticks);
+    assert_eq!(forwarded(&mut gateway, LEADER), Some((attempt + 1, 0, vec![1, 2, 3])));
+    assert_eq!(answers(&mut gateway), []);
+}
+
+/// At the leader: the parts of an attempt in order, each once, and nothing behind one that was
+/// refused or lost. Otherwise one connection's writes would enter the log out of order.
+#[test]
+fn parts_of_a_forward_are_taken_in_order() {
+    let mut leader = leaderless();
+    leader.observe_leader(Some(US), Term(1));
+    let mut accepts = |attempt, part| leader.accepts_forward(LEADER, LIFE, attempt, part);
+    assert!(!accepts(1, 1), "part 0 was lost");
+    assert!(accepts(1, 0));
+    assert!(!accepts(1, 0), "doubled");
+    assert!(accepts(1, 1));
+    assert!(accepts(2, 0));
+    assert!(!accepts(1, 2), "late");
+    leader.refuse_forward(LEADER, LIFE, 2, Term(1));
+    assert!(!leader.accepts_forward(LEADER, LIFE, 2, 1), "behind a refused one");
+    assert!(leader.accepts_forward(LEADER, LIFE + 1, 1, 0), "a new life counts afresh");
+    assert!(!leader.accepts_forward(LEADER, LIFE, 3, 0), "leftovers of the old one");
+}
+
+/// What was taken in an earlier leadership may be gone with it, and what follows it must not stay.
+#[test]
+fn a_new_leadership_takes_no_later_part() {
+    let mut leader = leaderless();
+    leader.observe_leader(Some(US), Term(1));
+    assert!(leader.accepts_forward(LEADER, LIFE, 1, 0));
+    leader.observe_leader(None, Term(2));
+    leader.observe_leader(Some(US), Term(3));
+    assert!(!leader.accepts_forward(LEADER, LIFE, 1, 1));
+    assert!(leader.accepts_forward(LEADER, LIFE, 2, 0));
+}
+
+// ---- Deadlines and refusals. ----
+
+/// S70: what has left this server may be executed by somebody, some day.
+#[test]
+fn what_was_handed_over_is_unknown_at_the_deadline() {
+    let mut gateway = following();
+    submit(&mut gateway, ALICE, 0, vec![increment()]);
+    assert_eq!(forwarded_serials(&mut gateway, LEADER), [1]);
+    gateway.observe_leader(None, Term(2));
+    ticks(&mut gateway, options().deadline_ticks - 1);
+    assert_eq!(answers(&mut gateway), []);
+    gateway.tick();
+    assert_eq!(answers(&mut gateway), [(0, Answer::Unknown)]);
+    applied(&mut gateway, 1); // it is executed all the same: nobody is told twice
+    assert_eq!(answers(&mut gateway), []);
+    assert_eq!(gateway.pending_bytes(), 0);
+}
+
+/// S70: a proposal to our own core counts as handed over as well.
+#[test]
+fn what_was_proposed_is_unknown_at_the_deadline() {
+    let mut gateway = leaderless();
+    gateway.observe_leader(Some(US), Term(1));
+    submit(&mut gateway, ALICE, 0, vec![increment(), increment()]);
+    let (serial, _) = gateway.next_proposal().expect("we lead");
+    gateway.proposed(serial);
+    ticks(&mut gateway, options().deadline_ticks);
+    let limit_bytes = options().uncommitted_bytes_max;
+    let busy = Answer::Refused(Refusal::Busy { limit_bytes });
+    assert_eq!(answers(&mut gateway), [(0, Answer::Unknown), (1, busy)]);
+    assert_eq!(gateway.next_proposal(), None, "what was refused is never proposed");
+}
+
+/// S70, S77: without a leader nothing leaves, so the refusal is definite. Whoever comes after a
+/// request that has waited a whole deadline is refused at once, until a leader is heard.
+#[test]
+fn without_a_leader_one_deadline_is_enough() {
+    let mut gateway = leaderless();
+    let no_leader = |last| Answer::Refused(Refusal::NoLeader { last });
+    submit(&mut gateway, ALICE, 0, vec![increment(), count()]);
+    ticks(&mut gateway, options().deadline_ticks);
+    assert_eq!(answers(&mut gateway), [(0, no_leader(None)), (1, no_leader(None))]);
+    submit(&mut gateway, ALICE, 2, vec![increment()]);
+    assert_eq!(answers(&mut gateway), [(2, no_leader(None))]);
+
+    gateway.observe_leader(Some(LEADER), Term(1));
+    submit(&mut gateway, ALICE, 3, vec![increment()]);
+    assert_eq!(forwarded_serials(&mut gateway, LEADER), [2], "1 was refused and never leaves");
+    applied(&mut gateway, 2);
+    assert_eq!(answers(&mut gateway), [(3, done(2))]);
+
+    gateway.observe_leader(None, Term(2));
+    submit(&mut gateway, ALICE, 4, vec![increment()]);
+    assert_eq!(answers(&mut gateway), [], "the next loss of a leader is a new one");
+    ticks(&mut gateway, options().deadline_ticks);
+    assert_eq!(answers(&mut gateway), [(4, no_leader(Some(LEADER)))]);
+}
+
+/// A request that lived through a leader does not prove that there was none for a deadline.
+#[test]
+fn a_deadline_with_a_leader_in_it_refuses_nobody_else() {
+    let mut gateway = following();
+    submit(&mut gateway, ALICE, 0, vec![count()]);
+    gateway.tick();
+    gateway.observe_leader(None, Term(2));
+    ticks(&mut gateway, options().deadline_ticks - 1);
+    assert_eq!(answers(&mut gateway).len(), 1);
+    submit(&mut gateway, ALICE, 1, vec![count()]);
+    assert_eq!(answers(&mut gateway), []);
+}
+
+/// Beyond the byte bound nothing of a request is accepted, and room comes back with the answers.
+#[test]
+fn too_much_pending_is_refused_before_it_is_accepted() {
+    let mut gateway = following();
+    let limit_bytes = options().pending_bytes_max;
+    let mut accepted = 0;
+    loop {
+        submit(&mut gateway, ALICE, accepted, vec![increment()]);
+        if let Some((slot, answer)) = answers(&mut gateway).pop() {
+            let too_much = Refusal::TooMuchPending { limit_bytes };
+            assert_eq!((slot, answer), (accepted, Answer::Refused(too_much)));
+            break;
+        }
+        accepted += 1;
+        assert!(gateway.pending_bytes() <= limit_bytes);
+    }
+    assert_eq!(forwarded_serials(&mut gateway, LEADER), (1..=accepted).collect::<Vec<u64>>());
+    applied(&mut gateway, 1);
+    gateway.take_answers();
+    submit(&mut gateway, ALICE, accepted + 1, vec![increment()]);
+    assert_eq!(answers(&mut gateway), [], "there is room again");
+}
+
+/// A stopping server answers what it has accepted and takes nothing more.
+#[test]
+fn a_stopping_server_refuses_only_what_is_new() {
+    let mut gateway = following();
+    submit(&mut gateway, ALICE, 0, vec![increment()]);
+    gateway.stop();
+    submit(&mut gateway, ALICE, 1, vec![increment(), count()]);
+    let stopping = Answer::Refused(Refusal::Stopping);
+    assert_eq!(answers(&mut gateway), [(1, stopping.clone()), (2, stopping)]);
+    assert_eq!(forwarded_serials(&mut gateway, LEADER), [1]);
+    applied(&mut gateway, 1);
+    assert_eq!(answers(&mut gateway), [(0, done(1))]);
+}
+
+/// A client that is gone is told nothing. What it asked and was not started never is; what was
+/// goes on and comes off the books.
+#[test]
+fn a_client_that_hangs_up_leaves_nothing_behind() {
+    let mut gateway = following();
+    submit(&mut gateway, ALICE, 0, vec![increment(), count(), increment()]);
+    gateway.hang_up(ALICE);
+    assert_eq!(forwarded_serials(&mut gateway, LEADER), [1], "the last one waited for the read");
+    applied(&mut gateway, 1);
+    ticks(&mut gateway, options().deadline_ticks);
+    assert_eq!(answers(&mut gateway), []);
+    assert_eq!((gateway.pending_bytes(), gateway.pending_requests()), (0, 0));
+    assert_eq!(gateway, {
+        let mut other = gateway.clone();
+        other.hang_up(ALICE);
+        other
+    });
+}
+
+// ---- Reads. ----
+
+/// S23: a read joins only a question that has not left. The answer to one that has may be older
+/// than the read.
+#[test]
+fn a_read_waits_for_a_question_of_its_own() {
+    let mut gateway = following();
+    submit(&mut gateway, ALICE, 0, vec![count()]);
+    let first = question(&mut gateway);
+    submit(&mut gateway, BOB, 0, vec![count()]);
+    gateway.handle_read_answer(first, Index(5));
+    assert_eq!(gateway.take_queries(Index(4)), [], "not applied yet");
+    let ready = gateway.take_queries(Index(5));
+    assert_eq!(ready.iter().map(|read| read.client).collect::<Vec<_>>(), [ALICE]);
+    let second = question(&mut gateway);
+    assert!(second > first);
+    gateway.handle_read_answer(second, Index(5));
+    let ready = gateway.take_queries(Index(5));
+    assert_eq!(ready.iter().map(|read| read.client).collect::<Vec<_>>(), [BOB]);
+}
+
+/// Once a read is asked again, or belongs to another life, the old answer means nothing.
+#[test]
+fn an_answer_to_an_old_question_is_ignored() {
+    let mut gateway = following();
+    submit(&mut gateway, ALICE, 0, vec![count()]);
+    let first = question(&mut gateway);
+    gateway.link_renewed(LEADER);
+    let second = question(&mut gateway);
+    gateway.handle_read_answer(first, Index(1));
+    let mut of_another_life = second;
+    of_another_life.incarnation -= 1;
+    gateway.handle_read_answer(of_another_life, Index(1));
+    assert!(!gateway.has_queries(Index(9)));
+    gateway.handle_read_answer(second, Index(1));
+    assert!(gateway.has_queries(Index(9)));
+}
+
+/// S77: whoever is asked and does not lead says so, and is not asked at full speed.
+#[test]
+fn a_refused_question_is_asked_again_after_a_pause() {
+    let mut gateway = following();
+    submit(&mut gateway, ALICE, 0, vec![count()]);
+    let first = question(&mut gateway);
+    gateway.handle_read_refused(first);
+    assert!(!gateway.has_messages(LEADER));
+    ticks(&mut gateway, options().backoff_ticks);
+    assert!(question(&mut gateway) > first);
+    assert_eq!(answers(&mut gateway), []);
+}
+
+/// A core that lost its leadership fails the question; the reads ask the next leader.
+#[test]
+fn a_failed_question_goes_to_the_next_leader() {
+    let mut gateway = leaderless();
+    gateway.observe_leader(Some(US), Term(1));
+    submit(&mut gateway, ALICE, 0, vec![count()]);
+    let number = gateway.next_question().expect("we lead");
+    gateway.observe_leader(Some(LEADER), Term(2));
+    let asked = question(&mut gateway);
+    gateway.read_failed(number); // arrives late, with the applier's next take
+    assert!(!gateway.has_messages(LEADER), "and does not take the read from its new question");
+    gateway.handle_read_answer(asked, Index(1));
+    assert!(gateway.has_queries(Index(1)));
+}
+
+/// On one connection everything takes effect in the order it was sent, whatever is confirmed when.
+#[test]
+fn one_connection_is_answered_in_its_order() {
+    let mut gateway = following();
+    submit(&mut gateway, ALICE, 0, vec![increment(), count(), increment()]);
+    let messages = gateway.take_messages(LEADER);
+    let [GatewayMessage::ReadQuestion { question }, GatewayMessage::Forward { commands, .. }] =
+        messages.as_slice()
+    else {
+        panic!("a question and a forward, not {messages:?}")
+    };
+    assert_eq!(serials(commands), [1], "the second write waits for the read");
+    gateway.handle_read_answer(*question, Index(0));
+    assert_eq!(gateway.take_queries(Index(0)), [], "the read waits for the first write");
+    applied(&mut gateway, 1);
+    assert_eq!(gateway.take_queries(Index(1)).len(), 1);
+    assert!(!gateway.has_messages(LEADER), "the read is not answered yet");
+    gateway.answered(ALICE, Slot(1), Outcome::Integer(1));
+    assert_eq!(forwarded_serials(&mut gateway, LEADER), [2]);
+    assert_eq!(answers(&mut gateway), [(0, done(1)), (1, done(1))]);
+}
+
+// ---- Servers. ----
+
+fn server(id: ServerId, servers: u32) -> Server {
+    let raft_options = raft::Options {
+        heartbeat_ticks: 2,
+        election_min_ticks: 10,
+        election_max_ticks: 20,
+        append_bytes_max: 1000,
+        window_bytes_max: 1000,
+        uncommitted_bytes_max: options().uncommitted_bytes_max,
+    };
+    let membership = Membership::new((1..=servers).map(ServerId));
+    let recovered = Recovered::default();
+    Server::new(id, membership, raft_options, options(), recovered, LIFE, u64::from(id.0))
+}
+
+/// Syncs and applies everything that is ready.
+fn work_off(server: &mut Server, machine: &mut StateMachine) {
+    loop {
+        let write = server.take_write(usize::MAX);
+        let tasks = server.take_tasks(usize::MAX);
+        if write.is_none() && tasks.is_empty() {
+            return;
+        }
+        if let Some(write) = write {
+            server.persisted(write.ticket);
+        }
+        server.finished(server::execute(machine, tasks));
+    }
+}
+
+fn alone() -> (Server, StateMachine) {
+    let (mut leader, mut machine) = (server(US, 1), StateMachine::default());
+    while !leader.raft().is_leader() {
+        leader.tick();
+        work_off(&mut leader, &mut machine);
+    }
+    (leader, machine)
+}
+
+/// S71: a forward that arrives in two attempts stands in the log twice and counts once.
+#[test]
+fn a_write_that_is_forwarded_twice_counts_once() {
+    let mut no_leader = server(LEADER, 3);
+    let mut gateway = following();
+    submit(&mut gateway, ALICE, 0, vec![increment()]);
+    let first = gateway.take_messages(LEADER);
+    gateway.link_renewed(LEADER);
+    let second = gateway.take_messages(LEADER);
+    assert_ne!(first, second);
+    let entries = |messages: Vec<GatewayMessage>| {
+        messages.into_iter().find_map(|message| match message {
+            GatewayMessage::Forward { commands, .. } => Some(commands),
+            _ => None,
+        })
+    };
+    let mut machine = StateMachine::default();
+    let mut outcomes = Vec::new();
+    for (index, messages) in (1..).zip([first, second]) {
+        let commands = entries(messages).expect("it is forwarded");
+        outcomes.push(machine.apply(index, &commands[0].0).outcome);
+    }
+    assert_eq!(outcomes, [Some(Outcome::Integer(1)), None]);
+
+    // S77: who does not lead refuses and never passes it on.
+    gateway.link_renewed(LEADER);
+    let forward = gateway.take_messages(LEADER);
+    no_leader.step(US, server::Outgoing { raft: Vec::new(), gateway: forward });
+    let reply = no_leader.take_messages(US).gateway;
+    assert!(matches!(reply.as_slice(), [GatewayMessage::ForwardRefused { .. }]), "{reply:?}");
+    assert!(!no_leader.has_messages(NEXT_LEADER));
+}
+
+/// A full log delays a write and refuses nobody before the deadline; the order is kept.
+#[test]
+fn a_full_log_delays_writes_and_keeps_their_order() {
+    let (mut leader, mut machine) = alone();
+    let requests: Vec<(Slot, Request)> = (0..12).map(|at| (Slot(at), increment())).collect();
+    leader.submit(ALICE, requests);
+    let proposed = leader.raft().log().last_index().0 - 1;
+    assert!(proposed < 12, "the log is full after {proposed} writes");
+    work_off(&mut leader, &mut machine);
+    let answered = leader.take_answers();
+    let got: Vec<(u64, Answer)> =
+        answered.into_iter().map(|answered| (answered.slot.0, answered.answer)).collect();
+    let expected: Vec<(u64, Answer)> = (0..12).map(|at| (at, done(at as i64 + 1))).collect();
+    assert_eq!(got, expected);
+}
+
+/// Questions of a few bytes can have answers of megabytes: they are handed over in portions, or
+/// one client's pipeline would take gigabytes at once.
+#[test]
+fn large_answers_are_built_in_portions() {
+    let (mut leader, mut machine) = alone();
+    let key = Bytes::from(b"k".to_vec());
+    let set = Command::SetMany { pairs: vec![(key.clone(), Bytes::from(vec![b'x'; 200]))] };
+    let set = types::Command::from(encoding::encode(&set).as_slice());
+    leader.submit(ALICE, vec![(Slot(0), Request::Write(set))]);
+    work_off(&mut leader, &mut machine);
+    let get = || Request::Read(Query::Get { key: key.clone() });
+    leader.submit(BOB, (0..10).map(|at| (Slot(at), get())).collect());
+    let mut tasks = leader.take_tasks(usize::MAX).into();
+    let first = server::execute_some(&mut machine, &mut tasks, 500);
+    assert_eq!((first.len(), tasks.len()), (3, 7));
+    let rest = server::execute_some(&mut machine, &mut tasks, usize::MAX);
+    assert_eq!((rest.len(), tasks.len()), (7, 0));
+}
