@@ -175,10 +175,10 @@ fn to_table(answers: &[Answer]) -> Vec<String> {
 fn peer_text(peer: &PeerReport) -> String {
     let matched = peer.match_index.map_or(String::new(), |index| format!(" match {index}"));
     let contact = match peer.last_contact_ms {
-        Some(age) => format!("{age} ms ago"),
-        None => "never heard".to_owned(),
+        Some(age) => format!(" {age} ms ago"),
+        None => String::new(), // a follower listens only to its leader
     };
-    format!("n{} {}{matched} {contact}", peer.id, peer.state)
+    format!("n{} {}{matched}{contact}", peer.id, peer.state)
 }
 
 #[cfg(test)]

@@ -26,10 +26,8 @@ impl Reporter {
                 .collect();
             (raft.status(), others, gateway.pending_requests(), gateway.pending_bytes())
         });
-        let peers = others
-            .into_iter()
-            .map(|(id, connected)| self.peer(id, connected, &status.peers))
-            .collect();
+        let peers =
+            others.into_iter().map(|(id, connected)| self.peer(id, connected, &status)).collect();
         StatusReport {
             server: status.id.0,
             cluster: self.cluster.clone(),
@@ -56,8 +54,13 @@ impl Reporter {
     }
 
     /// A peer as the leader sees it; other servers only know whether it is connected.
-    fn peer(&self, id: ServerId, connected: bool, led: &[raft::PeerStatus]) -> PeerReport {
-        let led = led.iter().find(|peer| peer.id == id);
+    fn peer(&self, id: ServerId, connected: bool, status: &raft::Status) -> PeerReport {
+        let led = status.peers.iter().find(|peer| peer.id == id);
+        let heard_ago_ticks = match led {
+            Some(peer) => Some(peer.heard_ago_ticks),
+            None if status.leader == Some(id) => status.leader_heard_ago_ticks,
+            None => None,
+        };
         let state = match (connected, led) {
             (false, _) => PeerState::Down,
             (true, None) => PeerState::Connected,
@@ -68,7 +71,7 @@ impl Reporter {
             id: id.0,
             match_index: led.map(|peer| peer.match_index.0),
             next_index: led.map(|peer| peer.next_index.0),
-            last_contact_ms: led.map(|peer| u64::from(peer.heard_ago_ticks) * self.tick_ms),
+            last_contact_ms: heard_ago_ticks.map(|ticks| u64::from(ticks) * self.tick_ms),
             state,
         }
     }

@@ -29,7 +29,7 @@
 //!     { "id": 2,
 //!       "match_index": 121,       Figure 2: matchIndex; null unless this server leads
 //!       "next_index": 122,        Figure 2: nextIndex; null unless this server leads
-//!       "last_contact_ms": 12,    milliseconds since it was last heard, null if never
+//!       "last_contact_ms": 12,    milliseconds since it answered us, or led us; else null
 //!       "state": "stream" }       down, connected, probe or stream
 //!   ]
 //! }
@@ -88,7 +88,7 @@ pub struct PeerReport {
     pub match_index: Option<u64>,
     /// The next index to send to it; only a leader knows.
     pub next_index: Option<u64>,
-    /// Milliseconds since anything of Raft came from it; `None` if nothing has since the start.
+    /// Milliseconds since it answered us as leader, or was heard as our leader; `None` otherwise.
     pub last_contact_ms: Option<u64>,
     /// How we stand with it.
     pub state: PeerState,

@@ -24,8 +24,11 @@ pub struct Status {
     pub last_index: Index,
     /// How far its disk holds the log.
     pub durable_index: Index,
-    /// On a leader, whether an entry of its own term is committed: only then does it know what is.
+    /// Whether it knows an entry of its term to be committed: a leader that does knows of everything
+    /// that is.
     pub committed_in_term: bool,
+    /// On a follower, ticks since its leader was heard; `None` if it was not, or is not any more.
+    pub leader_heard_ago_ticks: Option<u32>,
     /// On a leader, its view of the others.
     pub peers: Vec<PeerStatus>,
 }
@@ -71,11 +74,14 @@ impl Raft {
             last_applied: self.last_applied,
             last_index: self.log.last_index(),
             durable_index: self.durable.index(),
-            committed_in_term: false,
+            committed_in_term: self.log.term_at(self.commit_index) == Some(self.current_term),
+            leader_heard_ago_ticks: match &self.role {
+                Role::Follower(follower) => follower.heard_ago_ticks,
+                _ => None,
+            },
             peers: Vec::new(),
         };
         if let Role::Leader(leader) = &self.role {
-            status.committed_in_term = self.commit_index >= leader.noop;
             status.peers = leader
                 .progress
                 .iter()
