@@ -5,7 +5,7 @@
 //! sync, framed so that a later start can tell an interrupted write from damage. Reading order:
 //!
 //! - [`disk`]: the few things we ask of a file system; [`memory_disk`] is one that fails on
-//!   request.
+//!   request, [`recording_disk`] one that tries every crash.
 //! - [`batch`]: the bytes of a batch; [`record`]: what is inside.
 //! - [`scan`]: which bytes of a segment are batches, and what stands behind the first that is not
 //!   one.
@@ -24,5 +24,6 @@ pub mod journal;
 pub mod memory_disk;
 pub mod peers_met;
 pub mod record;
+pub mod recording_disk;
 pub mod recovery;
 pub mod scan;
