@@ -199,7 +199,8 @@ fn no_crash_loses_an_acknowledged_write() {
 /// configuration.
 #[test]
 fn a_data_directory_belongs_to_one_server() {
-    use raft_server::storage::identity::{DataDirectory, DirectoryError, Expected, init};
+    use raft_server::storage::identity::{DataDirectory, DirectoryError, Expected};
+    use raft_server::storage::init::init;
     use std::os::unix::fs::PermissionsExt;
     let parent = tempfile::tempdir().expect("a temporary directory");
     let path = parent.path().join("1");

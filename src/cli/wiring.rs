@@ -11,6 +11,7 @@ use raft_server::storage::batch::FORMAT_VERSION;
 use raft_server::storage::disk::RealDisk;
 use raft_server::storage::dump::{self, Verdict};
 use raft_server::storage::identity::{self, DirectoryError};
+use raft_server::storage::init;
 use raft_server::transport::hello;
 
 use super::exit::{DAMAGED, Failure, OK};
@@ -34,7 +35,7 @@ pub fn init(config: &Effective) -> Result<i32, Failure> {
             failure(DirectoryError::Io { doing: "creating", path: parent.to_owned(), source })
         })?;
     }
-    identity::init(&config.data, &node::expected(config)).map_err(failure)?;
+    init::init(&config.data, &node::expected(config)).map_err(failure)?;
     println_or_not(&format!(
         "server {} of cluster {} now has its data in {}",
         config.id,

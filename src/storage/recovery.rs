@@ -37,7 +37,7 @@ use crate::raft::types::{Entry, EntryId, HardState};
 pub const SEGMENT_FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// How the name of a segment that is being written afresh ends.
-const FRESH_SUFFIX: &str = ".new";
+pub(super) const FRESH_SUFFIX: &str = ".new";
 
 /// What a server gets back from its disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +88,10 @@ pub struct Found<'a> {
 
 /// Creates a journal that has never been used, in a directory without one. Durable on return.
 pub fn create<D: Disk>(disk: &D, journal_id: u64) -> Result<(), JournalError> {
+    if let Some(&segment) = list_segments(disk)?.0.last() {
+        let exists = io::Error::from(io::ErrorKind::AlreadyExists);
+        return Err(io_error(disk, "creating", &segment_name(segment))(exists));
+    }
     let options = Options::new(journal_id, 0);
     let start = Record::Start { incarnation: 0, run_id: 0 };
     write_afresh(disk, &options, 1, Vec::new(), Chain::BEGINNING, &start)?;
