@@ -241,18 +241,18 @@ fn a_data_directory_belongs_to_one_server() {
 /// `log verify` must say what a start then does, and change nothing.
 #[test]
 fn the_verdict_is_what_a_start_does() {
-    use raft_server::storage::dump::{Verdict, dump};
+    use raft_server::storage::dump::{Form, Verdict, dump};
     let (disk, _) = filled();
     let mut text = Vec::new();
     let render = |command: &Command| command.0.escape_ascii().to_string();
     let operations = disk.operations();
-    let verdict = dump(&disk, OPTIONS.journal_id, &render, &mut text).expect("memory");
+    let verdict = dump(&disk, OPTIONS.journal_id, &render, Form::Text, &mut text).expect("memory");
     assert_eq!(disk.operations(), operations);
     let Verdict::Starts { last, .. } = verdict else { panic!("refused: {verdict:?}") };
     assert_eq!(last, EntryId::new(Term(2), Index(7)));
     assert!(String::from_utf8_lossy(&text).contains("entry 7@T2 7@2"));
     disk.remove(&segment_name(2)).expect("memory");
-    let verdict = dump(&disk, OPTIONS.journal_id, &render, &mut text).expect("memory");
+    let verdict = dump(&disk, OPTIONS.journal_id, &render, Form::Text, &mut text).expect("memory");
     assert!(matches!(verdict, Verdict::Refuses { .. }));
 }
 

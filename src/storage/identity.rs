@@ -21,6 +21,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -250,7 +252,7 @@ pub(super) fn lock(path: &Path) -> Result<File, DirectoryError> {
     let file = path.join("LOCK");
     let options = OpenOptions::new().read(true).write(true).create(true).mode(0o600).to_owned();
     let mut lock = options.open(&file).map_err(failed("opening", &file))?;
-    match lock.try_lock() {
+    match try_lock(&lock) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let process = fs::read_to_string(&file).unwrap_or_default().trim().to_owned();
@@ -261,6 +263,34 @@ pub(super) fn lock(path: &Path) -> Result<File, DirectoryError> {
     let written = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
     written.map_err(failed("writing", &file))?;
     Ok(lock)
+}
+
+/// `in_use_by` holds the lock for an instant: that must not keep a server from starting.
+fn try_lock(lock: &File) -> Result<(), TryLockError> {
+    for _ in 0..3 {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(10)),
+            decided => return decided,
+        }
+    }
+    lock.try_lock()
+}
+
+/// The process that has the directory, if one has: what is read there may change meanwhile, and end
+/// in a write under way.
+pub fn in_use_by(path: &Path) -> Result<Option<String>, DirectoryError> {
+    let file = path.join("LOCK");
+    let lock = match File::open(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(failed("opening", &file))?,
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(None), // closing the file gives it back
+        Err(TryLockError::WouldBlock) => {
+            Ok(Some(fs::read_to_string(&file).unwrap_or_default().trim().to_owned()))
+        }
+        Err(TryLockError::Error(source)) => Err(failed("locking", &file)(source)),
+    }
 }
 
 /// Each file of a directory must be ours alone, and on disk.
