@@ -9,8 +9,9 @@ use raft_server::raft::durability::{Write, WriteTicket};
 use raft_server::raft::types::{
     Command, Entry, EntryId, HardState, Index, Payload, ServerId, Term,
 };
+use raft_server::storage::disk::Disk;
 use raft_server::storage::error::JournalError;
-use raft_server::storage::journal::{Journal, Options};
+use raft_server::storage::journal::{Journal, Options, segment_name};
 use raft_server::storage::recording_disk::{Cuts, Files, RecordingDisk};
 use raft_server::storage::recovery::{self, Recovered};
 
@@ -146,6 +147,8 @@ impl Witness {
         let result = match step {
             Step::Create => {
                 after.created = true;
+                // As `init` does, before it makes another attempt.
+                let _ = self.disk.remove(&segment_name(1));
                 recovery::create(&self.disk, OPTIONS.journal_id)
             }
             Step::Open => reopen(&self.disk, journal).map(|recovered| {

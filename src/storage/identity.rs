@@ -165,11 +165,11 @@ impl DataDirectory {
             check_safe(checked)?;
         }
         let lock = lock(path)?;
+        let identity = read_identity(path)?;
+        check_identity(path, &identity, expected)?;
         check_and_sync_files(path)?;
         check_and_sync_files(&path.join("journal"))?;
         sync_with_ancestors(path)?;
-        let identity = read_identity(path)?;
-        check_identity(path, &identity, expected)?;
         clear_temporary(&path.join("tmp"))?;
         Ok(DataDirectory { path: path.to_path_buf(), identity, _lock: lock })
     }
