@@ -217,7 +217,7 @@ fn fates_of(operation: &Operation, cuts: Cuts) -> Vec<Fate> {
     let near =
         |cut: usize| cut < CUT_EVERYWHERE_BYTES / 2 || length - cut < CUT_EVERYWHERE_BYTES / 2;
     let tried = |cut: usize| match cuts {
-        Cuts::Every => near(cut) || cut % CUT_STEP_BYTES == 0,
+        Cuts::Every => near(cut) || cut.is_multiple_of(CUT_STEP_BYTES),
         Cuts::Few => cut == length / 2,
     };
     for cut in (1..length).filter(|&cut| tried(cut)) {
