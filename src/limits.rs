@@ -129,3 +129,7 @@ pub const LOG_DROPPED_REPORT_MS: u64 = 1000;
 
 /// Bytes of one journal segment, after which the next is begun.
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Largest size that a segment may be configured to have, in bytes. A segment grows beyond its size
+/// by one batch and a few dozen bytes for each start; recovery refuses to read files of 1 GiB.
+pub const SEGMENT_BYTES_MAX: u64 = 256 * 1024 * 1024;

@@ -9,9 +9,11 @@ use raft_server::node::{self, ServeError};
 use raft_server::raft::types::Command;
 use raft_server::storage::batch::FORMAT_VERSION;
 use raft_server::storage::disk::RealDisk;
-use raft_server::storage::dump::{self, Verdict};
+use raft_server::storage::dump::{self, Form, Verdict};
 use raft_server::storage::identity::{self, DirectoryError};
+use raft_server::storage::init;
 use raft_server::transport::hello;
+use serde::Serialize;
 
 use super::exit::{DAMAGED, Failure, OK};
 
@@ -34,7 +36,7 @@ pub fn init(config: &Effective) -> Result<i32, Failure> {
             failure(DirectoryError::Io { doing: "creating", path: parent.to_owned(), source })
         })?;
     }
-    identity::init(&config.data, &node::expected(config)).map_err(failure)?;
+    init::init(&config.data, &node::expected(config)).map_err(failure)?;
     println_or_not(&format!(
         "server {} of cluster {} now has its data in {}",
         config.id,
@@ -46,9 +48,6 @@ pub fn init(config: &Effective) -> Result<i32, Failure> {
 
 /// Prints the journal of a data directory, record by record, and what a start would do.
 pub fn log_dump(directory: &Path, json: bool, output: &mut impl Write) -> Result<i32, Failure> {
-    if json {
-        return log_verify(directory, json, output);
-    }
     walk(directory, json, output, true)
 }
 
@@ -65,20 +64,38 @@ fn walk(
 ) -> Result<i32, Failure> {
     let owner = identity::read_identity(directory).map_err(failure)?;
     let journal = directory.join("journal");
+    let in_use_by = identity::in_use_by(directory).map_err(failure)?;
     let disk = RealDisk::open(&journal).map_err(|source| {
         failure(DirectoryError::Io { doing: "opening", path: journal, source })
     })?;
     let mut nowhere = io::sink();
     let lines: &mut dyn Write = if records { output } else { &mut nowhere };
-    let verdict = dump::dump(&disk, owner.journal_id, &render, lines)?;
+    let form = if json { Form::Json } else { Form::Text };
+    let verdict = dump::dump(&disk, owner.journal_id, &render, form, lines)?;
     if json {
-        let text = serde_json::to_string(&verdict).expect("a verdict can be written as JSON");
+        let line = VerdictLine { in_use_by: in_use_by.as_deref(), verdict: &verdict };
+        let text = serde_json::to_string(&line).expect("a verdict can be written as JSON");
         writeln!(output, "{text}")?;
     } else {
+        if let Some(process) = &in_use_by {
+            writeln!(
+                output,
+                "the directory is in use by process {process}: what was read may be changing, and \
+                 an interrupted write may be one under way"
+            )?;
+        }
         print_verdict(&verdict, output)?;
     }
     output.flush()?;
     Ok(if matches!(verdict, Verdict::Starts { .. }) { OK } else { DAMAGED })
+}
+
+/// The last line of `--json`.
+#[derive(Serialize)]
+struct VerdictLine<'a> {
+    #[serde(flatten)]
+    verdict: &'a Verdict,
+    in_use_by: Option<&'a str>,
 }
 
 fn print_verdict(verdict: &Verdict, output: &mut impl Write) -> io::Result<()> {
@@ -99,7 +116,7 @@ fn print_verdict(verdict: &Verdict, output: &mut impl Write) -> io::Result<()> {
                 report.segments, report.batches, hard_state.current_term
             )
         }
-        Verdict::Refuses { reason } => writeln!(output, "a start would refuse: {reason}"),
+        Verdict::Refuses { reason, .. } => writeln!(output, "a start would refuse: {reason}"),
     }
 }
 

@@ -86,6 +86,7 @@ fn what_cannot_work_is_refused() {
         (with("limits.request_deadline_ms = 100"), "at least 600"),
         (with("limits.gateway_bytes = 100"), "one full request"),
         (with("storage.segment_bytes = 1"), "at least 4096"),
+        (with("storage.segment_bytes = 268435457"), "at most 268435456"),
         (with("").replace("blue", "b l u e"), "letters, digits"),
         (with("").replace("id = 1", "id = 256"), "not between 1 and 255"),
         (with("").replace("localhost:7001", "localhost"), "has no port"),

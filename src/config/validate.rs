@@ -92,7 +92,15 @@ impl Config {
         at_least("[limits] gateway_bytes", gateway, one_request, "one full request")?;
         at_least("[limits] uncommitted_bytes", uncommitted, one_request, "one full request")?;
         let segment = self.storage.segment_bytes;
-        at_least("[storage] segment_bytes", segment, SEGMENT_BYTES_MIN, "a few small batches")
+        at_least("[storage] segment_bytes", segment, SEGMENT_BYTES_MIN, "a few small batches")?;
+        if segment > limits::SEGMENT_BYTES_MAX {
+            return Err(format!(
+                "[storage] segment_bytes is {segment}; it must be at most {} (each start writes \
+                 the newest segment afresh)",
+                limits::SEGMENT_BYTES_MAX
+            ));
+        }
+        Ok(())
     }
 
     fn check_servers(&self) -> Result<(), String> {

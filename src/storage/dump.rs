@@ -1,6 +1,9 @@
-//! The journal for people: every record, and what a start would do. Reads only, and needs no lock.
+//! The journal for people and their scripts: every record, and what a start would do. Reads only,
+//! and needs no lock.
 
+use std::fmt;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -8,11 +11,21 @@ use super::disk::Disk;
 use super::error::JournalError;
 use super::journal::segment_name;
 use super::record::{self, Image, Record};
-use super::recovery::{self, Report};
+use super::recovery::{self, Found, Report};
 use crate::raft::types::{Command, EntryId, HardState, Payload};
+
+/// How records are printed, one on each line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// For people.
+    Text,
+    /// A JSON object.
+    Json,
+}
 
 /// What a start would do with a journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {
     /// It would start.
     Starts {
@@ -27,6 +40,44 @@ pub enum Verdict {
     Refuses {
         /// Why, and what to do.
         reason: String,
+        /// The file that it is about, if it is about one.
+        file: Option<PathBuf>,
+        /// Where in that file the first byte stands that cannot be trusted.
+        offset_bytes: Option<u64>,
+    },
+}
+
+/// One line: a record and where it stands.
+#[derive(Serialize)]
+struct Line {
+    file: String,
+    offset_bytes: u64,
+    batch: u64,
+    crc: String,
+    #[serde(flatten)]
+    shown: Shown,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+enum Shown {
+    Start {
+        incarnation: u64,
+        run_id: String,
+    },
+    State {
+        term: u64,
+        vote: Option<u32>,
+    },
+    /// Without a command, it is a no-op.
+    Entry {
+        index: u64,
+        term: u64,
+        command: Option<String>,
+    },
+    Seal,
+    Unreadable {
+        reason: &'static str,
     },
 }
 
@@ -35,20 +86,14 @@ pub fn dump<D: Disk>(
     disk: &D,
     journal_id: u64,
     render: &dyn Fn(&Command) -> String,
+    form: Form,
     output: &mut dyn Write,
 ) -> io::Result<Verdict> {
     let mut image = Image::default();
     let mut printed = Ok(());
     let walked = recovery::walk(disk, journal_id, &mut |found| {
-        let place = format!(
-            "{} {:>10} batch={} crc={:08x}",
-            segment_name(found.segment),
-            found.offset_bytes,
-            found.header.batch,
-            found.header.crc
-        );
         if printed.is_ok() {
-            printed = print_batch(&place, found.payload, render, output);
+            printed = print_batch(found, render, form, output);
         }
         recovery::apply(disk, &mut image, found)
     });
@@ -57,37 +102,103 @@ pub fn dump<D: Disk>(
 }
 
 fn print_batch(
-    place: &str,
-    payload: &[u8],
+    found: &Found,
     render: &dyn Fn(&Command) -> String,
+    form: Form,
     output: &mut dyn Write,
 ) -> io::Result<()> {
-    if payload.is_empty() {
-        return writeln!(output, "{place} seal");
-    }
-    for record in record::records(payload) {
-        let text = match record {
-            Ok(Record::Start { incarnation, run_id }) => {
-                format!("start incarnation={incarnation} run={run_id:016x}")
-            }
-            Ok(Record::HardState(state)) => match state.voted_for {
-                Some(server) => format!("state term={} vote={server}", state.current_term),
-                None => format!("state term={} vote=none", state.current_term),
-            },
-            Ok(Record::Entry(entry)) => match &entry.payload {
-                Payload::Noop => format!("entry {} noop", entry.id),
-                Payload::Command(command) => format!("entry {} {}", entry.id, render(command)),
-            },
-            Err(reason) => format!("cannot be read: {reason}"),
+    let mut print = |shown| {
+        let line = Line {
+            file: segment_name(found.segment),
+            offset_bytes: found.offset_bytes,
+            batch: found.header.batch,
+            crc: format!("{:08x}", found.header.crc),
+            shown,
         };
-        writeln!(output, "{place} {text}")?;
+        match form {
+            Form::Text => writeln!(output, "{line}"),
+            Form::Json => {
+                let text = serde_json::to_string(&line).expect("a line can be written as JSON");
+                writeln!(output, "{text}")
+            }
+        }
+    };
+    if found.payload.is_empty() {
+        return print(Shown::Seal);
+    }
+    for record in record::records(found.payload) {
+        print(match record {
+            Ok(record) => show(&record, render),
+            Err(reason) => Shown::Unreadable { reason },
+        })?;
     }
     Ok(())
+}
+
+fn show(record: &Record, render: &dyn Fn(&Command) -> String) -> Shown {
+    match record {
+        Record::Start { incarnation, run_id } => {
+            Shown::Start { incarnation: *incarnation, run_id: format!("{run_id:016x}") }
+        }
+        Record::HardState(state) => Shown::State {
+            term: state.current_term.0,
+            vote: state.voted_for.map(|server| server.0),
+        },
+        Record::Entry(entry) => Shown::Entry {
+            index: entry.id.index.0,
+            term: entry.id.term.0,
+            command: match &entry.payload {
+                Payload::Noop => None,
+                Payload::Command(command) => Some(render(command)),
+            },
+        },
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Line { file, offset_bytes, batch, crc, shown } = self;
+        write!(formatter, "{file} {offset_bytes:>10} batch={batch} crc={crc} {shown}")
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Shown::Start { incarnation, run_id } => {
+                write!(formatter, "start incarnation={incarnation} run={run_id}")
+            }
+            Shown::State { term, vote: Some(server) } => {
+                write!(formatter, "state term=T{term} vote=n{server}")
+            }
+            Shown::State { term, vote: None } => write!(formatter, "state term=T{term} vote=none"),
+            Shown::Entry { index, term, command: Some(command) } => {
+                write!(formatter, "entry {index}@T{term} {command}")
+            }
+            Shown::Entry { index, term, command: None } => {
+                write!(formatter, "entry {index}@T{term} noop")
+            }
+            Shown::Seal => write!(formatter, "seal"),
+            Shown::Unreadable { reason } => write!(formatter, "cannot be read: {reason}"),
+        }
+    }
 }
 
 fn verdict(image: &Image, walked: Result<Report, JournalError>) -> Verdict {
     match walked {
         Ok(report) => Verdict::Starts { last: image.last(), hard_state: image.hard_state, report },
-        Err(error) => Verdict::Refuses { reason: error.to_string() },
+        Err(error) => {
+            let reason = error.to_string();
+            let (file, offset_bytes) = match error {
+                JournalError::Damaged { file, offset_bytes, .. } => {
+                    (Some(file), Some(offset_bytes))
+                }
+                JournalError::UnknownFormat { file, .. } | JournalError::Io { file, .. } => {
+                    (Some(file), None)
+                }
+                JournalError::Poisoned => (None, None),
+            };
+            Verdict::Refuses { reason, file, offset_bytes }
+        }
     }
 }

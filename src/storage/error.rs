@@ -81,6 +81,15 @@ pub enum Damage {
         /// The number of the batch that does not check.
         batch: u64,
     },
+    /// A whole batch stands where it belongs by its number, but follows another one than ours.
+    #[error(
+        "batch {batch} is whole but does not follow the batch before it: files of two copies of \
+         the directory were mixed"
+    )]
+    Mixed {
+        /// The number of the batch.
+        batch: u64,
+    },
     /// The journal has no first batch at all: it is created with one.
     #[error("the first batch of the journal is missing")]
     NoBeginning,

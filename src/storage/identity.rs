@@ -10,45 +10,32 @@
 //! ```
 //!
 //! Only `init` creates a directory: a server that lost its disk and started with an empty one would
-//! vote again in terms it voted in before. `identity.json` is written last, so a directory without
-//! it is one whose `init` was interrupted: `init` may run again, and a server refuses it (S43).
+//! vote again in terms it voted in before.
+//!
+//! **What is seen need not be on disk.** An `init` that was killed has made names that no sync
+//! covers; so has somebody who moved the directory here with `cp`. If we served from them and then
+//! lost power, acknowledged writes would be gone with them. So `open` first syncs all files, the
+//! directories, and the names of the directories above.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::disk::RealDisk;
 use super::error::JournalError;
-use super::journal::segment_name;
-use super::peers_met::{self, PeerIdentityError, PeersMet};
-use super::record::Image;
-use super::recovery;
+use super::peers_met::{PeerIdentityError, PeersMet};
 use crate::raft::types::ServerId;
 
 /// The format of data directories that this program makes and opens.
 pub const DIRECTORY_FORMAT: u32 = 1;
 
-const IDENTITY: &str = "identity.json";
-const IDENTITY_FRESH: &str = "identity.json.new";
-const README: &str = "The data directory of one server of a Raft cluster. Never copy it to another \
-server,\nnever restore an old copy of it, never edit a file: the server would break promises.\n\n\
-LOCK           held by the running server\nidentity.json  which cluster and server this is\n\
-met.json       the lives of its peers it has met\njournal/       term, vote and log; see \
-`raft-server log dump`\ntmp/           cleared at each start\n";
-/// What an interrupted `init` may have left.
-const OURS: [&str; 7] = [
-    "LOCK",
-    "README",
-    IDENTITY_FRESH,
-    peers_met::FILE_NAME,
-    peers_met::FRESH_NAME,
-    "journal",
-    "tmp",
-];
+pub(super) const IDENTITY: &str = "identity.json";
 
 /// Who the owner of a data directory is. It is written once, by `init`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,13 +115,18 @@ pub enum DirectoryError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The file cannot be understood (exit code 5).
-    #[error("{} is damaged: {source}. The server refuses to guess who it is", file.display())]
+    /// A file that `init` has made is missing or cannot be understood (exit code 5).
+    #[error(
+        "{} is missing or damaged: {source}. The server refuses to guess what it said. Keep the \
+         directory. If a majority of the other servers is well, replace this server by a new one \
+         under a new id",
+        file.display()
+    )]
     Damaged {
         /// The file.
         file: PathBuf,
-        /// What the decoder said.
-        source: serde_json::Error,
+        /// What the operating system or the decoder said.
+        source: io::Error,
     },
     /// The disk refused (exit code 7).
     #[error("{doing} {} failed: {source}", path.display())]
@@ -162,41 +154,6 @@ pub struct DataDirectory {
     _lock: File,
 }
 
-/// Creates a server's data directory. It may be interrupted at any moment, and run again.
-pub fn init(path: &Path, expected: &Expected) -> Result<Identity, DirectoryError> {
-    create_directory(path)?;
-    check_safe(path)?;
-    check_initializable(path)?;
-    let _lock = lock(path)?;
-    create_directory(&path.join("tmp"))?;
-    let journal_path = path.join("journal");
-    create_directory(&journal_path)?;
-    let disk = RealDisk::open(path).map_err(failed("opening", path))?;
-    let journal = RealDisk::open(&journal_path).map_err(failed("opening", &journal_path))?;
-    let identity = Identity {
-        format: DIRECTORY_FORMAT,
-        cluster_id: expected.cluster_id.clone(),
-        server_id: expected.server_id,
-        membership: expected.membership.clone(),
-        journal_id: random_number()?,
-    };
-    recovery::create(&journal, identity.journal_id)?;
-    let text = serde_json::to_vec_pretty(&identity).expect("an identity can be written as JSON");
-    for (fresh, name, bytes) in [
-        ("README.new", "README", README.as_bytes()),
-        (peers_met::FRESH_NAME, peers_met::FILE_NAME, b"{}".as_slice()),
-        (IDENTITY_FRESH, IDENTITY, &text), // last: it makes the directory a server's
-    ] {
-        let replaced = peers_met::replace(&disk, fresh, name, bytes);
-        replaced.map_err(failed("writing", &path.join(name)))?;
-    }
-    if let Some(parent) = path.canonicalize().ok().as_deref().and_then(Path::parent) {
-        let synced = File::open(parent).and_then(|parent| parent.sync_all());
-        synced.map_err(failed("syncing", parent))?;
-    }
-    Ok(identity)
-}
-
 impl DataDirectory {
     /// Opens and locks the directory, and checks that it belongs to the configured server.
     pub fn open(path: &Path, expected: &Expected) -> Result<DataDirectory, DirectoryError> {
@@ -204,12 +161,15 @@ impl DataDirectory {
         if !file.try_exists().map_err(failed("looking for", &file))? {
             return Err(DirectoryError::NotInitialized(path.to_path_buf()));
         }
-        for checked in [path, &file, &path.join("journal"), &path.join("tmp")] {
+        for checked in [path, &path.join("tmp")] {
             check_safe(checked)?;
         }
         let lock = lock(path)?;
         let identity = read_identity(path)?;
         check_identity(path, &identity, expected)?;
+        check_and_sync_files(path)?;
+        check_and_sync_files(&path.join("journal"))?;
+        sync_with_ancestors(path)?;
         clear_temporary(&path.join("tmp"))?;
         Ok(DataDirectory { path: path.to_path_buf(), identity, _lock: lock })
     }
@@ -228,7 +188,10 @@ impl DataDirectory {
     /// The peers this server has met.
     pub fn peers_met(&self) -> Result<PeersMet, DirectoryError> {
         let disk = RealDisk::open(&self.path).map_err(failed("opening", &self.path))?;
-        Ok(PeersMet::open(disk)?)
+        PeersMet::open(disk).map_err(|error| match error {
+            PeerIdentityError::Damaged { file, source } => DirectoryError::Damaged { file, source },
+            other => DirectoryError::Peers(other),
+        })
     }
 }
 
@@ -236,7 +199,8 @@ impl DataDirectory {
 pub fn read_identity(path: &Path) -> Result<Identity, DirectoryError> {
     let file = path.join(IDENTITY);
     let bytes = fs::read(&file).map_err(failed("reading", &file))?;
-    serde_json::from_slice(&bytes).map_err(|source| DirectoryError::Damaged { file, source })
+    serde_json::from_slice(&bytes)
+        .map_err(|error| DirectoryError::Damaged { file, source: error.into() })
 }
 
 /// A random number from the operating system, for run ids.
@@ -270,50 +234,13 @@ fn check_identity(path: &Path, own: &Identity, expected: &Expected) -> Result<()
     Ok(())
 }
 
-/// Refuses what `init` did not make: above all a journal that has been used.
-fn check_initializable(path: &Path) -> Result<(), DirectoryError> {
-    if path.join(IDENTITY).exists() {
-        return Err(DirectoryError::AlreadyInitialized(path.to_path_buf()));
-    }
-    let refuse = |found: String| DirectoryError::NotEmpty { directory: path.to_path_buf(), found };
-    for entry in fs::read_dir(path).map_err(failed("listing", path))? {
-        let name = entry.map_err(failed("listing", path))?.file_name();
-        let name = name.to_string_lossy().into_owned();
-        if !OURS.contains(&name.as_str()) && name != "README.new" {
-            return Err(refuse(name));
-        }
-    }
-    let first = path.join("journal").join(segment_name(1));
-    let Ok(bytes) = fs::read(&first) else { return Ok(()) };
-    // A journal from an interrupted init holds the record of its creation and a seal: nothing else.
-    let disk = RealDisk::open(&path.join("journal")).map_err(failed("opening", path))?;
-    let header = super::batch::Header::decode(&bytes);
-    let journal_id = header.map_or(0, |header| header.journal_id);
-    let mut image = Image::default();
-    let walked =
-        recovery::walk(&disk, journal_id, &mut |found| recovery::apply(&disk, &mut image, found))?;
-    let unused = Image { start: Some((0, 0)), ..Image::default() };
-    if image != unused || walked.report.segments != 1 || walked.report.cut_bytes != 0 {
-        return Err(refuse("a journal that has been used".to_owned()));
-    }
-    fs::remove_file(&first).map_err(failed("removing", &first))
-}
-
-fn create_directory(path: &Path) -> Result<(), DirectoryError> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(failed("creating", path)(error)),
-        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-            .map_err(failed("setting the mode of", path)),
-    }
-}
-
-fn check_safe(path: &Path) -> Result<(), DirectoryError> {
-    let metadata = fs::symlink_metadata(path).map_err(failed("looking at", path))?;
+/// Refuses what somebody else could change. A link is as safe as what it leads to.
+pub(super) fn check_safe(path: &Path) -> Result<(), DirectoryError> {
+    let metadata = fs::metadata(path).map_err(failed("looking at", path))?;
     let (owner, we) = (metadata.uid(), rustix::process::geteuid().as_raw());
     let problem = if owner != we {
         format!("belongs to user {owner}, and this process runs as user {we}")
-    } else if metadata.mode() & 0o022 != 0 && !metadata.is_symlink() {
+    } else if metadata.mode() & 0o022 != 0 {
         format!("can be written by others (mode {:03o})", metadata.mode() & 0o777)
     } else {
         return Ok(());
@@ -321,11 +248,11 @@ fn check_safe(path: &Path) -> Result<(), DirectoryError> {
     Err(DirectoryError::NotSafe { path: path.to_path_buf(), problem })
 }
 
-fn lock(path: &Path) -> Result<File, DirectoryError> {
+pub(super) fn lock(path: &Path) -> Result<File, DirectoryError> {
     let file = path.join("LOCK");
     let options = OpenOptions::new().read(true).write(true).create(true).mode(0o600).to_owned();
     let mut lock = options.open(&file).map_err(failed("opening", &file))?;
-    match lock.try_lock() {
+    match try_lock(&lock) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let process = fs::read_to_string(&file).unwrap_or_default().trim().to_owned();
@@ -336,6 +263,70 @@ fn lock(path: &Path) -> Result<File, DirectoryError> {
     let written = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
     written.map_err(failed("writing", &file))?;
     Ok(lock)
+}
+
+/// `in_use_by` holds the lock for an instant: that must not keep a server from starting.
+fn try_lock(lock: &File) -> Result<(), TryLockError> {
+    for _ in 0..3 {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(10)),
+            decided => return decided,
+        }
+    }
+    lock.try_lock()
+}
+
+/// The process that has the directory, if one has: what is read there may change meanwhile, and end
+/// in a write under way.
+pub fn in_use_by(path: &Path) -> Result<Option<String>, DirectoryError> {
+    let file = path.join("LOCK");
+    let lock = match File::open(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(failed("opening", &file))?,
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(None), // closing the file gives it back
+        Err(TryLockError::WouldBlock) => {
+            Ok(Some(fs::read_to_string(&file).unwrap_or_default().trim().to_owned()))
+        }
+        Err(TryLockError::Error(source)) => Err(failed("locking", &file)(source)),
+    }
+}
+
+/// Each file of a directory must be ours alone, and on disk.
+fn check_and_sync_files(path: &Path) -> Result<(), DirectoryError> {
+    check_safe(path)?;
+    for entry in fs::read_dir(path).map_err(failed("listing", path))? {
+        let file = entry.map_err(failed("listing", path))?.path();
+        check_safe(&file)?;
+        if file.is_file() {
+            let synced = File::open(&file).and_then(|file| file.sync_all());
+            synced.map_err(failed("syncing", &file))?;
+        }
+    }
+    let synced = File::open(path).and_then(|directory| directory.sync_all());
+    synced.map_err(failed("syncing", path))
+}
+
+/// Makes a directory's names durable, its own name, and those of the directories above it up to
+/// where its file system is mounted. One that we may not read is not one that we have made.
+pub(super) fn sync_with_ancestors(path: &Path) -> Result<(), DirectoryError> {
+    let whole = path.canonicalize().map_err(failed("resolving", path))?;
+    let device = fs::metadata(&whole).map_err(failed("looking at", &whole))?.dev();
+    for ancestor in whole.ancestors() {
+        match File::open(ancestor) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(failed("opening", ancestor)(error)),
+            Ok(directory) => {
+                let metadata = directory.metadata().map_err(failed("looking at", ancestor))?;
+                if metadata.dev() != device {
+                    break;
+                }
+                directory.sync_all().map_err(failed("syncing", ancestor))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Empties `tmp/`, which also shows that the directory can be written (S47).
@@ -351,7 +342,7 @@ fn clear_temporary(path: &Path) -> Result<(), DirectoryError> {
     Ok(())
 }
 
-fn failed<'a>(
+pub(super) fn failed<'a>(
     doing: &'static str,
     path: &'a Path,
 ) -> impl FnOnce(io::Error) -> DirectoryError + 'a {

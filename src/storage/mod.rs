@@ -5,12 +5,12 @@
 //! sync, framed so that a later start can tell an interrupted write from damage. Reading order:
 //!
 //! - [`disk`]: the few things we ask of a file system; [`memory_disk`] is one that fails on
-//!   request.
+//!   request, [`recording_disk`] one that tries every crash.
 //! - [`batch`]: the bytes of a batch; [`record`]: what is inside.
 //! - [`scan`]: which bytes of a segment are batches, and what stands behind the first that is not
 //!   one.
 //! - [`journal`]: writing; [`recovery`]: reading at start, and making sure that it counts.
-//! - [`identity`]: whose directory this is; [`peers_met`]: whom we have met; [`dump`]: for people.
+//! - [`identity`]: whose directory this is; [`init`]: how it comes to be; [`peers_met`]: whom we have met; [`dump`]: for people.
 //!
 //! Left out so far: snapshots (the log may not yet begin after index 1), reserving space ahead,
 //! recycling segments (recovery is ready for what both leave behind a segment's end).
@@ -20,9 +20,11 @@ pub mod disk;
 pub mod dump;
 pub mod error;
 pub mod identity;
+pub mod init;
 pub mod journal;
 pub mod memory_disk;
 pub mod peers_met;
 pub mod record;
+pub mod recording_disk;
 pub mod recovery;
 pub mod scan;

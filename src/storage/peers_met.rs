@@ -4,7 +4,10 @@
 //! forgotten votes and entries it vouched for. A peer that shows the same incarnation with another
 //! run id is a cloned directory: two servers would vote as one. Either breaks Raft's majorities, so
 //! both are refused. What we met is on disk before the peer is accepted; otherwise our crash would
-//! forget it.
+//! forget it. For the same reason a missing file is not "nobody": `init` makes one that says so.
+//!
+//! The file carries a CRC: one flipped bit in a number would accept a clone, or condemn a healthy
+//! peer.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,6 +26,7 @@ pub(super) const FRESH_NAME: &str = "met.json.new";
 
 /// A life of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Life {
     /// Rises with each start of the peer.
     pub incarnation: u64,
@@ -61,6 +65,14 @@ pub enum PeerIdentityError {
         /// The run id it had when last met.
         met: u64,
     },
+    /// The file is not there, or not as we wrote it.
+    #[error("{} is missing or damaged: {source}", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What the operating system or the decoder said.
+        source: io::Error,
+    },
     /// The file could not be read or written.
     #[error("{doing} {} failed: {source}. The peer cannot be accepted", file.display())]
     Io {
@@ -81,15 +93,19 @@ pub struct PeersMet<D: Disk = RealDisk> {
 }
 
 impl<D: Disk> PeersMet<D> {
-    /// Reads the file; one that does not exist yet means that nobody was met.
+    /// Reads the file, which `init` has made.
     pub fn open(disk: D) -> Result<PeersMet<D>, PeerIdentityError> {
-        let met = match disk.read(FILE_NAME) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-            Err(error) => Err(error),
-        };
-        let met = met.map_err(|source| failed(&disk.path(FILE_NAME), "reading", source))?;
-        Ok(PeersMet { disk, met })
+        let file = disk.path(FILE_NAME);
+        match disk.read(FILE_NAME) {
+            Ok(bytes) => match decode(&bytes) {
+                Ok(met) => Ok(PeersMet { disk, met }),
+                Err(source) => Err(PeerIdentityError::Damaged { file, source }),
+            },
+            Err(source) if source.kind() == io::ErrorKind::NotFound => {
+                Err(PeerIdentityError::Damaged { file, source })
+            }
+            Err(source) => Err(failed(&file, "reading", source)),
+        }
     }
 
     /// Accepts or refuses a peer. On `Ok` the disk remembers it; nothing is written if it did
@@ -116,12 +132,42 @@ impl<D: Disk> PeersMet<D> {
         }
         let mut next = self.met.clone();
         next.insert(peer, life);
-        let bytes = serde_json::to_vec_pretty(&next).expect("numbers can be written as JSON");
-        let replaced = replace(&self.disk, FRESH_NAME, FILE_NAME, &bytes);
+        let replaced = replace(&self.disk, FRESH_NAME, FILE_NAME, &encode(&next));
         replaced.map_err(|source| failed(&self.disk.path(FILE_NAME), "writing", source))?;
         self.met = next;
         Ok(())
     }
+}
+
+/// The file's content.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    /// CRC-32 of the map, written as JSON without spaces.
+    crc32: u32,
+    met: BTreeMap<ServerId, Life>,
+}
+
+/// The file of a server that has met nobody.
+pub(super) fn nobody() -> Vec<u8> {
+    encode(&BTreeMap::new())
+}
+
+fn encode(met: &BTreeMap<ServerId, Life>) -> Vec<u8> {
+    let stored = Stored { crc32: checksum(met), met: met.clone() };
+    serde_json::to_vec_pretty(&stored).expect("numbers can be written as JSON")
+}
+
+fn decode(bytes: &[u8]) -> io::Result<BTreeMap<ServerId, Life>> {
+    let stored: Stored = serde_json::from_slice(bytes)?;
+    if stored.crc32 != checksum(&stored.met) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "its checksum is wrong"));
+    }
+    Ok(stored.met)
+}
+
+fn checksum(met: &BTreeMap<ServerId, Life>) -> u32 {
+    crc32fast::hash(&serde_json::to_vec(met).expect("numbers can be written as JSON"))
 }
 
 /// Replaces a file so that a crash leaves the old content or the new, durable on return.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::raft::types::{Entry, EntryId, HardState, Index};
+use crate::raft::types::{Entry, EntryId, HardState, Index, NUMBER_MAX};
 
 /// One thing that a batch makes durable. The writer borrows entries, the reader owns them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,9 +65,15 @@ impl Image {
     }
 
     /// Takes one more record in, or says why it cannot follow what came before.
+    ///
+    /// It asks more than the writer does: a file may be crafted, and what it says must neither
+    /// panic here nor trip the core later (S98).
     pub fn apply(&mut self, record: Record) -> Result<(), &'static str> {
         match record {
             Record::Start { incarnation, run_id } => {
+                if incarnation > NUMBER_MAX {
+                    return Err("the incarnation is beyond all numbers");
+                }
                 if self.start.is_some_and(|(previous, _)| incarnation <= previous) {
                     return Err("the incarnation does not rise");
                 }
@@ -75,12 +81,18 @@ impl Image {
             }
             Record::HardState(next) => {
                 check_succession(&self.hard_state, &next)?;
+                if next.current_term.0 > NUMBER_MAX {
+                    return Err("the term is beyond all numbers");
+                }
                 self.hard_state = next;
             }
             Record::Entry(entry) => {
                 check_entry(&entry, self.base.index, self.last().index, &self.hard_state)?;
                 let kept = entry.id.index.0 - self.base.index.0 - 1;
                 self.entries.truncate(usize::try_from(kept).expect("no more than there are"));
+                if entry.id.term < self.last().term {
+                    return Err("an entry's term is lower than the one before it");
+                }
                 self.entries.push(entry);
             }
         }

@@ -37,7 +37,7 @@ use crate::raft::types::{Entry, EntryId, HardState};
 pub const SEGMENT_FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// How the name of a segment that is being written afresh ends.
-const FRESH_SUFFIX: &str = ".new";
+pub(super) const FRESH_SUFFIX: &str = ".new";
 
 /// What a server gets back from its disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +88,10 @@ pub struct Found<'a> {
 
 /// Creates a journal that has never been used, in a directory without one. Durable on return.
 pub fn create<D: Disk>(disk: &D, journal_id: u64) -> Result<(), JournalError> {
+    if let Some(&segment) = list_segments(disk)?.0.last() {
+        let exists = io::Error::from(io::ErrorKind::AlreadyExists);
+        return Err(io_error(disk, "creating", &segment_name(segment))(exists));
+    }
     let options = Options::new(journal_id, 0);
     let start = Record::Start { incarnation: 0, run_id: 0 };
     write_afresh(disk, &options, 1, Vec::new(), Chain::BEGINNING, &start)?;
@@ -154,54 +158,86 @@ pub fn walk<D: Disk>(
 ) -> Result<Walked, JournalError> {
     let (segments, unrecognised) = list_segments(disk)?;
     let newest = *segments.last().ok_or_else(|| no_beginning(disk))?;
-    let mut report =
-        Report { segments: newest, newest_segment: newest, unrecognised, ..Report::default() };
     let mut chain = Chain::BEGINNING;
     // Where the segment before this one ended in bytes that do not check.
     let mut doubtful: Option<(u64, u64)> = None;
     for &segment in &segments {
         let mut bytes = read_segment(disk, segment)?;
         check_owner(disk, segment, &bytes, journal_id)?;
-        let mut offset = 0;
-        while let Some((header, payload)) =
-            scan::batch_at(&bytes, offset, journal_id, segment, &chain)
-        {
-            // The chain goes on in this segment: what stood behind the last one's end was not part
-            // of it.
-            doubtful = None;
-            visit(&Found { segment, offset_bytes: offset as u64, header: &header, payload })?;
-            report.batches += 1;
-            chain = Chain::after(&header);
-            offset += header.batch_bytes();
-        }
-        check_version(disk, segment, offset, &bytes)?;
+        let before = chain;
+        let end = walk_segment(segment, &bytes, journal_id, &mut chain, visit)?;
+        check_version(disk, segment, end, &bytes)?;
+        let evidence = |file, at| later_batch(disk, &segments, file, at, journal_id, &chain);
         // A finished segment is whole: its successor was created only after its last batch was
-        // synced. If that successor does not go on where it ends, the bytes at its end were a batch
-        // once.
-        if let Some((file, at)) = doubtful {
+        // synced. If that successor goes on where the chain ends, what stands behind was no part of
+        // it. If it does not, the bytes at its end were a batch once.
+        if let Some((file, at)) = doubtful.filter(|_| chain == before) {
             let damage = Damage::BeforeSegment { batch: chain.next_batch };
-            return Err(later_batch(disk, &segments, file, at, journal_id, &chain)?
-                .unwrap_or_else(|| damaged(disk, file, at, damage)));
+            return Err(evidence(file, at)?.unwrap_or_else(|| damaged(disk, file, at, damage)));
         }
-        if segment == 1 && offset == 0 {
-            let evidence = later_batch(disk, &segments, 1, 0, journal_id, &chain)?;
-            return Err(evidence.unwrap_or_else(|| damaged(disk, 1, 0, Damage::NoBeginning)));
+        if segment == 1 && end == 0 {
+            return Err(evidence(1, 0)?.unwrap_or_else(|| no_beginning(disk)));
         }
         if segment == newest {
-            let at = offset as u64;
-            if let Some(error) = later_batch(disk, &segments, segment, at, journal_id, &chain)? {
+            check_end(disk, segment, end, &bytes, journal_id, &chain)?;
+            if let Some(error) = evidence(segment, end as u64)? {
                 return Err(error);
             }
-            report.valid_bytes = at;
-            report.cut_bytes = bytes.len() as u64 - at;
-            bytes.truncate(offset);
+            let report = Report {
+                segments: newest,
+                newest_segment: newest,
+                batches: chain.next_batch - 1,
+                valid_bytes: end as u64,
+                cut_bytes: (bytes.len() - end) as u64,
+                unrecognised,
+            };
+            bytes.truncate(end);
             return Ok(Walked { report, newest_bytes: bytes, chain });
         }
-        if offset < bytes.len() {
-            doubtful = Some((segment, offset as u64));
-        }
+        doubtful = (end < bytes.len()).then_some((segment, end as u64));
     }
     unreachable!("the newest segment is among the segments, and the walk ends there")
+}
+
+/// Visits the batches of one segment, moves the chain on, and returns where they end.
+fn walk_segment(
+    segment: u64,
+    bytes: &[u8],
+    journal_id: u64,
+    chain: &mut Chain,
+    visit: &mut dyn FnMut(&Found) -> Result<(), JournalError>,
+) -> Result<usize, JournalError> {
+    let mut offset = 0;
+    while let Some((header, payload)) = scan::batch_at(bytes, offset, journal_id, segment, chain) {
+        visit(&Found { segment, offset_bytes: offset as u64, header: &header, payload })?;
+        *chain = Chain::after(&header);
+        offset += header.batch_bytes();
+    }
+    Ok(offset)
+}
+
+/// A whole batch with the right number that does not follow the one before it is no torn write, and
+/// not stale either, for numbers only rise: files of two copies of the directory were mixed.
+fn check_end<D: Disk>(
+    disk: &D,
+    segment: u64,
+    end: usize,
+    bytes: &[u8],
+    journal_id: u64,
+    chain: &Chain,
+) -> Result<(), JournalError> {
+    let rest = &bytes[end..];
+    match Header::decode(rest) {
+        Some(header)
+            if header.journal_id == journal_id
+                && header.batch == chain.next_batch
+                && batch::payload_of(&header, rest).is_some() =>
+        {
+            let damage = Damage::Mixed { batch: header.batch };
+            Err(damaged(disk, segment, end as u64, damage))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Looks at everything behind a batch that does not check for the proof that it did once.

@@ -1,0 +1,155 @@
+//! Making a server's data directory, once in its life.
+//!
+//! The steps, each of which may be the last before a crash: directories, journal, README,
+//! `met.json`, and `identity.json` last. Each name is durable before the next step, so a directory
+//! that has an identity has all the rest, and one that has none was never served from (S43). That
+//! goes for the directory's own name and those above it, too. The failing schedule: `init` ends
+//! without syncing the parent, the server votes, the power fails, and the whole directory is gone;
+//! the next `init` finds nothing and makes a server that votes again in the same term.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+
+use super::batch::Header;
+use super::disk::{Disk, RealDisk};
+use super::identity::{
+    DIRECTORY_FORMAT, DirectoryError, Expected, IDENTITY, Identity, check_safe, failed, lock,
+    random_number, sync_with_ancestors,
+};
+use super::journal::{segment_name, segment_number};
+use super::peers_met;
+use super::record::Image;
+use super::recovery::{self, FRESH_SUFFIX};
+
+const IDENTITY_FRESH: &str = "identity.json.new";
+const README: &str = "README";
+const README_FRESH: &str = "README.new";
+const README_TEXT: &str = "The data directory of one server of a Raft cluster. Never copy it to \
+another server,\nnever restore an old copy of it, never edit a file: the server would break \
+promises.\n\nLOCK           held by the running server\nidentity.json  which cluster and server \
+this is\nmet.json       the lives of its peers it has met\njournal/       term, vote and log; see \
+`raft-server log dump`\ntmp/           cleared at each start\n";
+/// What an interrupted `init` may have left.
+const OURS: [&str; 8] = [
+    "LOCK",
+    README,
+    README_FRESH,
+    IDENTITY_FRESH,
+    peers_met::FILE_NAME,
+    peers_met::FRESH_NAME,
+    "journal",
+    "tmp",
+];
+
+/// Creates a server's data directory. It may be interrupted at any moment, and run again.
+pub fn init(path: &Path, expected: &Expected) -> Result<Identity, DirectoryError> {
+    create_directory(path)?;
+    check_safe(path)?;
+    check_initializable(path)?; // before a lock file appears in a directory that is not ours
+    let _lock = lock(path)?;
+    check_initializable(path)?; // what another init did before we had the lock
+    create_directory(&path.join("tmp"))?;
+    let journal_path = path.join("journal");
+    create_directory(&journal_path)?;
+    let unfinished = journal_path.join(segment_name(1));
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("removing", &unfinished)(error));
+        }
+        _ => {}
+    }
+    sync_with_ancestors(path)?;
+    let root = RealDisk::open(path).map_err(failed("opening", path))?;
+    let journal = RealDisk::open(&journal_path).map_err(failed("opening", &journal_path))?;
+    let identity = Identity {
+        format: DIRECTORY_FORMAT,
+        cluster_id: expected.cluster_id.clone(),
+        server_id: expected.server_id,
+        membership: expected.membership.clone(),
+        journal_id: random_number()?,
+    };
+    fill(&root, &journal, &identity)?;
+    Ok(identity)
+}
+
+/// Writes all files of a new data directory; the one that makes it a server's comes last.
+pub fn fill<D: Disk>(root: &D, journal: &D, identity: &Identity) -> Result<(), DirectoryError> {
+    recovery::create(journal, identity.journal_id)?;
+    let nobody_met = peers_met::nobody();
+    let text = serde_json::to_vec_pretty(identity).expect("an identity can be written as JSON");
+    for (fresh, name, bytes) in [
+        (README_FRESH, README, README_TEXT.as_bytes()),
+        (peers_met::FRESH_NAME, peers_met::FILE_NAME, &nobody_met),
+        (IDENTITY_FRESH, IDENTITY, &text),
+    ] {
+        let replaced = peers_met::replace(root, fresh, name, bytes);
+        replaced.map_err(failed("writing", &root.path(name)))?;
+    }
+    Ok(())
+}
+
+/// Refuses what `init` did not make: above all a journal that has been used. What cannot be looked
+/// at may be just that, so every error is a refusal.
+fn check_initializable(path: &Path) -> Result<(), DirectoryError> {
+    for name in names(path)? {
+        if name == IDENTITY {
+            return Err(DirectoryError::AlreadyInitialized(path.to_path_buf()));
+        }
+        if !OURS.contains(&name.as_str()) {
+            return Err(not_empty(path, name));
+        }
+    }
+    let journal = path.join("journal");
+    match fs::metadata(&journal) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed("looking at", &journal)(error)),
+        Ok(_) => check_unused(path, &journal),
+    }
+}
+
+/// A journal from an interrupted init holds the record of its creation and a seal: nothing else.
+fn check_unused(path: &Path, journal: &Path) -> Result<(), DirectoryError> {
+    let names = names(journal)?;
+    let first = segment_name(1);
+    for name in &names {
+        if segment_number(name.strip_suffix(FRESH_SUFFIX).unwrap_or(name)) != Some(1) {
+            return Err(not_empty(path, format!("journal/{name}")));
+        }
+    }
+    if !names.contains(&first) {
+        return Ok(());
+    }
+    let file = journal.join(&first);
+    let bytes = fs::read(&file).map_err(failed("reading", &file))?;
+    let disk = RealDisk::open(journal).map_err(failed("opening", journal))?;
+    let journal_id = Header::decode(&bytes).map_or(0, |header| header.journal_id);
+    let mut image = Image::default();
+    let walked =
+        recovery::walk(&disk, journal_id, &mut |found| recovery::apply(&disk, &mut image, found))?;
+    let unused = Image { start: Some((0, 0)), ..Image::default() };
+    if image != unused || walked.report.cut_bytes != 0 {
+        return Err(not_empty(path, "a journal that has been used".to_owned()));
+    }
+    Ok(())
+}
+
+fn not_empty(path: &Path, found: String) -> DirectoryError {
+    DirectoryError::NotEmpty { directory: path.to_path_buf(), found }
+}
+
+fn names(path: &Path) -> Result<Vec<String>, DirectoryError> {
+    let entries = fs::read_dir(path).map_err(failed("listing", path))?;
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    names.collect::<io::Result<_>>().map_err(failed("listing", path))
+}
+
+fn create_directory(path: &Path) -> Result<(), DirectoryError> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed("creating", path)(error)),
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+            .map_err(failed("setting the mode of", path)),
+    }
+}
