@@ -20,7 +20,6 @@ const LIFE: u64 = 4;
 fn options() -> Options {
     Options {
         pending_bytes_max: 2000,
-        uncommitted_bytes_max: 700,
         deadline_ticks: 50,
         resend_ticks: 10,
         backoff_ticks: 2,
@@ -254,8 +253,7 @@ fn what_was_proposed_is_unknown_at_the_deadline() {
     let (serial, _) = gateway.next_proposal().expect("we lead");
     gateway.proposed(serial);
     ticks(&mut gateway, options().deadline_ticks);
-    let limit_bytes = options().uncommitted_bytes_max;
-    let busy = Answer::Refused(Refusal::Busy { limit_bytes });
+    let busy = Answer::Refused(Refusal::NotInTime);
     assert_eq!(answers(&mut gateway), [(0, Answer::Unknown), (1, busy)]);
     assert_eq!(gateway.next_proposal(), None, "what was refused is never proposed");
 }
@@ -451,7 +449,7 @@ fn server(id: ServerId, servers: u32) -> Server {
         election_max_ticks: 20,
         append_bytes_max: 1000,
         window_bytes_max: 1000,
-        uncommitted_bytes_max: options().uncommitted_bytes_max,
+        uncommitted_bytes_max: 700,
     };
     let membership = Membership::new((1..=servers).map(ServerId));
     let recovered = Recovered::default();

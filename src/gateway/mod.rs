@@ -83,11 +83,10 @@ pub enum Refusal {
         /// The limit, in bytes.
         limit_bytes: usize,
     },
-    /// There is a leader, but its log was too full to take the request before the deadline.
-    Busy {
-        /// The limit, in bytes, if it is set alike on all servers.
-        limit_bytes: usize,
-    },
+    /// There is a leader, but the request could not be handed over, or the read not be confirmed and
+    /// executed, before the deadline: the leader's log is full, it does not answer, or this server
+    /// has not caught up.
+    NotInTime,
     /// This server is stopping.
     Stopping,
 }
@@ -108,8 +107,6 @@ pub struct Answered {
 pub struct Options {
     /// Bytes of everything pending here; beyond it requests are refused before they are accepted.
     pub pending_bytes_max: usize,
-    /// The leader's bound on its uncommitted log, to be named in refusals.
-    pub uncommitted_bytes_max: usize,
     /// Ticks until a request is answered at the latest.
     pub deadline_ticks: u64,
     /// Ticks without progress after which everything outstanding is handed over again.
@@ -465,7 +462,7 @@ impl Gateway {
         match stage {
             Some(Stage::Write(serial)) if self.writes.was_handed_over(serial) => Answer::Unknown,
             _ if no_leader => Answer::Refused(Refusal::NoLeader { last: self.last_leader }),
-            _ => Answer::Refused(Refusal::Busy { limit_bytes: self.options.uncommitted_bytes_max }),
+            _ => Answer::Refused(Refusal::NotInTime),
         }
     }
 }

@@ -123,9 +123,9 @@ fn reply(answer: Answer) -> Reply {
         Answer::Refused(Refusal::TooMuchPending { limit_bytes }) => {
             Reply::try_again("bytes pending at this server (limits.gateway_bytes)", limit_bytes)
         }
-        Answer::Refused(Refusal::Busy { limit_bytes }) => Reply::try_again(
-            "the leader's log not yet committed (limits.uncommitted_bytes)",
-            limit_bytes,
+        Answer::Refused(Refusal::NotInTime) => Reply::busy(
+            "the leader took no more, or did not answer, before the deadline; nothing was executed, \
+             try again",
         ),
         Answer::Refused(Refusal::Stopping) => Reply::shutdown(),
     }

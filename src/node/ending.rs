@@ -193,7 +193,6 @@ mod tests {
         };
         let gateway_options = gateway::Options {
             pending_bytes_max: 1000,
-            uncommitted_bytes_max: 1000,
             deadline_ticks: 500,
             resend_ticks: 20,
             backoff_ticks: 2,

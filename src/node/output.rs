@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -250,15 +250,14 @@ impl Output {
         }
     }
 
-    /// Blocks until the socket has taken all of it. Returns `false` if it does not in time.
+    /// Blocks until the socket has taken all of it. Returns `false` if it takes none for too long.
     fn write_in_time(&self, mut chunk: &[u8]) -> bool {
-        let until = Instant::now() + WRITE_PATIENCE;
         if self.socket.set_write_timeout(Some(WRITE_PATIENCE)).is_err() {
             return false;
         }
         while !chunk.is_empty() {
             match (&*self.socket).write(chunk) {
-                Ok(count @ 1..) if Instant::now() < until => chunk = &chunk[count..],
+                Ok(count @ 1..) => chunk = &chunk[count..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 _ => return false,
             }

@@ -5,7 +5,7 @@
 //! be told to it then is out of date by the time it is back.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::raft::types::ServerId;
 use crate::transport::dial::{Backoff, DialError, dial};
@@ -19,6 +19,9 @@ use super::peers::Peers;
 
 /// How long a worker sleeps at the most before it looks whether its connection still stands.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A connection that lives this long was a good one.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 /// The worker of the link to one peer.
 pub struct PeerSender<D: Deliver> {
@@ -39,11 +42,13 @@ impl<D: Deliver> PeerSender<D> {
     pub fn run(&self) {
         let link = self.links.to(self.peer);
         let mut backoff = Backoff::new(u64::from(self.peer.0));
+        let mut connected_at = None;
         loop {
             // Here we have no right to send. We get it by being left it, or because nobody has it.
             if link.take_over() || self.monitor.try_acquire(self.peer) {
                 while !self.send_all_due() {
-                    self.connect(&mut backoff);
+                    self.connect(&mut backoff, connected_at);
+                    connected_at = Some(Instant::now());
                     self.monitor.with(|server| server.link_renewed(self.peer));
                 }
             }
@@ -75,7 +80,16 @@ impl<D: Deliver> PeerSender<D> {
 
     /// Dials until the peer answers, waiting longer each time, but not when it has just shown up
     /// itself.
-    fn connect(&self, backoff: &mut Backoff) {
+    ///
+    /// A connection that has not lived long counts as a failure: a peer that accepts us only to drop
+    /// us must not be dialled at full speed.
+    fn connect(&self, backoff: &mut Backoff, connected_at: Option<Instant>) {
+        match connected_at {
+            Some(at) if at.elapsed() < SETTLED_AFTER => {
+                self.bell.wait_at_most(backoff.next_pause());
+            }
+            _ => backoff.reset(),
+        }
         loop {
             let reached = dial(
                 &self.peers.address(self.peer),
@@ -87,7 +101,7 @@ impl<D: Deliver> PeerSender<D> {
                 Ok((stream, theirs)) => {
                     log::info!("connected to peer={} run={}", self.peer, theirs.incarnation);
                     self.links.to(self.peer).wire.install(stream);
-                    return backoff.reset();
+                    return;
                 }
                 Err(error) => self.report(backoff.failures(), &error),
             }

@@ -271,7 +271,6 @@ fn server(config: &Effective, recovered: Recovered, incarnation: u64, seed: u64)
     };
     let gateway_options = gateway::Options {
         pending_bytes_max: gateway_bytes,
-        uncommitted_bytes_max: uncommitted_bytes,
         deadline_ticks: request_deadline_ms.div_ceil(TICK_MS),
         resend_ticks: config.raft.election_ms[1].div_ceil(TICK_MS),
         backoff_ticks: 2,

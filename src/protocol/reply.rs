@@ -65,6 +65,8 @@ pub enum Refused {
         /// The limit's value.
         max: usize,
     },
+    /// TRYAGAIN: there was no room, or no answer, in time.
+    Busy(&'static str),
     /// SHUTDOWN: this server is stopping.
     Shutdown,
 }
@@ -81,7 +83,7 @@ impl Error {
             Error::Wrong(Wrong::TooBig(_)) => "TOOBIG",
             Error::Wrong(Wrong::NotInteger) => "NOTINT",
             Error::Refused(Refused::NoLeader(_)) => "NOLEADER",
-            Error::Refused(Refused::TryAgain { .. }) => "TRYAGAIN",
+            Error::Refused(Refused::TryAgain { .. } | Refused::Busy(_)) => "TRYAGAIN",
             Error::Refused(Refused::Shutdown) => "SHUTDOWN",
             Error::Unknown(_) => "UNKNOWN",
         }
@@ -104,6 +106,7 @@ impl fmt::Display for Error {
                     "{limit} reached its limit of {max}; nothing was executed, try again"
                 )
             }
+            Error::Refused(Refused::Busy(text)) => formatter.write_str(text),
             Error::Refused(Refused::Shutdown) => formatter
                 .write_str("this server is stopping; nothing was executed, use another one"),
         }
@@ -140,6 +143,11 @@ impl Reply {
     /// was accepted.
     pub fn try_again(limit: &'static str, max: usize) -> Reply {
         Reply::Error(Error::Refused(Refused::TryAgain { limit, max }))
+    }
+
+    /// TRYAGAIN: for a request that never left this server, or only asked. The text says why.
+    pub fn busy(text: &'static str) -> Reply {
+        Reply::Error(Error::Refused(Refused::Busy(text)))
     }
 
     /// SHUTDOWN: for a request that never left this server.

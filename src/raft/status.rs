@@ -24,7 +24,7 @@ pub struct Status {
     pub last_index: Index,
     /// How far its disk holds the log.
     pub durable_index: Index,
-    /// Whether it knows an entry of its term to be committed: a leader that does knows of everything
+    /// Whether it knows an entry of its term to be committed: a leader that does knows of all
     /// that is.
     pub committed_in_term: bool,
     /// On a follower, ticks since its leader was heard; `None` if it was not, or is not any more.

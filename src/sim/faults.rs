@@ -294,7 +294,6 @@ impl Plan {
             uncommitted_bytes_max: random.pick(&[500, 5_000, 500_000]),
         };
         let gateway = gateway::Options {
-            uncommitted_bytes_max: raft.uncommitted_bytes_max,
             pending_bytes_max: random.pick(&[1_000, 20_000, 1_000_000]),
             deadline_ticks: random.between(20, 200),
             resend_ticks: random.between(3, 20),

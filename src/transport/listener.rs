@@ -103,7 +103,15 @@ impl Listener {
         }
         match accepted {
             Ok((stream, address)) => Accepted::Connection(stream, address),
-            Err(error) => Accepted::Trouble(error),
+            // The connection was gone before we took it: nothing is wrong here.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {
+                Accepted::Trouble(error)
+            }
+            // Short of memory, say: the next try would fail at once, and so on at full speed.
+            Err(error) => {
+                std::thread::sleep(SHORTAGE_PAUSE);
+                Accepted::Trouble(error)
+            }
         }
     }
 
