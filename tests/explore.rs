@@ -47,24 +47,129 @@ fn disk(term: u64, vote: u32, log: &[u64]) -> Disk {
 }
 
 fn scenarios() -> Vec<Scenario> {
-    let cold = || [disk(0, 0, &[]), disk(0, 0, &[]), disk(0, 0, &[])];
-    vec![Scenario {
-        name: "cold start",
-        start: World::recovered(
-            cold(),
-            Budget { timeouts: [1, 1, 0], crashes: [0, 0, 1], ..Budget::default() },
+    let cold = || World::recovered(vec![disk(0, 0, &[]), disk(0, 0, &[]), disk(0, 0, &[])]);
+    let settled = || arrive(timeout(cold(), 0), |_| false);
+    let figure_8 = || {
+        let disks = vec![disk(3, 0, &[1, 2]), disk(3, 3, &[1]), disk(3, 3, &[1, 3])];
+        arrive(timeout(World::recovered(disks), 0), |w| leads(w, 0))
+    };
+    let stale_tail = || {
+        let disks = vec![disk(1, 3, &[1]), disk(1, 3, &[1]), disk(1, 3, &[1, 1, 1])];
+        arrive(timeout(World::recovered(disks), 0), |w| leads(w, 0))
+    };
+    let two_candidates = || {
+        let disks = vec![disk(0, 0, &[]); 4];
+        let w = arrive(timeout(World::recovered(disks), 0), |w| term(w, 0) == 1);
+        arrive(timeout(w, 1), |w| term(w, 1) == 1)
+    };
+    let candidate = || arrive(timeout(cold(), 0), |w| term(w, 0) == 1);
+    let with = |mut world: World, budget: Budget| {
+        world.budget = budget;
+        world
+    };
+    let zero = Budget::default();
+    let late = Rules { prompt_workers: false, ..PROMPT };
+    let heard = Rules { leaders_stay_heard: true, ..PROMPT };
+    let s = |name, start, rules| Scenario { name, start, rules };
+    vec![
+        s(
+            "cold start",
+            with(cold(), Budget { timeouts: [1, 1, 0, 0], crashes: [0, 0, 1, 0], ..zero }),
+            PROMPT,
         ),
-        rules: PROMPT,
-    }]
+        s(
+            "cold start crash candidate",
+            with(cold(), Budget { timeouts: [2, 1, 0, 0], crashes: [1, 0, 0, 0], ..zero }),
+            PROMPT,
+        ),
+        s(
+            "settled leader",
+            with(
+                settled(),
+                Budget { timeouts: [0, 1, 0, 0], crashes: [0, 0, 1, 0], proposals: 2, ..zero },
+            ),
+            PROMPT,
+        ),
+        s(
+            "settled leader crash",
+            with(
+                settled(),
+                Budget {
+                    timeouts: [0, 1, 0, 0],
+                    crashes: [1, 0, 0, 0],
+                    proposals: 2,
+                    heartbeats: 1,
+                    duplicates: 1,
+                },
+            ),
+            PROMPT,
+        ),
+        s(
+            "figure 8",
+            with(figure_8(), Budget { timeouts: [0, 0, 1, 0], crashes: [0, 1, 0, 0], ..zero }),
+            PROMPT,
+        ),
+        s(
+            "stale tail",
+            with(
+                stale_tail(),
+                Budget {
+                    timeouts: [0, 1, 0, 0],
+                    crashes: [0, 0, 1, 0],
+                    proposals: 1,
+                    heartbeats: 1,
+                    duplicates: 1,
+                },
+            ),
+            PROMPT,
+        ),
+        s(
+            "four servers two candidates",
+            with(two_candidates(), Budget { duplicates: 2, ..zero }),
+            PROMPT,
+        ),
+        s("old votes", with(candidate(), Budget { timeouts: [1, 1, 0, 0], ..zero }), PROMPT),
+        s("late workers tail", with(figure_8(), Budget { timeouts: [0, 0, 1, 0], ..zero }), late),
+        s(
+            "late workers settled",
+            with(settled(), Budget { timeouts: [0, 1, 0, 0], proposals: 1, ..zero }),
+            late,
+        ),
+        s("late workers cold", with(cold(), Budget { timeouts: [1, 1, 0, 0], ..zero }), late),
+        s(
+            "heard",
+            with(settled(), Budget { timeouts: [0, 1, 1, 0], proposals: 1, heartbeats: 1, ..zero }),
+            heard,
+        ),
+    ]
 }
 
-fn quiet(mut world: World, rules: &Rules) -> World {
-    while let Some(action) = world.actions().into_iter().find(|action| {
+fn timeout(mut world: World, at: u8) -> World {
+    world.budget.timeouts[usize::from(at)] += 1;
+    world.perform(Action::Timeout(at), &PROMPT);
+    world
+}
+
+/// Lets all messages arrive and all writes end until `done`.
+fn arrive(mut world: World, done: impl Fn(&World) -> bool) -> World {
+    let harmless = |action: &Action| {
         matches!(action, Action::Deliver { doubled: false, .. } | Action::FinishWrite(_))
-    }) {
-        world.perform(action, rules);
+    };
+    while !done(&world) {
+        let Some(action) = world.actions().into_iter().find(harmless) else { break };
+        let place = world.place_of(action);
+        let (_, applied) = world.perform(action, &PROMPT);
+        world.check(place, &applied).expect("the way to the start breaks nothing");
     }
     world
+}
+
+fn leads(world: &World, at: usize) -> bool {
+    world.servers[at].raft.is_leader()
+}
+
+fn term(world: &World, at: usize) -> u64 {
+    world.servers[at].raft.current_term().0
 }
 
 #[test]
@@ -75,7 +180,6 @@ fn figures() {
         let report = search(&s.start, &s.rules, max);
         tell(s.name, &report);
     }
-    let _ = quiet;
 }
 
 fn tell(name: &str, report: &Report) {

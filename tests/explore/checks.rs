@@ -8,7 +8,7 @@ use std::rc::Rc;
 use raft_server::raft::types::{Entry, Index, ServerId, Term};
 
 use crate::render;
-use crate::world::{SERVERS, Server, World, id};
+use crate::world::{Server, World, id};
 
 /// What has happened that a later state may contradict. It is part of the state: two worlds that
 /// differ only here may differ in what is still allowed.
@@ -93,7 +93,7 @@ impl World {
     /// If two logs hold an entry with the same index and term, they agree up to it (§5.3).
     fn check_log_matching(&self, changed: usize) -> Result<(), String> {
         let log = self.servers[changed].raft.log();
-        for other in (0..SERVERS).filter(|&other| other != changed) {
+        for other in (0..self.servers.len()).filter(|&other| other != changed) {
             let other_log = self.servers[other].raft.log();
             let shorter = log.last_index().min(other_log.last_index());
             let same_term =
@@ -117,7 +117,7 @@ impl World {
     fn check_durability(&self) -> Result<(), String> {
         for (entry, _) in &self.history.committed {
             let holders = self.servers.iter().filter(|server| server.disk.holds(entry)).count();
-            if holders <= SERVERS / 2 {
+            if holders <= self.servers.len() / 2 {
                 let entry = render::entry(entry);
                 return Err(format!("Durability: {entry} is committed and on {holders} disks"));
             }

@@ -10,6 +10,8 @@ use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use raft_server::raft::event::Event;
+
 use crate::render;
 use crate::world::{Action, Rules, World};
 
@@ -120,17 +122,12 @@ fn path_to(steps: &[Option<Step>], last: Step) -> Vec<Action> {
 fn tell(start: &World, rules: &Rules, path: &[Action]) -> String {
     let mut world = start.clone();
     let mut story = states(&world);
-    for (number, &action) in path.iter().enumerate() {
-        let _ = writeln!(story, "{:3}. {}", number + 1, world.tell(action));
-        if number + 1 == path.len() {
-            // The last step may be the one that panics: its events are in the copy it leaves.
-            let Ok(last) = successor_unchecked(&world, action, rules) else { break };
-            world = last;
-            break;
-        }
+    for (number, &action) in (1..).zip(path) {
+        let _ = writeln!(story, "{number:3}. {}", world.tell(action));
         let server = world.servers[world.place_of(action)].raft.id();
-        let (events, applied) = world.perform(action, rules);
-        for event in events {
+        let performed = catch_unwind(AssertUnwindSafe(|| world.perform(action, rules)));
+        let Ok((events, applied)) = performed else { break }; // the last step, by an assertion
+        for event in events.iter().filter(|event| !matches!(event, Event::LostLeader { .. })) {
             let _ = writeln!(story, "         {server} {event}");
         }
         if !applied.is_empty() {
@@ -138,12 +135,6 @@ fn tell(start: &World, rules: &Rules, path: &[Action]) -> String {
         }
     }
     story + &states(&world)
-}
-
-fn successor_unchecked(world: &World, action: Action, rules: &Rules) -> Result<World, ()> {
-    let mut next = world.clone();
-    catch_unwind(AssertUnwindSafe(|| next.perform(action, rules))).map_err(|_| ())?;
-    Ok(next)
 }
 
 fn states(world: &World) -> String {

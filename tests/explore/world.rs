@@ -17,8 +17,8 @@ use raft_server::raft::{Apply, ConnectionId, Options, Raft, Recovered};
 use crate::checks::History;
 use crate::render;
 
-/// How many servers there are; server `at` has the id `at + 1`.
-pub const SERVERS: usize = 3;
+/// The largest cluster that a scenario may have.
+pub const SERVERS_MAX: usize = 4;
 
 /// Time is not counted here: `Action::Timeout` lets as much of it pass as it takes. So the timeouts
 /// only have to be too long for the few heartbeats of a scenario to reach them. One entry goes with
@@ -56,9 +56,9 @@ pub struct Rules {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
     /// How often each server may lose its patience: start an election, or step down.
-    pub timeouts: [u8; SERVERS],
+    pub timeouts: [u8; SERVERS_MAX],
     /// How often each server may crash; it comes back at once.
-    pub crashes: [u8; SERVERS],
+    pub crashes: [u8; SERVERS_MAX],
     /// Commands that clients will still propose.
     pub proposals: u8,
     /// How often a message is delivered and stays under way, to arrive again.
@@ -70,7 +70,8 @@ pub struct Budget {
 /// One state of the whole cluster.
 #[derive(Clone)]
 pub struct World {
-    pub servers: [Rc<Server>; SERVERS],
+    /// The server at place 0 is `n1`.
+    pub servers: Vec<Rc<Server>>,
     /// Messages under way: a multiset, kept in the order of their keys. There is no action that
     /// loses one, because one that is never delivered is as good as lost.
     pub network: Vec<Rc<Envelope>>,
@@ -129,13 +130,11 @@ pub enum Action {
 
 impl World {
     /// A cluster that comes up with these disks.
-    pub fn recovered(disks: [Disk; SERVERS], budget: Budget) -> World {
-        let mut at = 0;
-        let servers = disks.map(|disk| {
-            at += 1;
-            Rc::new(Server::recovered(ServerId(at), disk))
-        });
-        World { servers, network: Vec::new(), history: Rc::default(), budget }
+    pub fn recovered(disks: Vec<Disk>) -> World {
+        let membership = Membership::new((0..disks.len() as u8).map(id));
+        let server = |(place, disk)| Server::recovered(id(place), membership.clone(), disk);
+        let servers = (0..).zip(disks).map(server).map(Rc::new).collect();
+        World { servers, network: Vec::new(), history: Rc::default(), budget: Budget::default() }
     }
 
     /// Everything that may happen now.
@@ -160,9 +159,9 @@ impl World {
     fn add_actions_of(&self, place: usize, server: &Server, actions: &mut Vec<Action>) {
         let at = place as u8;
         let Server { raft, writing, .. } = server;
-        for to in (0..SERVERS as u8).filter(|&to| raft.has_messages(id(to))) {
-            actions.push(Action::Send { from: at, to });
-        }
+        let peers = raft.membership().peers_of(raft.id());
+        let to = peers.filter(|&to| raft.has_messages(to)).map(self::place);
+        actions.extend(to.map(|to| Action::Send { from: at, to }));
         if raft.has_write() {
             actions.push(Action::StartWrite(at));
         }
@@ -230,7 +229,7 @@ impl World {
         }
         if rules.prompt_workers {
             server.start_write();
-            for to in (0..SERVERS as u8).map(id) {
+            for to in (0..self.servers.len() as u8).map(id) {
                 self.send(&mut server, to);
             }
         }
@@ -308,12 +307,11 @@ impl World {
 }
 
 impl Server {
-    fn recovered(id: ServerId, disk: Disk) -> Server {
+    fn recovered(id: ServerId, membership: Membership, disk: Disk) -> Server {
         let Disk { hard_state, entries } = disk.clone();
-        let membership = Membership::new((1..=SERVERS as u32).map(ServerId));
         let recovered = Recovered { hard_state, entries };
-        let mut raft = Raft::new(id, membership, OPTIONS, recovered, 0);
-        for peer in (0..SERVERS as u8).map(self::id).filter(|&peer| peer != id) {
+        let mut raft = Raft::new(id, membership.clone(), OPTIONS, recovered, 0);
+        for peer in membership.peers_of(id) {
             raft.connected(peer, CONNECTION);
         }
         let mut server = Server { raft, disk, writing: None, key: 0 };
@@ -340,7 +338,7 @@ impl Server {
         }
         let disk =
             if rules.disks_forget { Disk::default() } else { std::mem::take(&mut self.disk) };
-        *self = Server::recovered(self.raft.id(), disk);
+        *self = Server::recovered(self.raft.id(), self.raft.membership().clone(), disk);
     }
 
     /// Ticks until the server does something about the silence. A candidate whose vote is not on
@@ -411,7 +409,7 @@ pub fn id(place: u8) -> ServerId {
 
 /// The place of the server with this id.
 fn place(id: ServerId) -> u8 {
-    u8::try_from(id.0 - 1).expect("there are three servers")
+    u8::try_from(id.0 - 1).expect("clusters are tiny")
 }
 
 fn records(write: &Write) -> u8 {
