@@ -82,7 +82,8 @@ impl World {
                 {
                     let (leader, entry) = (raft.id(), render::entry(entry));
                     return Err(format!(
-                        "Leader Completeness: {leader} leads {leads} without {entry}, committed in {committed_in}"
+                        "Leader Completeness: {leader} leads {leads} without {entry}, committed in \
+                         {committed_in}"
                     ));
                 }
             }
@@ -105,7 +106,8 @@ impl World {
             if up_to(log) != up_to(other_log) {
                 let (one, two) = (id(changed as u8), id(other as u8));
                 return Err(format!(
-                    "Log Matching: {one} and {two} agree on the term of entry {agreed}, not on all up to it"
+                    "Log Matching: {one} and {two} agree on the term of entry {agreed} and not on all \
+                     up to it"
                 ));
             }
         }

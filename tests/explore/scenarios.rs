@@ -114,11 +114,12 @@ pub fn all() -> Vec<Scenario> {
                 ..NOTHING
             },
         ),
+        scenario("a stale tail, cut off", PROMPT, lose_all_to(stale_tail(), 2), overwrite),
         scenario(
             "a tail on its way to the disk",
             PROMPT,
             tail_being_written(),
-            Budget { crashes: [0, 1, 0, 0], proposals: 1, heartbeats: 1, ..NOTHING },
+            Budget { crashes: [0, 1, 0, 0], ..NOTHING },
         ),
     ]
 }
@@ -156,7 +157,12 @@ fn candidates_of_four() -> World {
     };
     let world = World::recovered(vec![Disk::default(); 4]);
     let world = finish_writes(arrive(timeout(world, 0), pre_votes(1)));
-    finish_writes(arrive(timeout(world, 1), pre_votes(2)))
+    let mut world = finish_writes(arrive(timeout(world, 1), pre_votes(2)));
+    // All else is lost: n1 hears only n3, and n2 only n4.
+    world.network.retain(|envelope| {
+        [(1, 3), (3, 1), (2, 4), (4, 2)].contains(&(envelope.from.0, envelope.to.0))
+    });
+    world
 }
 
 /// n1 stands in term 2, while the votes it was given in term 1 are still under way.
@@ -192,12 +198,15 @@ fn stale_tail() -> World {
     elected
 }
 
-/// n1 gave n2 an entry that n2 is still writing, and lost it in a crash. Now n3 leads term 2 and
-/// has not heard from n2.
+/// n1 gave n2 three entries that n2 is still writing, one by one, and lost them in a crash. Now n3
+/// leads term 2 and has not heard from n2. (With the second write n2 learns to have synced the new
+/// term, and answers; so the third may be under way when its entry is replaced.)
 fn tail_being_written() -> World {
     let mut world = settled();
-    world.budget = Budget { proposals: 1, crashes: [1, 0, 0, 0], ..NOTHING };
-    world.perform(Action::Propose(0), &PROMPT);
+    world.budget = Budget { proposals: 3, crashes: [1, 0, 0, 0], ..NOTHING };
+    for _ in 0..3 {
+        world.perform(Action::Propose(0), &PROMPT);
+    }
     let mut world = arrive(world, |it| it.to == ServerId(2));
     world.perform(Action::Crash { at: 0, kept: 0 }, &PROMPT);
     world.network.clear();

@@ -32,6 +32,9 @@ const OPTIONS: Options = Options {
     uncommitted_bytes_max: 1 << 20,
 };
 
+/// One entry a write as well: then a new term may be on disk while an old entry is still on its way.
+const WRITE_BYTES_MAX: usize = 1;
+
 /// The only connection from one server to another; it may break and be made again.
 const CONNECTION: ConnectionId = ConnectionId(1);
 
@@ -321,7 +324,7 @@ impl Server {
 
     fn start_write(&mut self) {
         if self.writing.is_none() {
-            self.writing = self.raft.take_write(usize::MAX);
+            self.writing = self.raft.take_write(WRITE_BYTES_MAX);
         }
     }
 
