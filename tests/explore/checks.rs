@@ -106,8 +106,8 @@ impl World {
             if up_to(log) != up_to(other_log) {
                 let (one, two) = (id(changed as u8), id(other as u8));
                 return Err(format!(
-                    "Log Matching: {one} and {two} agree on the term of entry {agreed} and not on all \
-                     up to it"
+                    "Log Matching: {one} and {two} agree on the term of entry {agreed}, but not on \
+                     all up to it"
                 ));
             }
         }

@@ -32,7 +32,8 @@ const OPTIONS: Options = Options {
     uncommitted_bytes_max: 1 << 20,
 };
 
-/// One entry a write as well: then a new term may be on disk while an old entry is still on its way.
+/// One entry a write as well: then a new term may be on disk while an old entry is still on its
+/// way.
 const WRITE_BYTES_MAX: usize = 1;
 
 /// The only connection from one server to another; it may break and be made again.
