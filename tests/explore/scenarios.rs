@@ -206,8 +206,8 @@ fn tail_being_written() -> World {
     world.budget = Budget { proposals: 3, crashes: [1, 0, 0, 0], ..NOTHING };
     for _ in 0..3 {
         world.perform(Action::Propose(0), &PROMPT);
+        world = arrive(world, |it| it.to == ServerId(2)); // in order
     }
-    let mut world = arrive(world, |it| it.to == ServerId(2));
     world.perform(Action::Crash { at: 0, kept: 0 }, &PROMPT);
     world.network.clear();
     let world = timeout(world, 2);
