@@ -12,6 +12,8 @@
 //! a write: *truncation clamps*. If entries 5 to 9 are being written and the leader replaces the
 //! log from 7, what that write will prove is only 5 and 6.
 
+use std::hash::Hash;
+
 use super::Raft;
 use super::types::{Entry, HardState, Index};
 
@@ -82,6 +84,12 @@ impl Durable {
         if let Some(write) = &mut self.in_flight {
             write.age_ticks = write.age_ticks.saturating_add(1);
         }
+    }
+
+    /// What the disk holds and will hold, without the numbers of the writes and their ages.
+    pub(super) fn essence(&self) -> impl Hash {
+        let in_flight = self.in_flight.as_ref().map(|write| (write.hard_state, write.index));
+        (self.hard_state, self.index, in_flight)
     }
 
     /// The log is about to be replaced from `from` on: what the disk holds there is the past.

@@ -1,5 +1,7 @@
 //! What the core tells about itself to those who watch it.
 
+use std::hash::{Hash, Hasher};
+
 use super::types::{Index, ServerId, Term};
 use super::{Raft, Role};
 
@@ -95,6 +97,18 @@ impl Raft {
                 .collect();
         }
         status
+    }
+
+    /// Hashes what decides how this server answers, and nothing else: for searches that must
+    /// recognise a state which they have seen.
+    ///
+    /// Left out is what only decides *when* it stops waiting (clock, dice, hurries), what only
+    /// watches (events, the memory of the invariants), and the names of writes and connections.
+    pub fn hash_essence(&self, hasher: &mut impl Hasher) {
+        (self.id, self.hard_state(), &self.log).hash(hasher);
+        (self.commit_index, self.last_applied, &self.role).hash(hasher);
+        self.durable.essence().hash(hasher);
+        (self.verified, self.acknowledged, &self.owed, &self.reads_done).hash(hasher);
     }
 }
 
