@@ -226,8 +226,8 @@ fn the_verdict_is_what_a_start_does() {
     assert_eq!((file, offset_bytes), (Some(disk.path(&segment_name(3))), Some(0)));
 }
 
-/// A restart must not keep a cluster waiting: a million entries of 256 bytes (in the wide suite, which
-/// writes 300 MB; otherwise a fiftieth of it) in under 3 s.
+/// A restart must not keep a cluster waiting: a million entries of 256 bytes (in the wide suite,
+/// which writes 300 MB; otherwise a fiftieth of it) in under 3 s.
 #[test]
 fn a_million_entries_are_read_in_seconds() {
     let batches = if std::env::var_os("RAFT_TEST_WIDE").is_some() { 1000 } else { 20 };

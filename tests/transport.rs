@@ -149,7 +149,7 @@ fn two_processes_under_one_id_are_refused() {
     let twin = Identity { run_id: 0xabc, ..identity("a", 2) };
     let (heard, error) = refusal(&twin, 2, &identity("a", 2));
     assert!(matches!(error, HelloError::Refused(Refusal::Twice { .. })));
-    let (theirs, ours) = (format!("{:032x}", 0xabc), format!("{:032x}", 102));
+    let (theirs, ours) = (format!("{:016x}", 0xabc), format!("{:016x}", 102));
     assert_names(&heard, &error, &["n2", &theirs, &ours]);
 }
 

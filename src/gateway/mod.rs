@@ -83,9 +83,9 @@ pub enum Refusal {
         /// The limit, in bytes.
         limit_bytes: usize,
     },
-    /// There is a leader, but the request could not be handed over, or the read not be confirmed and
-    /// executed, before the deadline: the leader's log is full, it does not answer, or this server
-    /// has not caught up.
+    /// There is a leader, but the request could not be handed over, or the read not be confirmed
+    /// and executed, before the deadline: the leader's log is full, it does not answer, or this
+    /// server has not caught up.
     NotInTime,
     /// This server is stopping.
     Stopping,

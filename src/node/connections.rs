@@ -124,8 +124,8 @@ fn reply(answer: Answer) -> Reply {
             Reply::try_again("bytes pending at this server (limits.gateway_bytes)", limit_bytes)
         }
         Answer::Refused(Refusal::NotInTime) => Reply::busy(
-            "the leader took no more, or did not answer, before the deadline; nothing was executed, \
-             try again",
+            "the leader took no more, or did not answer, before the deadline; nothing was \
+             executed, try again",
         ),
         Answer::Refused(Refusal::Stopping) => Reply::shutdown(),
     }

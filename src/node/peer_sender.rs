@@ -81,8 +81,8 @@ impl<D: Deliver> PeerSender<D> {
     /// Dials until the peer answers, waiting longer each time, but not when it has just shown up
     /// itself.
     ///
-    /// A connection that has not lived long counts as a failure: a peer that accepts us only to drop
-    /// us must not be dialled at full speed.
+    /// A connection that has not lived long counts as a failure: a peer that accepts us only to
+    /// drop us must not be dialled at full speed.
     fn connect(&self, backoff: &mut Backoff, connected_at: Option<Instant>) {
         match connected_at {
             Some(at) if at.elapsed() < SETTLED_AFTER => {

@@ -10,7 +10,8 @@
 //! - [`scan`]: which bytes of a segment are batches, and what stands behind the first that is not
 //!   one.
 //! - [`journal`]: writing; [`recovery`]: reading at start, and making sure that it counts.
-//! - [`identity`]: whose directory this is; [`init`]: how it comes to be; [`peers_met`]: whom we have met; [`dump`]: for people.
+//! - [`identity`]: whose directory this is; [`init`]: how it comes to be; [`peers_met`]: whom we
+//!   have met; [`dump`]: for people.
 //!
 //! Left out so far: snapshots (the log may not yet begin after index 1), reserving space ahead,
 //! recycling segments (recovery is ready for what both leave behind a segment's end).
