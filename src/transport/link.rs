@@ -103,8 +103,11 @@ impl SendingRight<'_> {
     /// For the worker: sends, and waits a while for the socket; what is left then is for
     /// `finish_blocking`. Requires that there is no remainder.
     pub fn send_blocking(&mut self, frame: &Frame) -> Sent {
-        self.encode(frame);
-        self.finish_blocking()
+        // Usually the socket takes all at once, and no time-out need be set.
+        match self.send(frame) {
+            Sent::Rest => self.finish_blocking(),
+            sent => sent,
+        }
     }
 
     /// For the worker: goes on with the remainder, and waits a while for the socket. Call it again
