@@ -4,7 +4,7 @@
 //! That is group commit without a timer: the slower the disk, the larger the batch. While one batch
 //! is being synced the next one gathers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::limits;
 use crate::storage::disk::Disk;
@@ -13,6 +13,10 @@ use crate::storage::journal::Journal;
 
 use super::doorbell::Bell;
 use super::monitor::{Deliver, Monitor, Worker};
+
+/// A sync that takes longer than this is worth a person's attention: every write waits for it, unless
+/// a majority of the other disks is faster.
+const SLOW_SYNC: Duration = Duration::from_millis(500);
 
 /// The body of the thread `log-writer`. It returns only when a write or sync has failed, which is
 /// the end of the process: what the disk holds is not known any more (the kernel may have dropped
@@ -27,9 +31,11 @@ pub fn run<D: Deliver>(
     loop {
         let take = |server: &mut crate::server::Server| server.take_write(limits::WRITE_BYTES_MAX);
         while let Some(write) = monitor.take_or_wait(Worker::LogWriter, take) {
+            let since = Instant::now();
             if let Err(error) = journal.append_and_sync(&write) {
                 return error;
             }
+            warn_if_slow(since.elapsed(), write.entries.len());
             sealed = false;
             monitor.with(|server| server.persisted(write.ticket));
         }
@@ -43,5 +49,14 @@ pub fn run<D: Deliver>(
             }
             sealed = true;
         }
+    }
+}
+
+fn warn_if_slow(took: Duration, entries: usize) {
+    if took > SLOW_SYNC {
+        log::warn!(
+            "slow disk: a write and its sync took ms={} entries={entries}",
+            took.as_millis()
+        );
     }
 }

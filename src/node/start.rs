@@ -73,6 +73,7 @@ fn run(config: &Effective, logger: &Logger) -> Result<(), ServeError> {
         announce(name, listener)?;
     }
     let opened = open_journal(config, &directory)?;
+    log::info!("disk probe sync_micros={}", directory.time_a_sync()?.as_micros());
     ending::end_on_panic(logger.clone());
     let (endings_sender, endings) = ending::endings()?;
 

@@ -22,7 +22,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -183,6 +183,17 @@ impl DataDirectory {
     pub fn journal_disk(&self) -> Result<RealDisk, DirectoryError> {
         let journal = self.path.join("journal");
         RealDisk::open(&journal).map_err(failed("opening", &journal))
+    }
+
+    /// How long this disk takes to make 4 KiB durable: what every write will wait for at the least.
+    pub fn time_a_sync(&self) -> Result<Duration, DirectoryError> {
+        let path = self.path.join("tmp").join("sync-probe");
+        let mut file = File::create(&path).map_err(failed("creating", &path))?;
+        let since = Instant::now();
+        let synced = file.write_all(&[0; 4096]).and_then(|()| file.sync_data());
+        let took = since.elapsed();
+        synced.and_then(|()| fs::remove_file(&path)).map_err(failed("writing", &path))?;
+        Ok(took)
     }
 
     /// The peers this server has met.
