@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::checks::{Checked, ensure};
-use super::faults::ClientHabits;
+use super::plan::ClientHabits;
 use super::queue::{Micros, Place};
 use super::random::Random;
 use crate::gateway::{Answer, Answered, ClientId, Request, Slot};

@@ -1,8 +1,8 @@
 //! A server's disk: the real journal over a simulated directory, what it holds for certain, and
 //! what a crash leaves.
 
-use super::faults::DiskHabits;
 use super::files::Directory;
+use super::plan::DiskHabits;
 use super::queue::Micros;
 use super::random::Random;
 use crate::raft::Recovered;

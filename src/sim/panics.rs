@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{self, PanicHookInfo};
 use std::sync::Once;
 
-use super::faults::Plan;
+use super::plan::Plan;
 use super::report::Trace;
 use super::run::{Options, TRANSCRIPT_STEPS};
 use super::world::World;

@@ -3,8 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::checks::{Checked, Violation};
-use super::faults::{Fault, Kinds, Plan};
+use super::faults::{Fault, Kinds};
 use super::panics;
+use super::plan::Plan;
 use super::report::{Stats, Trace};
 use super::world::World;
 
