@@ -127,11 +127,30 @@ pub enum FaultKind {
     SlowDisk(Place, u32),
     /// A disk does nothing.
     HungDisk(Place),
-    /// A disk's next write or sync fails. The server ends itself.
+    /// A disk fails once, at one of its next operations, and works again afterwards, as if nothing
+    /// had been: but what was written and not synced is gone. The server must end itself.
     BadDisk(Place),
-    /// Something happens to whoever leads when the fault begins. Chance alone strikes followers
-    /// mostly, and logs differ only where a leader was lost in the middle of its work.
-    Leader(LeaderFault),
+    /// A disk is full. The server must end itself, and comes back when there is room.
+    FullDisk(Place),
+    /// Something happens to a leader, at a moment of its work. Chance alone strikes followers mostly
+    /// and idle leaders the rest of the time, and logs differ only where a leader was lost between
+    /// two steps of what it was doing.
+    Leader(Moment, LeaderFault),
+}
+
+/// When a leader is struck: at once, or the next time that any leader gets there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Whoever leads now.
+    Now,
+    /// It has just been elected, and nobody else has its no-op.
+    Elected,
+    /// Its own disk has just synced an entry that is not committed.
+    Synced,
+    /// It has just sent entries to one follower, and not yet to the others.
+    Sent,
+    /// It has just committed, and nobody else knows.
+    Committed,
 }
 
 /// What happens to a leader.
@@ -217,8 +236,12 @@ impl fmt::Display for FaultKind {
                 write!(out, "the disk of n{} is {times} times slower", name(who))
             }
             FaultKind::HungDisk(who) => write!(out, "the disk of n{} hangs", name(who)),
-            FaultKind::BadDisk(who) => write!(out, "the next write of n{} fails", name(who)),
-            FaultKind::Leader(what) => write!(out, "the leader then: {what:?}"),
+            FaultKind::BadDisk(who) => write!(out, "the disk of n{} fails once", name(who)),
+            FaultKind::FullDisk(who) => write!(out, "the disk of n{} is full", name(who)),
+            FaultKind::Leader(Moment::Now, what) => write!(out, "the leader then: {what:?}"),
+            FaultKind::Leader(moment, what) => {
+                write!(out, "the next leader that is at {moment:?}: {what:?}")
+            }
         }
     }
 }

@@ -12,10 +12,6 @@ use super::world::{Machine, World};
 /// Election timeouts (the longest of the cluster's) that recovery may take.
 const ELECTION_TIMEOUTS_MAX: u64 = 40;
 
-/// What each entry that a server has missed may take, in microseconds: the smallest windows send
-/// one at a time.
-const ENTRY_TAKES_MAX: Micros = 6_000;
-
 /// How often we look, in microseconds.
 const POLL: Micros = 20_000;
 
@@ -38,7 +34,7 @@ impl World {
             look_at = self.now + POLL;
             if self.clients.all_served() && !self.clients.quiet {
                 self.clients.quiet = true;
-                until = until.max(self.now) + self.entries_missing() * ENTRY_TAKES_MAX;
+                until = until.max(self.now) + self.entries_missing() * self.plan.entry_takes_max();
             }
             if self.clients.quiet && self.has_settled() {
                 return Ok(());

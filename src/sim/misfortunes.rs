@@ -3,7 +3,7 @@
 
 use super::checks::{Checked, Violation};
 use super::disk::Ending;
-use super::faults::{FaultKind, TICK};
+use super::faults::{FaultKind, Moment, TICK};
 use super::queue::{Event, Place};
 use super::world::{Process, World, id_of};
 use crate::kv::StateMachine;
@@ -12,10 +12,34 @@ use crate::server::Server;
 
 impl World {
     pub(super) fn fault_begins(&mut self, number: u16) -> Checked {
-        if let FaultKind::Leader(what) = self.plan.faults[usize::from(number)].kind {
-            let kind = what.at(self.leader(), self.plan.servers);
-            self.plan.faults[usize::from(number)].kind = kind;
+        match self.plan.faults[usize::from(number)].kind {
+            FaultKind::Leader(Moment::Now, what) => {
+                let kind = what.at(self.leader(), self.plan.servers);
+                self.plan.faults[usize::from(number)].kind = kind;
+            }
+            FaultKind::Leader(moment, _) => {
+                self.ambushes.push((moment, number));
+                return Ok(());
+            }
+            _ => {}
         }
+        self.fault_strikes(number)
+    }
+
+    /// A leader has come to a moment of its work; whoever lies in ambush for it strikes.
+    pub(super) fn spring(&mut self, (leader, moment): (Place, Moment)) -> Checked {
+        let waits = self.ambushes.iter().position(|(other, _)| *other == moment);
+        let Some(waits) = waits.filter(|_| !self.peace) else { return Ok(()) };
+        let (_, number) = self.ambushes.remove(waits);
+        let fault = &mut self.plan.faults[usize::from(number)];
+        if let FaultKind::Leader(_, what) = fault.kind {
+            fault.kind = what.at(leader, self.plan.servers);
+            fault.at = self.now;
+        }
+        self.fault_strikes(number)
+    }
+
+    fn fault_strikes(&mut self, number: u16) -> Checked {
         let fault = self.plan.faults[usize::from(number)];
         self.tell(|| format!("FAULT: {}", fault.kind));
         self.stats.faults += 1;
@@ -51,7 +75,8 @@ impl World {
             FaultKind::BadDisk(place) => {
                 self.machines[usize::from(place)].disk.fails_next = true;
             }
-            FaultKind::Leader(_) => unreachable!("it was resolved above"),
+            FaultKind::FullDisk(place) => self.machines[usize::from(place)].disk.fill(true),
+            FaultKind::Leader(..) => unreachable!("it has become a fault of one server"),
         }
         Ok(())
     }
@@ -71,11 +96,15 @@ impl World {
             FaultKind::Partition(_) => self.network.heal(number),
             FaultKind::Clock(place, _) => self.machines[usize::from(place)].tick_percent = 100,
             FaultKind::SlowDisk(place, _) => self.machines[usize::from(place)].disk.slower = 1,
+            FaultKind::FullDisk(place) => {
+                self.machines[usize::from(place)].disk.fill(false);
+                self.start(place)?;
+            }
             FaultKind::Break(..)
             | FaultKind::Freeze(_)
             | FaultKind::HungDisk(_)
             | FaultKind::BadDisk(_)
-            | FaultKind::Leader(_) => {}
+            | FaultKind::Leader(..) => {}
         }
         Ok(())
     }
@@ -119,6 +148,10 @@ impl World {
         }
         let before = machine.disk.image().clone();
         let recovered = machine.disk.recover(u64::from(place) + 1);
+        if recovered.is_err() && machine.disk.is_full() {
+            self.tell(|| format!("{} cannot start: its disk is full", id_of(place)));
+            return Ok(()); // somebody will make room, and start it again
+        }
         let (found, incarnation) = recovered.map_err(|error| Violation {
             property: "A server that crashed starts again",
             detail: format!("{}: {error}", id_of(place)),
@@ -136,7 +169,8 @@ impl World {
             self.random.bits(),
         );
         let state = StateMachine::default();
-        let process = Process { server, state, tasks: Vec::new(), ringing: 0, socket_free: [0; 8] };
+        let process =
+            Process { server, state, tasks: Vec::new(), ringing: 0, socket_free: [0; 8], ticks: 0 };
         let machine = &mut self.machines[usize::from(place)];
         machine.process = Some(process);
         let life = machine.life;
@@ -154,6 +188,7 @@ impl World {
         machine.tick_percent = 100;
         machine.disk.slower = 1;
         machine.disk.fails_next = false;
+        machine.disk.fill(false);
         machine.down = 0;
         self.start(place)
     }

@@ -7,7 +7,7 @@
 //! they are; then the habits of network, disks and clients, the bounds and timings of the servers,
 //! and the faults with their times ([`super::schedule`]).
 
-use super::faults::{Fault, Kinds};
+use super::faults::{Fault, Kinds, TICK};
 use super::queue::Micros;
 use super::random::{PerTenThousand, Random};
 use super::schedule;
@@ -135,10 +135,24 @@ impl Plan {
         self.network.twice = 0;
         self.network.late = 0;
         self.clients.hang_up = 0;
-        self.network.delay_max = self.network.delay_max.min(1_000).max(self.network.delay_min);
-        // A disk that syncs one entry at a time, slowly, may have a long way to go.
-        self.disk.sync_max = self.disk.sync_max.min(300);
-        self.disk.write_bytes_max = self.disk.write_bytes_max.max(10_000);
+        // What the paper asks for (§5.6): broadcastTime ≪ electionTimeout. Nobody can be elected
+        // where votes take longer than patience lasts, so peace grants that and no more: of the
+        // shortest timeout, a message, a wake-up and a busy socket take a twentieth each, a sync a
+        // tenth, and all that a vote takes together a little less than a half.
+        let timeout = u64::from(self.raft.election_min_ticks) * TICK;
+        self.network.delay_max =
+            self.network.delay_max.min(timeout / 20).max(self.network.delay_min);
+        self.wake_max = self.wake_max.min(timeout / 20);
+        self.socket_max = self.socket_max.min(timeout / 20);
+        self.disk.sync_max = self.disk.sync_max.min(timeout / 10);
+    }
+
+    /// What one entry takes at most from leader to follower and back, where windows and writes are
+    /// so small that each goes alone: two ways with their wake-ups and sockets, and a sync.
+    pub fn entry_takes_max(&self) -> Micros {
+        2 * (self.network.delay_max + self.wake_max + self.socket_max)
+            + self.wake_max
+            + self.disk.sync_max
     }
 }
 

@@ -1,7 +1,7 @@
 //! The misfortunes of one run: which, when, how long, and whom they strike.
 
 use super::disk::Ending;
-use super::faults::{Fault, FaultKind, Kinds, LeaderFault};
+use super::faults::{Fault, FaultKind, Kinds, LeaderFault, Moment};
 use super::queue::Place;
 use super::random::Random;
 
@@ -50,7 +50,7 @@ enum FaultGroup {
 
 impl FaultGroup {
     fn draw_for_leader(self, random: &mut Random, servers: usize) -> FaultKind {
-        FaultKind::Leader(match self {
+        let what = match self {
             FaultGroup::Crash => {
                 LeaderFault::Crash(random.pick(&[Ending::Killed, Ending::PowerLost]))
             }
@@ -62,7 +62,10 @@ impl FaultGroup {
             FaultGroup::Freeze => LeaderFault::Freeze,
             FaultGroup::Disk => LeaderFault::HungDisk,
             FaultGroup::Break | FaultGroup::Clock => return self.draw(random, servers),
-        })
+        };
+        let moments =
+            [Moment::Now, Moment::Elected, Moment::Synced, Moment::Sent, Moment::Committed];
+        FaultKind::Leader(random.pick(&moments), what)
     }
 
     fn draw(self, random: &mut Random, servers: usize) -> FaultKind {
@@ -83,9 +86,10 @@ impl FaultGroup {
             FaultGroup::Clock => {
                 FaultKind::Clock(place(random), random.pick(&[25, 50, 90, 110, 200, 400]))
             }
-            FaultGroup::Disk => match random.below(3) {
+            FaultGroup::Disk => match random.below(4) {
                 0 => FaultKind::SlowDisk(place(random), random.pick(&[3, 30, 300])),
                 1 => FaultKind::HungDisk(place(random)),
+                2 => FaultKind::FullDisk(place(random)),
                 _ => FaultKind::BadDisk(place(random)),
             },
         }

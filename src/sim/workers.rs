@@ -11,6 +11,7 @@
 //! as one batch.
 
 use super::checks::{Checked, Violation, check_batch, ensure};
+use super::faults::Moment;
 use super::network::Sent;
 use super::queue::{Event, Place, Worker};
 use super::world::{World, id_of};
@@ -86,7 +87,7 @@ impl World {
     fn work(&mut self, place: Place, worker: Worker, named: bool) -> Checked {
         let took = match worker {
             Worker::Write => self.take_write(place)?,
-            Worker::Apply => self.take_tasks(place, named),
+            Worker::Apply => self.take_tasks(place, named)?,
             Worker::Answer => self.take_answers(place)?,
             Worker::Send(to) if self.network.connection(place, to).is_none() => return Ok(()),
             Worker::Send(to) => self.take_messages(place, to)?,
@@ -111,17 +112,21 @@ impl World {
         Ok(true)
     }
 
-    fn take_tasks(&mut self, place: Place, named: bool) -> bool {
+    fn take_tasks(&mut self, place: Place, named: bool) -> Result<bool, Violation> {
         let tasks = self.process(place).server.take_tasks(APPLY_BYTES_MAX);
         if tasks.is_empty() {
-            // What was named were perhaps only reads, which the gateway has now.
-            return named;
+            // What was named were perhaps only reads, which the gateway has now. Then nothing is left.
+            let left = named && self.process(place).server.work().apply;
+            ensure(!left, "Work is what there is to take", || {
+                format!("{}: tasks are named, and none can be taken", id_of(place))
+            })?;
+            return Ok(named);
         }
         self.process(place).tasks = tasks;
         let at = self.now + self.random.between(0, self.plan.wake_max);
         let life = self.machines[usize::from(place)].life;
         self.queue.push(at, Event::Executed(place, life));
-        true
+        Ok(true)
     }
 
     fn take_answers(&mut self, place: Place) -> Result<bool, Violation> {
@@ -145,6 +150,11 @@ impl World {
         }
         let machine = &self.machines[usize::from(place)];
         let raft = machine.process.as_ref().expect("just used").server.raft();
+        let carries =
+            |it: &Message| matches!(it, Message::AppendEntries(it) if !it.entries.is_empty());
+        if outgoing.raft.iter().any(carries) {
+            self.moment = Some((place, Moment::Sent));
+        }
         for message in &outgoing.raft {
             self.checks.promise(raft, to, message, machine.disk.image())?;
             if let Message::AppendEntries(append) = message {

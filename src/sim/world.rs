@@ -7,7 +7,7 @@
 use super::checks::{Checked, Checks, check_pending, ensure};
 use super::clients::{Action, Clients};
 use super::disk::{Disk, Ending};
-use super::faults::TICK;
+use super::faults::{Moment, TICK};
 use super::network::Network;
 use super::plan::Plan;
 use super::queue::{Event, Micros, Place, Queue};
@@ -32,6 +32,10 @@ pub struct World {
     pub(super) trace: Trace,
     /// Faults no longer begin.
     pub(super) peace: bool,
+    /// Faults that wait for a leader to come to a moment of its work.
+    pub(super) ambushes: Vec<(Moment, u16)>,
+    /// The moment to which this step has brought a leader.
+    pub(super) moment: Option<(Place, Moment)>,
     pub(super) random: Random,
 }
 
@@ -57,6 +61,8 @@ pub(super) struct Process {
     pub(super) tasks: Vec<Task>,
     /// Workers that will wake up; see `bell`.
     pub(super) ringing: u32,
+    /// How often its clock has ticked.
+    pub(super) ticks: u64,
     /// When each peer's socket takes more.
     pub(super) socket_free: [Micros; 8],
 }
@@ -88,6 +94,8 @@ impl World {
             stats: Stats::default(),
             trace,
             peace: false,
+            ambushes: Vec::new(),
+            moment: None,
             random: Random::part(plan.seed, 4),
             plan,
         };
@@ -114,6 +122,14 @@ impl World {
             return Ok(());
         }
         self.stats.mix(at);
+        self.happens(event)?;
+        match self.moment.take() {
+            Some(moment) if !self.ambushes.is_empty() => self.spring(moment),
+            _ => Ok(()),
+        }
+    }
+
+    fn happens(&mut self, event: Event) -> Checked {
         match event {
             Event::Tick(place, life) if self.lives(place, life) => self.tick(place),
             Event::Deliver(packet) => self.deliver(packet),
@@ -145,6 +161,7 @@ impl World {
             self.queue.push(self.now + 50_000, Event::Restart(place));
             return self.crash(place, Ending::Killed);
         }
+        self.process(place).ticks += 1;
         self.server(place).tick();
         self.after(place)
     }
@@ -187,6 +204,10 @@ impl World {
             format!("{} has synced up to {:?}", id_of(place), write.entries.last().map(|e| e.id))
         });
         self.server(place).persisted(write.ticket);
+        let raft = self.server(place).raft();
+        if raft.is_leader() && raft.commit_index() < raft.log().last_index() {
+            self.moment = Some((place, Moment::Synced));
+        }
         self.after(place)
     }
 
@@ -223,11 +244,12 @@ impl World {
         self.queue.push(self.now + pause, Event::Client(client));
         let mut lives = [None; 8];
         for (life, machine) in lives.iter_mut().zip(&self.machines) {
-            *life = machine.process.is_some().then_some(machine.life);
+            *life = machine.process.as_ref().map(|process| (machine.life, process.ticks));
         }
         let when = (self.now, self.stats.steps);
         let lives = &lives[..self.plan.servers];
-        match self.clients.act(client, when, &self.plan.clients, lives) {
+        let deadline = self.plan.gateway.deadline_ticks;
+        match self.clients.act(client, when, &self.plan.clients, lives, deadline)? {
             Action::Wait => Ok(()),
             Action::HangUp(place, _, connection) => {
                 self.tell(|| format!("client {client} hangs up on {}", id_of(place)));
@@ -257,6 +279,15 @@ impl World {
         if process.server.raft().has_events() {
             for event in process.server.take_events() {
                 self.stats.saw(&event);
+                match event {
+                    event::Event::BecameLeader { .. } => {
+                        self.moment = Some((place, Moment::Elected));
+                    }
+                    event::Event::Committed { .. } if process.server.raft().is_leader() => {
+                        self.moment = Some((place, Moment::Committed));
+                    }
+                    _ => {}
+                }
                 if self.trace.is_on(self.stats.steps) {
                     let line = format!("        {} {event}", id_of(place));
                     self.trace.tell(self.now, self.stats.steps, line);
@@ -271,7 +302,7 @@ impl World {
             let machines = &self.machines;
             let on_disks =
                 |id| machines.iter().filter(|machine| machine.disk.image().holds(id)).count();
-            self.checks.after_commit(place, raft, on_disks)?;
+            self.checks.after_commit((place, self.stats.steps), raft, on_disks)?;
         }
         self.stats.mix(raft.commit_index().0 ^ raft.current_term().0 << 32);
         check_pending(&process.server, self.plan.gateway.pending_bytes_max)
