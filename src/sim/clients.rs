@@ -47,8 +47,8 @@ pub struct Clients {
     connections: u64,
     /// Everything that was asked.
     pub history: Vec<Recorded>,
-    /// Whoever has been served a few times asks no more. Where bounds are tight, those next to the
-    /// leader could otherwise keep the rest out for ever.
+    /// Whoever has been served often asks no more. A server that is behind and whose disk is no
+    /// faster than the leader's never catches up while clients ask as fast as they can.
     frugal: bool,
     /// No new requests.
     pub quiet: bool,
@@ -250,6 +250,11 @@ impl Clients {
         self.clients.iter_mut().for_each(|client| client.served = 0);
     }
 
+    /// How many more requests clients may make now that service is expected.
+    pub fn requests_to_come(&self, habits: &ClientHabits) -> u64 {
+        self.clients.len() as u64 * (SERVED_ENOUGH + habits.pipeline_max as u64)
+    }
+
     /// Whether every client has been served since then.
     pub fn all_served(&self) -> bool {
         self.clients.iter().all(|client| client.served > 0)
@@ -272,7 +277,7 @@ const REQUESTS_PER_AGE: usize = 60;
 const GRACE_TICKS: u64 = 4;
 
 /// How often a frugal client is served before it asks no more.
-const SERVED_ENOUGH: u64 = 3;
+const SERVED_ENOUGH: u64 = 20;
 
 /// How long a client that was refused waits before it asks again.
 const REST: Micros = 100_000;
