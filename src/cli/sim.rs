@@ -29,6 +29,12 @@ pub struct SimArguments {
     /// Print everything that happens
     #[arg(long)]
     trace: bool,
+    /// Threads that share the seeds; it changes nothing about any of them
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    threads: u8,
+    /// Pretend that an assertion breaks at this step, to see what is told when one does
+    #[arg(long)]
+    break_at: Option<u64>,
 }
 
 /// Runs the seeds, with a line of progress on stderr. A broken promise is told with its seed, the
@@ -42,6 +48,8 @@ pub fn run(arguments: &SimArguments) -> Result<i32, Failure> {
         steps: arguments.steps,
         faults: arguments.faults,
         trace: arguments.trace,
+        threads: usize::from(arguments.threads),
+        break_at: arguments.break_at,
     };
     let since = Instant::now();
     let mut told = since;
