@@ -6,16 +6,19 @@
 //!
 //! # One SET
 //!
-//! `submit` gives it a request id ([`Gateway`]). If this server leads, `join` proposes it to
+//! A client's thread (`node/client.rs`) parses it and calls `submit`, which gives it a request id
+//! ([`Gateway`], `gateway/writes.rs`). If this server leads, `join` proposes it to
 //! [`Raft`]; otherwise the next `take_messages` to the leader carries it there, and the leader's
 //! `step` proposes it. When the entry is committed, *every* server's `take_tasks` hands it to its
-//! state machine, and the server that accepted the request answers it (`finished`, `take_answers`).
+//! state machine (`node/applier.rs`), and the server that accepted the request answers it
+//! (`finished`, `take_answers`). In between it is an entry: [`crate::raft`] tells its life.
 //!
 //! # One GET
 //!
-//! `submit` adds it to the question that the gateway is about to ask; `join` puts the question to
-//! the core, or `take_messages` to the leader. With the read index confirmed and applied here,
-//! `take_tasks` hands out the query.
+//! `submit` adds it to the question that the gateway is about to ask (`gateway/reads.rs`): "up to
+//! which index must I have applied?" `join` puts the question to the core, or `take_messages` to
+//! the leader. When the read index is confirmed ([`crate::raft::read_index`]) and everything up to
+//! it has been handed out here, `take_tasks` hands out the query behind it.
 
 mod apply;
 
