@@ -26,8 +26,8 @@ pub struct SimArguments {
     /// How many events each run has before the faults end and the cluster must recover
     #[arg(long, default_value_t = 10_000)]
     steps: u64,
-    /// What may go wrong: all, none, or some of crashes,partitions,messages,freezes,clocks,disks,
-    /// clients
+    /// What may go wrong: all, none, or a list such as crashes,disks. There are crashes,
+    /// partitions, messages, freezes, clocks, disks and clients
     #[arg(long, default_value = "all", value_parser = Kinds::parse)]
     faults: Kinds,
     /// Print everything that happens; best with --seed
