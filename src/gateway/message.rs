@@ -35,9 +35,9 @@ pub enum GatewayMessage {
     /// The receiver of a `Forward` could not append all of it: send it again later. It does *not*
     /// mean that none of the commands is in a log.
     ForwardRefused {
-        /// The incarnation and attempt that were refused.
+        /// The asker's incarnation, as its `Forward` said it.
         incarnation: u64,
-        /// See above.
+        /// The attempt of which nothing more is taken.
         attempt: u64,
         /// The refuser's term.
         term: Term,
