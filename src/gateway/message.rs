@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::kv::encoding::{self, DecodeError};
-use crate::raft::types::{Command, Index, NUMBER_MAX, ServerId, Term};
+use crate::raft::types::{Command, Index, NUMBER_MAX, ServerId};
 
 /// Names one question for a read index: rising within the asker's incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,8 +39,6 @@ pub enum GatewayMessage {
         incarnation: u64,
         /// The attempt of which nothing more is taken.
         attempt: u64,
-        /// The refuser's term.
-        term: Term,
     },
     /// "Up to which index must I have applied, to answer reads that are with me now?" (diss. §6.4)
     ReadQuestion {

@@ -264,11 +264,10 @@ impl Server {
                 if self.gateway.accepts_forward(from, incarnation, attempt, part)
                     && !self.propose_all(from, commands)
                 {
-                    let term = self.raft.current_term();
-                    self.gateway.refuse_forward(from, incarnation, attempt, term);
+                    self.gateway.refuse_forward(from, incarnation, attempt);
                 }
             }
-            GatewayMessage::ForwardRefused { incarnation, attempt, .. } => {
+            GatewayMessage::ForwardRefused { incarnation, attempt } => {
                 self.gateway.handle_forward_refused(from, incarnation, attempt);
             }
             GatewayMessage::ReadQuestion { question } => {
