@@ -168,6 +168,8 @@ pub enum LeaderFault {
     Freeze,
     /// Its disk hangs.
     HungDisk,
+    /// Its clock runs late: it believes to lead long after the others have given it up.
+    Clock(u32),
 }
 
 impl LeaderFault {
@@ -198,6 +200,7 @@ impl LeaderFault {
             }
             LeaderFault::Freeze => FaultKind::Freeze(leader),
             LeaderFault::HungDisk => FaultKind::HungDisk(leader),
+            LeaderFault::Clock(percent) => FaultKind::Clock(leader, percent),
         }
     }
 }

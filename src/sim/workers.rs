@@ -10,7 +10,7 @@
 //! message meanwhile changed the term, say. And a socket may be busy: what gathers behind it leaves
 //! as one batch.
 
-use super::checks::{Checked, Violation, check_batch, ensure};
+use super::checks::{Checked, Violation, check_batch, check_window, ensure};
 use super::faults::Moment;
 use super::network::Sent;
 use super::queue::{Event, Place, Worker};
@@ -154,6 +154,7 @@ impl World {
             |it: &Message| matches!(it, Message::AppendEntries(it) if !it.entries.is_empty());
         if outgoing.raft.iter().any(carries) {
             self.moment = Some((place, Moment::Sent));
+            check_window(raft, id_of(to), self.plan.raft.window_bytes_max)?;
         }
         for message in &outgoing.raft {
             self.checks.promise(raft, to, message, machine.disk.image())?;
