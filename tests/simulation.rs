@@ -78,7 +78,7 @@ fn threads_change_nothing() {
 /// too, the seed, the last events and the command line that repeats them must be told first.
 #[test]
 fn a_broken_assertion_is_told_with_its_seed_before_the_end() {
-    let arguments = ["sim", "--seed", "7", "--seeds", "3", "--threads", "2", "--break-at", "900"];
+    let arguments = ["sim", "--seed", "7", "--seeds", "3", "--break-at", "900"];
     let output = assert_cmd::Command::cargo_bin("raft-server")
         .expect("cargo has built it")
         .args(arguments)
