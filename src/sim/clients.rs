@@ -281,8 +281,8 @@ impl Clients {
 /// After this many requests of all clients they turn to other keys.
 const REQUESTS_PER_AGE: usize = 60;
 
-/// Ticks after its deadline by which an answer must have arrived: the worker that carries it wakes up
-/// late, and the tick that finds the deadline is the one after it.
+/// Ticks after its deadline by which an answer must have arrived: the worker that carries it wakes
+/// up late, and the tick that finds the deadline is the one after it.
 const GRACE_TICKS: u64 = 4;
 
 /// How often a frugal client is served before it asks no more.

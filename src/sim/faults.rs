@@ -132,9 +132,9 @@ pub enum FaultKind {
     BadDisk(Place),
     /// A disk is full. The server must end itself, and comes back when there is room.
     FullDisk(Place),
-    /// Something happens to a leader, at a moment of its work. Chance alone strikes followers mostly
-    /// and idle leaders the rest of the time, and logs differ only where a leader was lost between
-    /// two steps of what it was doing.
+    /// Something happens to a leader, at a moment of its work. Chance alone strikes followers
+    /// mostly and idle leaders the rest of the time, and logs differ only where a leader was lost
+    /// between two steps of what it was doing.
     Leader(Moment, LeaderFault),
 }
 
