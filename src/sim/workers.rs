@@ -3,8 +3,8 @@
 //!
 //! `work()` is the law here. A worker is rung exactly when `work()` names it, and what it then
 //! takes must be exactly what was named: a bell that does not ring leaves a real server asleep with
-//! work to do, and one that rings for nothing keeps a real processor busy for ever. So each take is held
-//! against its bell.
+//! work to do, and one that rings for nothing keeps a real processor busy for ever. So each take is
+//! held against its bell.
 //!
 //! A worker may wake up late (`Plan::wake_max`) and find that what it was rung for is gone: a
 //! message meanwhile changed the term, say. And a socket may be busy: what gathers behind it leaves
