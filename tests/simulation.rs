@@ -1,6 +1,7 @@
 //! Seeds × faults × checks: whole clusters in one thread, see `raft_server::sim`.
 //!
-//! `SIM_SEEDS` and `SIM_FIRST` choose more seeds, or others, than a quick run has.
+//! `SIM_SEEDS` and `SIM_FIRST` choose more seeds, or others, than a quick run has;
+//! `RAFT_TEST_WIDE=1` runs some thousands.
 
 use raft_server::sim::{Kinds, Options, run, run_seed};
 
@@ -10,16 +11,18 @@ fn number(name: &str, otherwise: u64) -> u64 {
 
 fn expect_no_failure(options: &Options) {
     let report = run(options);
-    assert!(report.failure.is_none(), "\n{report}");
+    assert!(report.failure.is_none() && report.is_conclusive(), "\n{report}");
     println!("{report}");
 }
 
 /// Every promise of the design, in worlds in which everything goes wrong.
 #[test]
 fn nothing_breaks_under_all_faults() {
-    let seeds = number("SIM_SEEDS", 250);
+    let wide = std::env::var_os("RAFT_TEST_WIDE").is_some_and(|value| value == "1");
+    let (seeds, steps) = if wide { (3_000, 10_000) } else { (250, 6_000) };
+    let seeds = number("SIM_SEEDS", seeds);
     let first_seed = number("SIM_FIRST", 0);
-    expect_no_failure(&Options { seeds, first_seed, steps: 6_000, ..Options::default() });
+    expect_no_failure(&Options { seeds, first_seed, steps, threads: 2, ..Options::default() });
 }
 
 /// A cluster in which nothing goes wrong elects once and refuses nobody for long: trouble that we
@@ -60,4 +63,31 @@ fn a_seed_is_everything() {
     fingerprints.sort_unstable();
     fingerprints.dedup();
     assert_eq!(fingerprints.len(), 20, "different seeds are different runs");
+}
+
+/// Threads share the seeds to be faster; what is said about them must not depend on who was.
+#[test]
+fn threads_change_nothing() {
+    let options = Options { seeds: 12, steps: 2_000, ..Options::default() };
+    let one = run(&options);
+    let three = run(&Options { threads: 3, ..options });
+    assert_eq!((one.seeds, one.stats), (three.seeds, three.stats));
+}
+
+/// A broken assertion of the server is a finding like any other. A release build aborts on it: then
+/// too, the seed, the last events and the command line that repeats them must be told first.
+#[test]
+fn a_broken_assertion_is_told_with_its_seed_before_the_end() {
+    let arguments = ["sim", "--seed", "7", "--seeds", "3", "--break-at", "900"];
+    let output = assert_cmd::Command::cargo_bin("raft-server")
+        .expect("cargo has built it")
+        .args(arguments)
+        .output()
+        .expect("it can be started");
+    assert!(!output.status.success(), "a finding is no success");
+    let told = [output.stdout, output.stderr].concat();
+    let told = String::from_utf8_lossy(&told);
+    for expected in ["--seed 7 ", "replay: raft-server sim", "on purpose", " → n"] {
+        assert!(told.contains(expected), "{expected:?} is missing from\n{told}");
+    }
 }

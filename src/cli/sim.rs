@@ -52,7 +52,8 @@ pub fn run(arguments: &SimArguments) -> Result<i32, Failure> {
         steps: arguments.steps,
         faults: arguments.faults,
         trace: arguments.trace,
-        threads: usize::from(arguments.threads),
+        // One transcript at a time.
+        threads: if arguments.trace { 1 } else { usize::from(arguments.threads) },
         break_at: arguments.break_at,
     };
     let since = Instant::now();
@@ -73,7 +74,7 @@ pub fn run(arguments: &SimArguments) -> Result<i32, Failure> {
         report.stats.steps as f64 / seconds
     )?;
     output.flush()?;
-    Ok(if report.failure.is_some() { FAILED } else { OK })
+    Ok(if report.failure.is_none() && report.is_conclusive() { OK } else { FAILED })
 }
 
 fn tell_progress(report: &Report, seeds: u64) {

@@ -22,7 +22,7 @@ use super::queue::Place;
 use crate::kv::StateMachine;
 use crate::kv::command::RequestId;
 use crate::raft::message::Message;
-use crate::raft::types::{Entry, EntryId, HardState, Index, Term};
+use crate::raft::types::{Entry, EntryId, HardState, Index, ServerId, Term};
 use crate::raft::{Raft, Recovered};
 use crate::server::Server;
 
@@ -356,6 +356,18 @@ pub fn check_batch(entries: &[Entry], bytes_max: usize) -> Checked {
             "{} entries of {bytes} bytes were taken at once; {bytes_max} is the bound",
             entries.len()
         )
+    })
+}
+
+/// What is under way to a follower is bounded, but for one entry that is larger than the bound.
+pub fn check_window(leader: &Raft, to: ServerId, bytes_max: usize) -> Checked {
+    let status = leader.status();
+    let Some(peer) = status.peers.iter().find(|peer| peer.id == to) else { return Ok(()) };
+    let (matched, sent) = (peer.match_index, peer.next_index.previous());
+    let bytes = leader.log().bytes_between(matched, sent);
+    let bounded = bytes <= bytes_max as u64 || sent == matched.next();
+    ensure(bounded, "Queues are bounded", || {
+        format!("{} has {bytes} bytes under way to {to}; {bytes_max} is the bound", leader.id())
     })
 }
 

@@ -147,7 +147,8 @@ impl Clients {
             }
             let impatient =
                 connection.waiting.front().is_some_and(|first| now - first.sent > habits.patience);
-            if gone || impatient || self.random.chance(habits.hang_up) {
+            let hops = connection.waiting.is_empty() && self.random.chance(habits.hop);
+            if gone || impatient || hops || self.random.chance(habits.hang_up) {
                 let left = client.connection.take().expect("just seen");
                 self.counts.unknown += left.waiting.len() as u64;
                 return Ok(if gone {
@@ -200,6 +201,14 @@ impl Clients {
             });
         }
         Ok(Action::Submit(connection.place, connection.life, connection.id, requests))
+    }
+
+    /// The server that a client is connected to, unless it is about to lose its patience with it.
+    pub fn place_of(&self, who: u16, now: Micros, habits: &ClientHabits) -> Option<Place> {
+        let connection = self.clients[usize::from(who)].connection.as_ref()?;
+        let first = connection.waiting.front();
+        let impatient = first.is_some_and(|first| now - first.sent > habits.patience);
+        (!impatient).then_some(connection.place)
     }
 
     /// An answer arrives.
@@ -272,8 +281,8 @@ impl Clients {
 /// After this many requests of all clients they turn to other keys.
 const REQUESTS_PER_AGE: usize = 60;
 
-/// Ticks after its deadline by which an answer must have arrived: the worker that carries it wakes up
-/// late, and the tick that finds the deadline is the one after it.
+/// Ticks after its deadline by which an answer must have arrived: the worker that carries it wakes
+/// up late, and the tick that finds the deadline is the one after it.
 const GRACE_TICKS: u64 = 4;
 
 /// How often a frugal client is served before it asks no more.
@@ -315,7 +324,10 @@ fn draw_request(random: &mut Random, habits: &ClientHabits, name: usize) -> Aske
         0..5 => Command::Set { key, value, condition: Condition::Always },
         5 => Command::Set { key, value, condition: Condition::IfAbsent },
         6 | 7 => Command::Append { key, value },
-        8 => Command::Delete { keys: vec![key] },
+        8 => {
+            // A DEL has no value to carry its name, so a second key does, which never exists.
+            Command::Delete { keys: vec![key, Bytes::from(format!("{name}.").into_bytes())] }
+        }
         9 => Command::Increment {
             key: Bytes::from(format!("n.{age}").into_bytes()),
             delta: name as i64,

@@ -132,9 +132,9 @@ pub enum FaultKind {
     BadDisk(Place),
     /// A disk is full. The server must end itself, and comes back when there is room.
     FullDisk(Place),
-    /// Something happens to a leader, at a moment of its work. Chance alone strikes followers mostly
-    /// and idle leaders the rest of the time, and logs differ only where a leader was lost between
-    /// two steps of what it was doing.
+    /// Something happens to a leader, at a moment of its work. Chance alone strikes followers
+    /// mostly and idle leaders the rest of the time, and logs differ only where a leader was lost
+    /// between two steps of what it was doing.
     Leader(Moment, LeaderFault),
 }
 
@@ -168,6 +168,8 @@ pub enum LeaderFault {
     Freeze,
     /// Its disk hangs.
     HungDisk,
+    /// Its clock runs late: it believes to lead long after the others have given it up.
+    Clock(u32),
 }
 
 impl LeaderFault {
@@ -198,6 +200,7 @@ impl LeaderFault {
             }
             LeaderFault::Freeze => FaultKind::Freeze(leader),
             LeaderFault::HungDisk => FaultKind::HungDisk(leader),
+            LeaderFault::Clock(percent) => FaultKind::Clock(leader, percent),
         }
     }
 }

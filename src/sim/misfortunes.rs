@@ -94,7 +94,10 @@ impl World {
                 }
             }
             FaultKind::Partition(_) => self.network.heal(number),
-            FaultKind::Clock(place, _) => self.machines[usize::from(place)].tick_percent = 100,
+            FaultKind::Clock(place, _) => {
+                let place = usize::from(place);
+                self.machines[place].tick_percent = self.plan.tick_percent[place];
+            }
             FaultKind::SlowDisk(place, _) => self.machines[usize::from(place)].disk.slower = 1,
             FaultKind::FullDisk(place) => {
                 self.machines[usize::from(place)].disk.fill(false);

@@ -12,7 +12,7 @@
 //!    ([`crate::server::Server`])
 //! 2. **One queue.** All that will happen stands in it by time; take the first, give it to the
 //!    server it belongs to, let that server's workers take what they can, put what follows into the
-//!    queue. ([`queue`], [`world`])
+//!    queue. ([`queue`], [`world`], `workers`)
 //! 3. **One seed.** Every decision comes from generators made from it ([`random`]): one for each
 //!    part of the world, so that what is taken out of one part leaves the others as they were. No
 //!    hash map is ever walked through, no real time is ever read.
@@ -20,14 +20,19 @@
 //!    what was not synced, and keeps a part of it torn, zeroed or stale; [`clients`] lose patience
 //!    and ask elsewhere. What is synced stays: a protocol owes nothing to a disk that lies.
 //! 5. **Swarm.** Each seed draws which kinds of trouble its world has at all, and how much.
-//!    ([`faults`])
-//! 6. **Look after every step,** but only at what the step changed. ([`checks`])
-//! 7. **Believe the clients.** They know nothing of terms; they know what they were told, and one
+//!    ([`plan`], `schedule`)
+//! 6. **Lie in ambush.** Crashes at random times hit a server between two steps of its work about
+//!    as often as a stone thrown into a street hits a postman at somebody's door. Name the moments
+//!    that matter (a leader has just been elected, has synced, has sent, has committed) and strike
+//!    there. ([`faults::Moment`]) It is not cheating: the moments are few and general, and the rare
+//!    schedules of the paper (Figure 8) are made of nothing else.
+//! 7. **Look after every step,** but only at what the step changed. ([`checks`])
+//! 8. **Believe the clients.** They know nothing of terms; they know what they were told, and one
 //!    register per key must explain it. ([`linearizability`], `judge`)
-//! 8. **End in peace.** A cluster that does nothing is safe. When the faults stop it must elect,
+//! 9. **End in peace.** A cluster that does nothing is safe. When the faults stop it must elect,
 //!    serve and agree within a stated time. (`liveness`)
-//! 9. **Doubt it.** Put each bug that you are afraid of back into the code and see it found. A
-//!    check that has never failed has not been tested.
+//! 10. **Doubt it.** Put each bug that you are afraid of back into the code and see it found. A
+//!     check that has never failed has not been tested.
 //!
 //! A failing run is repeated with ever fewer faults, and then once more for its transcript: nothing
 //! is formatted or remembered while all is well, which is why it is fast. (`run`, [`report`],
@@ -35,8 +40,8 @@
 //!
 //! # What it leaves out
 //!
-//! Threads and sockets (tests with real processes), bit rot (the journal's own tests), order of
-//! answers within one connection, and commands on several keys, which are judged key by key.
+//! Threads and sockets (tests with real processes), bit rot (the journal's own tests), and commands
+//! on several keys, which are judged key by key.
 
 pub mod checks;
 pub mod clients;

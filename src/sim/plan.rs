@@ -30,6 +30,9 @@ pub struct Plan {
     pub disk: DiskHabits,
     /// How clients behave.
     pub clients: ClientHabits,
+    /// How long one tick of each server takes, in hundredths of what it should: no two clocks run
+    /// alike.
+    pub tick_percent: [u64; 8],
     /// How long a worker thread takes to wake up, at most.
     pub wake_max: Micros,
     /// How long a socket is busy with one batch of messages, at most.
@@ -83,6 +86,9 @@ pub struct ClientHabits {
     pub think_max: Micros,
     /// How long one waits for an answer.
     pub patience: Micros,
+    /// How often one goes to another server although it was served well: what one server has
+    /// answered, the next must know.
+    pub hop: PerTenThousand,
     /// How often one hangs up with requests under way.
     pub hang_up: PerTenThousand,
     /// How many keys they share.
@@ -122,10 +128,25 @@ impl Plan {
         let network = NetworkHabits::draw(&mut random, kinds);
         let disk = DiskHabits::draw(&mut random, kinds);
         let clients = ClientHabits::draw(&mut random, kinds);
+        let drifts: &[u64] = if kinds.clocks { &[100, 90, 110, 50, 200, 400] } else { &[100] };
+        let worst = random.position(drifts.len()) + 1;
+        let tick_percent = std::array::from_fn(|_| random.pick(&drifts[..worst]));
         let wake_max = random.pick(&[0, 0, 50, 3_000]);
         let socket_max = random.pick(&[0, 30, 2_000]);
         let faults = schedule::draw(&mut random, servers, kinds);
-        Plan { seed, servers, raft, gateway, network, disk, clients, wake_max, socket_max, faults }
+        Plan {
+            seed,
+            servers,
+            raft,
+            gateway,
+            network,
+            disk,
+            clients,
+            tick_percent,
+            wake_max,
+            socket_max,
+            faults,
+        }
     }
 
     /// Ends all trouble: from now on the cluster has no excuse.
@@ -134,6 +155,7 @@ impl Plan {
         self.network.twice = 0;
         self.network.late = 0;
         self.clients.hang_up = 0;
+        self.tick_percent = [100; 8];
         // What the paper asks for (§5.6): broadcastTime ≪ electionTimeout. Nobody can be elected
         // where votes take longer than patience lasts, so peace grants that and no more: of the
         // shortest timeout, a message, a wake-up and a busy socket take a twentieth each, a sync a
@@ -211,6 +233,7 @@ impl ClientHabits {
             pipeline_max: random.pick(&[1, 1, 3, 8]),
             think_max: random.pick(&[1_000, 10_000, 50_000]),
             patience: random.pick(&[100_000, 1_000_000, 5_000_000]),
+            hop: if kinds.clients { random.pick(&[0, 1_000, 5_000]) } else { 0 },
             hang_up: if kinds.clients { random.pick(&[0, 50, 500]) } else { 0 },
             keys: random.between(1, 6),
             value_bytes_max: random.pick(&[8, 60, 400]),

@@ -97,6 +97,9 @@ impl fmt::Display for Report {
              {undecided} histories too hard to judge"
         )?;
         match failure {
+            None if !self.is_conclusive() => {
+                writeln!(out, "TOO MANY histories were too hard to judge: this proves little")
+            }
             None => writeln!(out, "no property was broken"),
             Some(failure) => write!(out, "{failure}"),
         }

@@ -79,6 +79,17 @@ pub struct Failure {
     pub command: String,
 }
 
+/// Of so many histories, one may be too hard to judge. More would mean that the clients are drawn
+/// badly: a history that nobody can judge proves nothing.
+const SEEDS_PER_UNDECIDED: u64 = 500;
+
+impl Report {
+    /// Whether enough of the histories were judged for "no property was broken" to mean something.
+    pub fn is_conclusive(&self) -> bool {
+        self.stats.undecided <= self.seeds.div_ceil(SEEDS_PER_UNDECIDED)
+    }
+}
+
 impl Options {
     /// The command line that runs this seed again.
     pub fn command(&self, seed: u64) -> String {
@@ -192,7 +203,8 @@ fn explain(options: &Options, seed: u64, violation: Violation) -> Failure {
     let (step, transcript) = (world.stats.steps, world.trace.lines().to_vec());
     let command = options.command(seed);
     let happened = |fault: &Fault| fault.at <= world.now;
-    let faults = plan.faults.into_iter().filter(happened).collect();
+    // From the world and not from the plan: there an ambush has become what it did, and to whom.
+    let faults = world.plan.faults.iter().copied().filter(happened).collect();
     Failure { seed, violation, step, faults, transcript, command }
 }
 

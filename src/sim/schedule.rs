@@ -61,7 +61,8 @@ impl FaultGroup {
             },
             FaultGroup::Freeze => LeaderFault::Freeze,
             FaultGroup::Disk => LeaderFault::HungDisk,
-            FaultGroup::Break | FaultGroup::Clock => return self.draw(random, servers),
+            FaultGroup::Clock => LeaderFault::Clock(random.pick(&[150, 400, 1_000])),
+            FaultGroup::Break => return self.draw(random, servers),
         };
         let moments =
             [Moment::Now, Moment::Elected, Moment::Synced, Moment::Sent, Moment::Committed];

@@ -1,16 +1,16 @@
 //! The worker threads of a server, without threads: which bells ring after a step, and what each
 //! worker takes when it wakes up.
 //!
-//! `work()` is the law here. A worker is rung exactly when `work()` names it, and what it then takes
-//! must be exactly what was named: a bell that does not ring leaves a real server asleep with work
-//! to do, and one that rings for nothing keeps a real processor busy for ever. So each take is held
-//! against its bell.
+//! `work()` is the law here. A worker is rung exactly when `work()` names it, and what it then
+//! takes must be exactly what was named: a bell that does not ring leaves a real server asleep with
+//! work to do, and one that rings for nothing keeps a real processor busy for ever. So each take is
+//! held against its bell.
 //!
 //! A worker may wake up late (`Plan::wake_max`) and find that what it was rung for is gone: a
 //! message meanwhile changed the term, say. And a socket may be busy: what gathers behind it leaves
 //! as one batch.
 
-use super::checks::{Checked, Violation, check_batch, ensure};
+use super::checks::{Checked, Violation, check_batch, check_window, ensure};
 use super::faults::Moment;
 use super::network::Sent;
 use super::queue::{Event, Place, Worker};
@@ -115,7 +115,7 @@ impl World {
     fn take_tasks(&mut self, place: Place, named: bool) -> Result<bool, Violation> {
         let tasks = self.process(place).server.take_tasks(APPLY_BYTES_MAX);
         if tasks.is_empty() {
-            // What was named were perhaps only reads, which the gateway has now. Then nothing is left.
+            // What was named were perhaps only reads, which the gateway has now.
             let left = named && self.process(place).server.work().apply;
             ensure(!left, "Work is what there is to take", || {
                 format!("{}: tasks are named, and none can be taken", id_of(place))
@@ -154,6 +154,7 @@ impl World {
             |it: &Message| matches!(it, Message::AppendEntries(it) if !it.entries.is_empty());
         if outgoing.raft.iter().any(carries) {
             self.moment = Some((place, Moment::Sent));
+            check_window(raft, id_of(to), self.plan.raft.window_bytes_max)?;
         }
         for message in &outgoing.raft {
             self.checks.promise(raft, to, message, machine.disk.image())?;

@@ -82,7 +82,7 @@ impl World {
             life: 0,
             down: 0,
             frozen_until: 0,
-            tick_percent: 100,
+            tick_percent: plan.tick_percent[place],
         };
         let mut world = World {
             now: 0,
@@ -240,11 +240,16 @@ impl World {
     }
 
     fn client(&mut self, client: u16) -> Checked {
+        if let Some(until) = self.is_kept_waiting(client) {
+            self.queue.push(until, Event::Client(client)); // its bytes wait in the socket
+            return Ok(());
+        }
         let pause = self.random.between(100, self.plan.clients.think_max);
         self.queue.push(self.now + pause, Event::Client(client));
         let mut lives = [None; 8];
         for (life, machine) in lives.iter_mut().zip(&self.machines) {
-            *life = machine.process.as_ref().map(|process| (machine.life, process.ticks));
+            let process = machine.process.as_ref();
+            *life = process.map(|process| (machine.life, process.ticks));
         }
         let when = (self.now, self.stats.steps);
         let lives = &lives[..self.plan.servers];
@@ -306,6 +311,13 @@ impl World {
         }
         self.stats.mix(raft.commit_index().0 ^ raft.current_term().0 << 32);
         check_pending(&process.server, self.plan.gateway.pending_bytes_max)
+    }
+
+    /// Until when the server that this client talks to is frozen, if the client bears with that.
+    fn is_kept_waiting(&self, client: u16) -> Option<Micros> {
+        let place = self.clients.place_of(client, self.now, &self.plan.clients)?;
+        let until = self.machines[usize::from(place)].frozen_until;
+        (until > self.now).then_some(until)
     }
 
     /// Until when the server that this happens to is frozen.
