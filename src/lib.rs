@@ -43,7 +43,8 @@
 //! kv, raft ───▶ nothing of ours                                        PURE
 //! ```
 //!
-//! Everybody may use [`limits`]. `tests/tidy.rs` fails on any other edge.
+//! Everybody may use [`limits`], and those whose rules can be switched off ask [`lab`].
+//! `tests/tidy.rs` fails on any other edge.
 //!
 //! # A tour in ten stops
 //!
@@ -71,6 +72,7 @@
 pub mod config;
 pub mod gateway;
 pub mod kv;
+pub mod lab;
 pub mod limits;
 pub mod node;
 pub mod observe;

@@ -223,6 +223,9 @@ pub enum FaultKind {
     /// Something happens to whoever leads when the fault begins. Chance alone strikes followers
     /// mostly, and logs differ only where a leader was lost in the middle of its work.
     Leader(LeaderFault),
+    /// The same happens to the next leader, this long after its election. That is when logs differ
+    /// most, and when most is at stake (Figure 8).
+    NewLeader(LeaderFault, Micros),
 }
 
 /// What happens to a leader.
@@ -400,13 +403,20 @@ fn draw_faults(random: &mut Random, servers: usize, kinds: Kinds) -> Vec<Fault> 
     let groups: Vec<FaultGroup> =
         everything.into_iter().filter_map(|(on, group)| on.then_some(group)).collect();
     let at_leader = random.pick(&[0, 2_000, 7_000]);
+    let at_election = random.pick(&[0, 3_000, 8_000]);
     let mut faults = Vec::new();
     let mut at = 0;
     while !groups.is_empty() && faults.len() < FAULTS_MAX {
         at += random.between(1, pause_max);
         let group = random.pick(&groups);
         let kind = if random.chance(at_leader) {
-            group.draw_for_leader(random, servers)
+            let kind = group.draw_for_leader(random, servers);
+            match kind {
+                FaultKind::Leader(what) if random.chance(at_election) => {
+                    FaultKind::NewLeader(what, random.between(0, 20_000))
+                }
+                kind => kind,
+            }
         } else {
             group.draw(random, servers)
         };
@@ -559,6 +569,9 @@ impl fmt::Display for FaultKind {
             FaultKind::HungDisk(who) => write!(out, "the disk of n{} hangs", name(who)),
             FaultKind::BadDisk(who) => write!(out, "the next write of n{} fails", name(who)),
             FaultKind::Leader(what) => write!(out, "the leader then: {what:?}"),
+            FaultKind::NewLeader(what, after) => {
+                write!(out, "the next leader, {after} µs after its election: {what:?}")
+            }
         }
     }
 }

@@ -43,6 +43,8 @@ pub mod clients;
 pub mod disk;
 pub mod faults;
 pub mod files;
+#[cfg(feature = "lab")]
+pub mod lab;
 pub mod linearizability;
 pub mod network;
 pub mod queue;
@@ -51,6 +53,7 @@ pub mod report;
 pub mod world;
 
 mod judge;
+mod leaders;
 mod liveness;
 mod panics;
 mod run;

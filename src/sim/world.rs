@@ -8,6 +8,7 @@ use super::checks::{Checked, Checks, Violation, check_batch, check_pending, ensu
 use super::clients::{Action, Clients};
 use super::disk::{Disk, Ending};
 use super::faults::{FaultKind, Plan, TICK};
+use super::leaders::{self, Heard};
 use super::network::{Network, Sent};
 use super::queue::{Event, Micros, Place, Queue, Worker};
 use super::random::Random;
@@ -34,6 +35,8 @@ pub struct World {
     pub(super) trace: Trace,
     /// Faults no longer begin.
     pub(super) peace: bool,
+    /// Faults that wait for the next leader, by number.
+    awaiting_leader: Vec<u16>,
     random: Random,
 }
 
@@ -55,6 +58,7 @@ pub(super) struct Machine {
 pub(super) struct Process {
     pub(super) server: Server,
     pub(super) state: StateMachine,
+    heard: Heard,
     /// What the applier is busy with.
     tasks: Vec<Task>,
     /// Workers that will wake up; see `bell`.
@@ -90,6 +94,7 @@ impl World {
             stats: Stats::default(),
             trace,
             peace: false,
+            awaiting_leader: Vec::new(),
             random: Random::part(plan.seed, 4),
             plan,
         };
@@ -148,6 +153,9 @@ impl World {
             return self.crash(place, Ending::Killed);
         }
         self.server(place).tick();
+        let options = &self.plan.raft;
+        let process = self.machines[usize::from(place)].process.as_mut().expect("it lives");
+        process.heard.tick(process.server.raft(), place, options)?;
         self.after(place)
     }
 
@@ -169,7 +177,16 @@ impl World {
             let shape = message.check_shape(id_of(from));
             ensure(shape.is_ok(), "Servers send well-formed messages", || format!("{message:?}"))?;
         }
-        self.server(to).step(id_of(from), packet.content);
+        let options = &self.plan.raft;
+        let process = self.machines[usize::from(to)].process.as_mut().expect("asked above");
+        process.heard.from(from);
+        let before = process.server.raft().current_term();
+        let must_refuse =
+            leaders::must_refuse(process.server.raft(), &packet.content.raft, options);
+        process.server.step(id_of(from), packet.content);
+        if must_refuse {
+            leaders::check_refused(process.server.raft(), before)?;
+        }
         self.after(to)
     }
 
@@ -446,6 +463,10 @@ impl World {
             self.plan.faults[usize::from(number)].kind = kind;
         }
         let fault = self.plan.faults[usize::from(number)];
+        if let FaultKind::NewLeader(..) = fault.kind {
+            self.awaiting_leader.push(number);
+            return Ok(());
+        }
         self.tell(|| format!("FAULT: {}", fault.kind));
         self.stats.faults += 1;
         let until = self.now + fault.lasts;
@@ -480,9 +501,22 @@ impl World {
             FaultKind::BadDisk(place) => {
                 self.machines[usize::from(place)].disk.fails_next = true;
             }
-            FaultKind::Leader(_) => unreachable!("it was resolved above"),
+            FaultKind::Leader(_) | FaultKind::NewLeader(..) => {
+                unreachable!("it was resolved above")
+            }
         }
         Ok(())
+    }
+
+    /// A leader is elected: what waited for it will happen.
+    fn strike_new_leader(&mut self, place: Place) {
+        for number in std::mem::take(&mut self.awaiting_leader) {
+            let fault = &mut self.plan.faults[usize::from(number)];
+            if let FaultKind::NewLeader(what, after) = fault.kind {
+                fault.kind = what.at(place, self.plan.servers);
+                self.queue.push(self.now + after, Event::Fault(number));
+            }
+        }
     }
 
     fn fault_ends(&mut self, number: u16) -> Checked {
@@ -504,7 +538,8 @@ impl World {
             | FaultKind::Freeze(_)
             | FaultKind::HungDisk(_)
             | FaultKind::BadDisk(_)
-            | FaultKind::Leader(_) => {}
+            | FaultKind::Leader(_)
+            | FaultKind::NewLeader(..) => {}
         }
         Ok(())
     }
@@ -546,6 +581,7 @@ impl World {
         if machine.process.is_some() || machine.down > 0 {
             return Ok(());
         }
+        machine.disk.audit(u64::from(place) + 1)?;
         let before = machine.disk.image().clone();
         let recovered = machine.disk.recover(u64::from(place) + 1);
         let (found, incarnation) = recovered.map_err(|error| Violation {
@@ -565,7 +601,14 @@ impl World {
             self.random.bits(),
         );
         let state = StateMachine::default();
-        let process = Process { server, state, tasks: Vec::new(), ringing: 0, socket_free: [0; 8] };
+        let process = Process {
+            server,
+            state,
+            heard: Heard::default(),
+            tasks: Vec::new(),
+            ringing: 0,
+            socket_free: [0; 8],
+        };
         let machine = &mut self.machines[usize::from(place)];
         machine.process = Some(process);
         let life = machine.life;
@@ -593,12 +636,17 @@ impl World {
         let machine = &mut self.machines[usize::from(place)];
         let Some(process) = &mut machine.process else { return Ok(()) };
         if process.server.raft().has_events() {
+            let mut elected = false;
             for event in process.server.take_events() {
                 self.stats.saw(&event);
+                elected |= matches!(event, event::Event::BecameLeader { .. });
                 if self.trace.is_on(self.stats.steps) {
                     let line = format!("        {} {event}", id_of(place));
                     self.trace.tell(self.now, self.stats.steps, line);
                 }
+            }
+            if elected {
+                self.strike_new_leader(place);
             }
         }
         let machine = &self.machines[usize::from(place)];
