@@ -16,7 +16,7 @@ Settings come from cluster.toml; data and logs are kept in data/N/.
   --debug        quick build
 
 Exit codes: 0 stopped by Ctrl-C or TERM, 1 failure, 2 wrong usage, 3 cluster.toml is invalid,
-4 and 5 a data directory cannot be used, 6 a port is in use, 7 disk error.
+4 and 5 a data directory cannot be used, 6 a port is in use, 7 disk error, 8 disk full.
 RAFT_CLUSTER_BINARY=path runs that program and builds nothing.
 TEXT
 }

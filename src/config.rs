@@ -224,9 +224,22 @@ fn explain_syntax(error: &toml::de::Error, text: &str, file: &Path) -> ConfigErr
             Some(meant) => format!("unknown key `{unknown}`; did you mean `{meant}`?"),
             None => format!("unknown key `{unknown}`; known here: {}", known.join(", ")),
         },
-        None => message.lines().collect::<Vec<_>>().join("; "),
+        None => {
+            let message = message.lines().collect::<Vec<_>>().join("; ").replace("u64", "a number");
+            match key_at(text, offset) {
+                Some(key) if message.starts_with("invalid ") => format!("`{key}`: {message}"),
+                _ => message,
+            }
+        }
     };
     ConfigError::Syntax { file: file.to_owned(), line, problem }
+}
+
+/// The key of the line that `offset` is in, if the line gives a key its value.
+fn key_at(text: &str, offset: usize) -> Option<&str> {
+    let begin = text.as_bytes()[..offset].iter().rposition(|byte| *byte == b'\n');
+    let line = text[begin.map_or(0, |newline| newline + 1)..].lines().next()?;
+    line.split_once('=').map(|(key, _)| key.trim())
 }
 
 /// Serde words it "unknown field `x`, expected one of `a`, `b`": the unknown key and the known

@@ -31,19 +31,21 @@
 //! # The rooms, and who may know whom
 //!
 //! ```text
-//! main, cli ──▶ config, node, sim
-//! node ───────▶ server, protocol, storage, transport, observe          threads live only here
-//! sim ────────▶ server, storage                                        the same server, in one
-//! thread server ─────▶ raft, gateway, kv                                      PURE: one server
-//! without threads transport ──▶ raft::{message, types}, gateway::message               peer bytes
-//! on sockets storage ────▶ raft::{types, durability}                              the journal
-//! observe ────▶ raft::{event, types}                                   log lines
-//! gateway ────▶ raft::types, kv::{command, encoding}                   PURE
-//! protocol ───▶ kv::command                                            PURE: client bytes
-//! kv, raft ───▶ nothing of ours                                        PURE
+//! main, cli ──▶ everything
+//! node ───────▶ server, protocol, storage, transport, observe, config  threads live only here
+//! sim ────────▶ server, storage                       the same server, in one thread
+//! server ─────▶ raft, gateway, kv                     PURE: one server without threads
+//! transport ──▶ raft::{message, types}, gateway::message       peer bytes on sockets
+//! storage ────▶ raft::{types, durability}             the journal
+//! observe ────▶ raft::{event, types}                  log lines
+//! gateway ────▶ raft::types, kv::{command, encoding}  PURE: what clients are owed
+//! protocol ───▶ kv::command                           PURE: client bytes
+//! config ─────▶ nothing of ours                       cluster.toml
+//! kv, raft ───▶ nothing of ours                       PURE: the store; the protocol
 //! ```
 //!
-//! Everybody may use [`limits`], and those whose rules can be switched off ask [`lab`].
+//! `node` and `sim` also know what stands below `server`; everybody may use [`limits`],
+//! and those whose rules can be switched off ask [`lab`].
 //! `tests/tidy.rs` fails on any other edge.
 //!
 //! # A tour in ten stops
@@ -63,8 +65,8 @@
 //! 10. [`node`]: the table of threads, `node/monitor.rs` (the one mutex) and `node/log_writer.rs`;
 //!     then [`storage`] for what a crash leaves and how a start finds out.
 //!
-//! Beside it, `tests/scripts/` are plays that a cluster performs, and `tests/paper.rs` is Figure 2
-//! as tests.
+//! Beside it, `tests/scripts/` are plays that a cluster performs, `tests/paper.rs` is Figure 2 as
+//! tests, `tests/scenarios.md` says what can go wrong, and [`sim`] makes it go wrong.
 
 // The tags of Figure 2, such as [AE3], look like links to rustdoc.
 #![allow(rustdoc::broken_intra_doc_links)]

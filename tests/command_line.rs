@@ -53,12 +53,13 @@ fn help_lists_the_exit_codes() {
 
 #[test]
 fn wrong_usage_is_exit_2() {
-    let cases: [&[&str]; 6] = [
+    let cases: [&[&str]; 7] = [
         &[],
         &["nonsense"],
         &["serve", "--id", "0"],
         &["serve", "--id", "256"],
         &["status"],
+        &["status", "localhost"],
         &["log", "dump"],
     ];
     for arguments in cases {
@@ -106,6 +107,17 @@ fn check_config_names_the_origin_of_each_value() {
         "# client_listen = \"127.0.0.1:7002\" # default",
     ] {
         assert!(stdout.lines().any(|printed| printed == line), "{stdout} lacks {line}");
+    }
+}
+
+/// Not a disk error: the person has mistyped, or forgotten `init`.
+#[test]
+fn a_directory_without_data_is_exit_4_and_one_line() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let directory = directory.path().to_str().expect("a UTF-8 path");
+    for what in ["dump", "verify"] {
+        let (code, stdout, stderr) = run(&mut raft_server(&["log", what, directory]));
+        assert_eq!((code, stdout.as_str(), stderr.lines().count()), (Some(4), "", 1), "{stderr}");
     }
 }
 

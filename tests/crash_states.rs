@@ -3,7 +3,7 @@
 //! there, be lost, be cut after any byte or be zeros. Whatever is left must give back exactly what
 //! was acknowledged, or that and the one write that was under way; never less, never anything else.
 //!
-//! Rows of SCENARIOS.md: S28, S29, S33–S36, S41–S43.
+//! Rows of `scenarios.md`: S28, S29, S33–S36, S41–S43.
 
 use raft_server::raft::durability::{Write, WriteTicket};
 use raft_server::raft::types::{

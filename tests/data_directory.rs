@@ -1,5 +1,5 @@
 //! The data directory: how it comes to be, whose it is, and what a start refuses. Rows of
-//! SCENARIOS.md: S20 clones, S43 interrupted init, S44 lost disks, S46 two processes, S47 unsafe
+//! `scenarios.md`: S20 clones, S43 interrupted init, S44 lost disks, S46 two processes, S47 unsafe
 //! directories, S97 modes.
 
 use std::fs;

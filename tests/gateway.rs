@@ -208,7 +208,7 @@ fn parts_of_a_forward_are_taken_in_order() {
     assert!(accepts(1, 1));
     assert!(accepts(2, 0));
     assert!(!accepts(1, 2), "late");
-    leader.refuse_forward(LEADER, LIFE, 2, Term(1));
+    leader.refuse_forward(LEADER, LIFE, 2);
     assert!(!leader.accepts_forward(LEADER, LIFE, 2, 1), "behind a refused one");
     assert!(leader.accepts_forward(LEADER, LIFE + 1, 1, 0), "a new life counts afresh");
     assert!(!leader.accepts_forward(LEADER, LIFE, 3, 0), "leftovers of the old one");

@@ -1,4 +1,4 @@
-//! The journal against crashes and damage. Rows of SCENARIOS.md: S28 torn, S29 zeros, S30 stale
+//! The journal against crashes and damage. Rows of `scenarios.md`: S28 torn, S29 zeros, S30 stale
 //! bytes, S31 and S32 flipped bits, S33 unsynced bytes, S34 failed sync, S35 half a write, S36 lost
 //! names, S41 interrupted truncation, S42 rotation, S98 crafted files. `crash_states.rs` tries all
 //! crashes of one workload; here are the random ones, and damage.

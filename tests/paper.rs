@@ -2,6 +2,9 @@
 //! rule's tag. In `paper/`: the rules that we added to the figure, by subject.
 //!
 //! Every test speaks to a single server: given a past, when this happens, then that is true.
+//!
+//! Numbers such as (S8) and (L3) are rows of `tests/scenarios.md`: what has gone wrong elsewhere.
+//! `[L3]` in square brackets is a rule of the figure.
 
 mod support_raft;
 

@@ -285,6 +285,89 @@ fn every_rule_of_the_lab_stands_in_the_code() {
     }
 }
 
+/// Rows of `tests/scenarios.md`: (S8) is a failure scenario, (L3) a learner's mistake.
+fn scenarios() -> String {
+    fs::read_to_string(root().join("tests/scenarios.md")).expect("the table of scenarios")
+}
+
+/// The rows that a piece of prose names: `S1`, `L10`; `S1–S3` names three. Not `[L1]`, which is a
+/// rule of Figure 2.
+fn rows_named(prose: &str) -> Vec<String> {
+    let mut rows: Vec<(char, u32)> = Vec::new();
+    let mut range_from = None;
+    for piece in prose.split_inclusive(|letter: char| !letter.is_alphanumeric() && letter != '[') {
+        let word = piece.trim_end_matches(|letter: char| !letter.is_alphanumeric());
+        let number = word.get(1..).filter(|digits| matches!(digits.len(), 1 | 2));
+        let number = number.and_then(|digits| digits.parse::<u32>().ok());
+        let row = word.chars().next().filter(|kind| "SL".contains(*kind)).zip(number);
+        match (row, range_from.take()) {
+            (Some((kind, last)), Some((same, first))) if kind == same => {
+                rows.extend((first + 1..=last).map(|number| (kind, number)));
+            }
+            (Some(row), _) => rows.push(row),
+            (None, _) => {}
+        }
+        range_from = row.filter(|_| piece.ends_with('–'));
+    }
+    rows.into_iter().map(|(kind, number)| format!("{kind}{number}")).collect()
+}
+
+/// A number is worth what it can be looked up in.
+#[test]
+fn every_scenario_that_is_named_has_a_row() {
+    assert_eq!(rows_named("(L3, S8), S1–S3: [L4], `L5`"), ["L3", "S8", "S1", "S2", "S3", "L5"]);
+    let table = scenarios();
+    let known: Vec<String> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| "))
+        .flat_map(|row| rows_named(row.split('|').next().unwrap_or_default()))
+        .collect();
+    let mut wrong = Vec::new();
+    let sources = [("src", ".rs", "//"), ("tests", ".rs", "//"), ("tests", ".txt", "#")];
+    for (directory, ending, comment) in sources {
+        for (file, text) in files(directory, ending) {
+            // This file shows what a number looks like.
+            if file == Path::new("tests/tidy.rs") {
+                continue;
+            }
+            for (number, line) in text.lines().enumerate() {
+                let prose = line.split_once(comment).map_or("", |(_, prose)| prose);
+                for row in rows_named(prose).iter().filter(|row| !known.contains(*row)) {
+                    wrong.push(format!("{}:{}: no row {row}", file.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "tests/scenarios.md lacks rows:\n{}", wrong.join("\n"));
+}
+
+/// … and a row is worth what its tests are worth: they must be there.
+#[test]
+fn every_test_that_the_scenarios_name_exists() {
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    let table = scenarios();
+    let rows = table.lines().filter(|line| line.starts_with("| ") || line.starts_with("- "));
+    for name in rows.flat_map(|row| row.split('`').skip(1).step_by(2)) {
+        let (file, test) = name.split_once("::").unwrap_or((name, ""));
+        if !file.ends_with(".rs") && !file.ends_with(".txt") {
+            continue; // no test, but code
+        }
+        let below = if file.starts_with("src/") { "" } else { "tests/" };
+        let text = fs::read_to_string(root().join(below).join(file)).unwrap_or_default();
+        let is_there = match test {
+            "" => !text.is_empty(),
+            test => text.contains(&format!("fn {test}(")),
+        };
+        if !is_there {
+            wrong.push(name.to_owned());
+        }
+        count += 1;
+    }
+    assert!(wrong.is_empty(), "tests/scenarios.md names what is not there: {wrong:?}");
+    assert!(count > 100, "only {count} names were found: is the table still read rightly?");
+}
+
 #[test]
 fn the_top_level_is_short() {
     for entry in fs::read_dir(root()).expect("the repository") {

@@ -143,15 +143,13 @@ mod rooms {
         let lesson = rule.lesson();
         let mut output = io::stdout().lock();
         writeln!(output, "switched off: {}\n    {}\n", lesson.rule, lesson.place)?;
-        let mut report = lab::explain(rule, &options, |_| {});
-        let Some(failure) = &mut report.failure else {
-            writeln!(output, "nothing broke in {} seeds", report.seeds)?;
+        let Some((hit, mut failure)) = lab::explain(rule, &options) else {
+            writeln!(output, "nothing broke in {} seeds", options.seeds)?;
             return Ok(FALSE);
         };
         let (name, seed, steps) = (lesson.name, failure.seed, options.steps);
         failure.command = format!("raft-server lab run {name} --seed {seed} --steps {steps}");
-        let property = lab::property_of(&failure.violation);
-        writeln!(output, "{failure}\nIt took {} seeds to break: {property}", report.seeds)?;
+        writeln!(output, "{failure}\nIt took {} seeds to break: {}", hit.seeds, hit.property())?;
         output.flush()?;
         Ok(OK)
     }

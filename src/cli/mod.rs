@@ -55,29 +55,35 @@ enum Command {
         #[command(flatten)]
         server: ServerArguments,
     },
-    /// Ask servers how they are
+    /// Ask servers for role, term, leader, commit and apply index, and their peers
     Status(status::StatusArguments),
-    /// Run whole clusters in one thread, with everything going wrong, and check every promise
+    /// Simulate clusters in which everything goes wrong, and check every promise
     Sim(sim::SimArguments),
     /// Take one rule out of the server, and see what breaks
     #[command(subcommand)]
     Lab(lab::LabCommand),
-    /// Read a data directory's journal
-    #[command(subcommand)]
+    /// Read a data directory's journal, and change nothing
+    #[command(subcommand, after_help = LOG_CODES)]
     Log(LogCommand),
 }
+
+const LOG_CODES: &str = "\
+Exit codes: 0 a start would succeed, 2 wrong usage, 4 no data directory, 5 a start would refuse
+because data is damaged, 7 the disk cannot be read.";
 
 #[derive(Subcommand)]
 enum LogCommand {
     /// Print every record: offset, checksum, index, term, command
+    #[command(after_help = LOG_CODES)]
     Dump(LogArguments),
     /// Check every record and say what a start would do
+    #[command(after_help = LOG_CODES)]
     Verify(LogArguments),
 }
 
 #[derive(Args)]
 struct LogArguments {
-    /// The data directory of a server; it is only read
+    /// The data directory of a server: what `data` or --data names
     directory: PathBuf,
     /// Print JSON, one object a line
     #[arg(long)]
@@ -90,16 +96,16 @@ struct ServerArguments {
     /// The cluster's file [env: RAFT_SERVER_CONFIG] [default: cluster.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Which server of the file this is [env: RAFT_SERVER_ID]
+    /// Which [[server]] of the file this is; must be given [env: RAFT_SERVER_ID]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=255))]
     id: Option<u32>,
-    /// Its data directory [env: RAFT_SERVER_DATA]
+    /// Its data directory [env: RAFT_SERVER_DATA] [default: the file's]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where to listen for clients [env: RAFT_SERVER_CLIENT_LISTEN]
+    /// Where to listen for clients [env: RAFT_SERVER_CLIENT_LISTEN] [default: the file's]
     #[arg(long, value_name = "HOST:PORT")]
     client_listen: Option<String>,
-    /// Where to listen for the other servers [env: RAFT_SERVER_PEER_LISTEN]
+    /// Where to listen for other servers [env: RAFT_SERVER_PEER_LISTEN] [default: the file's]
     #[arg(long, value_name = "HOST:PORT")]
     peer_listen: Option<String>,
 }

@@ -21,15 +21,19 @@ const ROUND_PAUSE: Duration = Duration::from_millis(50);
 /// The longest answer that is read, in bytes: a report of 255 servers is far below it.
 const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
 
+/// Whom to ask, and how to tell.
 #[derive(Args)]
+#[command(after_help = "\
+Exit codes: 0 all have answered, 1 some cannot be reached, 2 wrong usage, 10 some refuse to answer,
+12 no leader within --wait-leader.")]
 pub struct StatusArguments {
-    /// Client addresses, host:port
+    /// Where servers listen for clients, each as host:port
     #[arg(required = true, value_name = "ADDRESS")]
     addresses: Vec<String>,
     /// Print JSON: an object for one address, an array for several
     #[arg(long)]
     json: bool,
-    /// Wait until one of the servers leads and has committed an entry of its own term; else exit 12
+    /// Wait this long until one of them leads and serves (has committed in its term); else exit 12
     #[arg(long, value_name = "SECONDS")]
     wait_leader: Option<u64>,
 }
@@ -60,6 +64,10 @@ struct Answer<'a> {
 /// Asks, perhaps waits, and prints.
 pub fn run(arguments: &StatusArguments) -> Result<i32, Failure> {
     let StatusArguments { addresses, json, wait_leader } = arguments;
+    if let Some(address) = addresses.iter().find(|address| !address.contains(':')) {
+        let message = format!("{address} has no port: say {address}:7001, where it serves clients");
+        return Err(Failure::usage(message));
+    }
     let start = Instant::now();
     let limit = wait_leader.map(Duration::from_secs);
     let (answers, led) = loop {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::kv::encoding::{self, DecodeError};
-use crate::raft::types::{Command, Index, NUMBER_MAX, ServerId, Term};
+use crate::raft::types::{Command, Index, NUMBER_MAX, ServerId};
 
 /// Names one question for a read index: rising within the asker's incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -35,12 +35,10 @@ pub enum GatewayMessage {
     /// The receiver of a `Forward` could not append all of it: send it again later. It does *not*
     /// mean that none of the commands is in a log.
     ForwardRefused {
-        /// The incarnation and attempt that were refused.
+        /// The asker's incarnation, as its `Forward` said it.
         incarnation: u64,
-        /// See above.
+        /// The attempt of which nothing more is taken.
         attempt: u64,
-        /// The refuser's term.
-        term: Term,
     },
     /// "Up to which index must I have applied, to answer reads that are with me now?" (diss. §6.4)
     ReadQuestion {

@@ -103,18 +103,19 @@ pub struct Answered {
     pub answer: Answer,
 }
 
-/// Bounds in bytes and ticks.
+/// Bounds in bytes and ticks. All are at least 1; `node` fills them from cluster.toml and `limits`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Bytes of everything pending here; beyond it requests are refused before they are accepted.
     pub pending_bytes_max: usize,
     /// Ticks until a request is answered at the latest.
     pub deadline_ticks: u64,
-    /// Ticks without progress after which everything outstanding is handed over again.
+    /// Ticks without progress after which everything outstanding is handed over again. Below the
+    /// deadline, or nothing that was lost is ever sent again.
     pub resend_ticks: u64,
     /// Ticks to wait after the leader refused to take more.
     pub backoff_ticks: u64,
-    /// Bytes of one forwarded message.
+    /// Bytes of commands in one forwarded message; a larger one goes alone.
     pub forward_bytes_max: usize,
 }
 
@@ -250,7 +251,8 @@ impl Gateway {
         !self.answers.is_empty()
     }
 
-    /// How many bytes of requests are pending here.
+    /// How many bytes of requests are pending here, with what is kept about them. At most
+    /// `Options::pending_bytes_max`.
     pub fn pending_bytes(&self) -> usize {
         self.pending_bytes
     }

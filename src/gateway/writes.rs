@@ -13,7 +13,7 @@ use super::{Answer, ClientId, Gateway, Slot};
 use crate::kv::command::{Outcome, RequestId};
 use crate::kv::encoding;
 use crate::lab::{Rule, removed};
-use crate::raft::types::{Command, ServerId, Term};
+use crate::raft::types::{Command, ServerId};
 
 /// The writes that a gateway has started and not answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -222,11 +222,11 @@ impl Gateway {
     }
 
     /// Our core did not append all of a part: nothing later of this attempt may enter the log.
-    pub fn refuse_forward(&mut self, to: ServerId, incarnation: u64, attempt: u64, term: Term) {
+    pub fn refuse_forward(&mut self, to: ServerId, incarnation: u64, attempt: u64) {
         if let Some(inbox) = self.writes.inboxes.get_mut(&to) {
             inbox.refused = true;
         }
-        self.reply(to, GatewayMessage::ForwardRefused { incarnation, attempt, term });
+        self.reply(to, GatewayMessage::ForwardRefused { incarnation, attempt });
     }
 
     /// The leader did not take all of our attempt. That says nothing about the fate of the writes;

@@ -40,7 +40,8 @@ pub struct Applied {
 
 impl StateMachine {
     /// Applies the command that the log holds at `index`: the next one, with bytes that passed
-    /// [`check`] before they were proposed.
+    /// [`check`] before they were proposed. Panics at any other index, and at bytes that cannot be
+    /// read: going on would mean that this server's state is not the others'.
     pub fn apply(&mut self, index: u64, bytes: &[u8]) -> Applied {
         self.advance_to(index);
         let (request, floor, command) = encoding::decode(bytes).unwrap_or_else(|error| {

@@ -178,6 +178,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
         if expected.is_empty() {
             return;
         }
+        // Before the server has them: an answer finds its place waiting, however soon it comes.
         let first = output.expect(expected);
         if requests.is_empty() {
             return;

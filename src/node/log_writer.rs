@@ -14,8 +14,8 @@ use crate::storage::journal::Journal;
 use super::doorbell::Bell;
 use super::monitor::{Deliver, Monitor, Worker};
 
-/// A sync that takes longer than this is worth a person's attention: every write waits for it, unless
-/// a majority of the other disks is faster.
+/// A sync that takes longer than this is worth a person's attention: every write waits for it,
+/// unless a majority of the other disks is faster.
 const SLOW_SYNC: Duration = Duration::from_millis(500);
 
 /// The body of the thread `log-writer`. It returns only when a write or sync has failed, which is

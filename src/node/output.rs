@@ -109,7 +109,8 @@ impl Output {
         slot
     }
 
-    /// Replies have become known. Those whose turn it is leave in one write.
+    /// Replies have become known. Those whose turn it is leave in one write. Each slot is one that
+    /// `expect` has given out, and is completed once.
     pub fn complete(self: &Arc<Output>, replies: impl IntoIterator<Item = (Slot, Reply)>) {
         let mut state = self.state.lock();
         for (slot, reply) in replies {

@@ -44,6 +44,7 @@ impl Peers {
 
     /// Whether this may be the server we have met under its id: not an older life of it, and not a
     /// second process in the same life (S20, S44, S45). What is new is on disk when this returns.
+    /// The error is one line for the log and for the peer.
     pub fn check(&self, theirs: &Identity) -> Result<(), String> {
         self.met
             .lock()

@@ -43,13 +43,13 @@ use super::{applier, log_writer, ticker};
 /// Milliseconds of one tick: all timeouts of the core and the gateway are multiples of it.
 const TICK_MS: u64 = 10;
 
-/// Runs the server until it is told to stop (`Ok`) or cannot go on. Call it once in a process.
+/// Runs the server until it is told to stop (`Ok`) or cannot go on. Call it once in a process. Why
+/// it cannot go on is for the caller to tell, once, with the exit code that belongs to it.
 pub fn serve(config: &Effective) -> Result<(), ServeError> {
     let logger = start_logger()?;
     let ended = run(config, &logger);
-    match &ended {
-        Ok(()) => log::info!("stopped"),
-        Err(error) => log::error!("cannot go on: {error}"),
+    if ended.is_ok() {
+        log::info!("stopped");
     }
     logger.flush(LAST_WORDS_MAX);
     ended

@@ -6,16 +6,19 @@
 //!
 //! # One SET
 //!
-//! `submit` gives it a request id ([`Gateway`]). If this server leads, `join` proposes it to
+//! A client's thread (`node/client.rs`) parses it and calls `submit`, which gives it a request id
+//! ([`Gateway`], `gateway/writes.rs`). If this server leads, `join` proposes it to
 //! [`Raft`]; otherwise the next `take_messages` to the leader carries it there, and the leader's
 //! `step` proposes it. When the entry is committed, *every* server's `take_tasks` hands it to its
-//! state machine, and the server that accepted the request answers it (`finished`, `take_answers`).
+//! state machine (`node/applier.rs`), and the server that accepted the request answers it
+//! (`finished`, `take_answers`). In between it is an entry: [`crate::raft`] tells its life.
 //!
 //! # One GET
 //!
-//! `submit` adds it to the question that the gateway is about to ask; `join` puts the question to
-//! the core, or `take_messages` to the leader. With the read index confirmed and applied here,
-//! `take_tasks` hands out the query.
+//! `submit` adds it to the question that the gateway is about to ask (`gateway/reads.rs`): "up to
+//! which index must I have applied?" `join` puts the question to the core, or `take_messages` to
+//! the leader. When the read index is confirmed ([`crate::raft::read_index`]) and everything up to
+//! it has been handed out here, `take_tasks` hands out the query behind it.
 
 mod apply;
 
@@ -69,7 +72,8 @@ pub struct Work {
 }
 
 impl Server {
-    /// A server as it comes up, in its `incarnation`-th life.
+    /// A server as it comes up, in its `incarnation`-th life (from 1, never used before: request
+    /// ids are unique by it). `seed` decides the core's dice. Ticks and bounds are in the options.
     pub fn new(
         id: ServerId,
         membership: Membership,
@@ -87,7 +91,7 @@ impl Server {
 
     // ---- Inputs. ----
 
-    /// Time passes.
+    /// One tick passes: the unit of all timeouts in the options.
     pub fn tick(&mut self) {
         self.raft.tick();
         self.gateway.tick();
@@ -127,13 +131,15 @@ impl Server {
         self.join();
     }
 
-    /// A client's requests, in their order.
+    /// A client's requests, in their order; slots rise from call to call. Each is answered exactly
+    /// once by `take_answers`, at the latest after the gateway's deadline, unless the client hangs
+    /// up first.
     pub fn submit(&mut self, client: ClientId, requests: Vec<(Slot, Request)>) {
         self.gateway.submit(client, requests);
         self.join();
     }
 
-    /// A client has hung up.
+    /// A client has hung up. What has been handed over goes on; nobody is told how it ends.
     pub fn hang_up(&mut self, client: ClientId) {
         self.gateway.hang_up(client);
     }
@@ -143,13 +149,13 @@ impl Server {
         self.gateway.stop();
     }
 
-    /// A write is synced.
+    /// The write that `take_write` gave out under this ticket is synced: only now does it count.
     pub fn persisted(&mut self, ticket: WriteTicket) {
         self.raft.persisted(ticket);
         self.join();
     }
 
-    /// The state machine has done what `take_tasks` handed out.
+    /// The state machine has done what `take_tasks` handed out, in that order.
     pub fn finished(&mut self, finished: Vec<Finished>) {
         for done in finished {
             match done {
@@ -176,7 +182,8 @@ impl Server {
         Work { write, send, apply, answers: self.gateway.has_answers() }
     }
 
-    /// For the log writer: what is not on disk, up to a bound in bytes.
+    /// For the log writer: what is not on disk, up to `bytes_max` of entries, but at least one.
+    /// `None` if all is, or while a write is in flight.
     pub fn take_write(&mut self, bytes_max: usize) -> Option<Write> {
         self.raft.take_write(bytes_max)
     }
@@ -186,12 +193,14 @@ impl Server {
         self.raft.has_messages(to) || self.gateway.has_messages(to)
     }
 
-    /// For the sender to this peer: what we would tell it now.
+    /// For the sender to this peer: what we would tell it now, bounded by the options. There may be
+    /// more behind it: take until it is empty.
     pub fn take_messages(&mut self, to: ServerId) -> Outgoing {
         Outgoing { raft: self.raft.take_messages(to), gateway: self.gateway.take_messages(to) }
     }
 
-    /// For the applier: committed entries and the reads that may be executed after them.
+    /// For the applier: committed entries, up to `bytes_max` of them but at least one, and the
+    /// reads that may be executed after them. To be done in this order.
     pub fn take_tasks(&mut self, bytes_max: usize) -> Vec<Task> {
         let mut tasks = Vec::new();
         for apply in self.raft.take_applies(bytes_max) {
@@ -210,12 +219,13 @@ impl Server {
         tasks
     }
 
-    /// Answers for clients.
+    /// Answers for clients, in the order in which they became known. Those of one client need not
+    /// be in the order of its slots.
     pub fn take_answers(&mut self) -> Vec<Answered> {
         self.gateway.take_answers()
     }
 
-    /// What happened inside the core.
+    /// What happened inside the core since the last call, in order.
     pub fn take_events(&mut self) -> Vec<Event> {
         self.raft.take_events()
     }
@@ -258,11 +268,10 @@ impl Server {
                 if self.gateway.accepts_forward(from, incarnation, attempt, part)
                     && !self.propose_all(from, commands)
                 {
-                    let term = self.raft.current_term();
-                    self.gateway.refuse_forward(from, incarnation, attempt, term);
+                    self.gateway.refuse_forward(from, incarnation, attempt);
                 }
             }
-            GatewayMessage::ForwardRefused { incarnation, attempt, .. } => {
+            GatewayMessage::ForwardRefused { incarnation, attempt } => {
                 self.gateway.handle_forward_refused(from, incarnation, attempt);
             }
             GatewayMessage::ReadQuestion { question } => {

@@ -53,6 +53,8 @@ pub struct Checks {
     registry: Vec<Vec<(Entry, EntryId)>>,
     /// Every committed entry, with the term of the leader that committed it.
     committed: Vec<(EntryId, Term)>,
+    /// At which step each of them was first seen to be committed.
+    committed_at: Vec<u64>,
     /// The state machine's hash at an index, if some server has stopped there.
     hashes: Vec<Option<u64>>,
     /// The index at which each request was executed.
@@ -79,6 +81,7 @@ impl Checks {
             leaders: HashMap::new(),
             registry: Vec::new(),
             committed: Vec::new(),
+            committed_at: Vec::new(),
             hashes: Vec::new(),
             executed: HashMap::new(),
             seen: vec![Seen::default(); servers],
@@ -98,6 +101,11 @@ impl Checks {
                 of_index.iter().find(|(entry, _)| entry.id == *id).expect("it was in a log");
             entry
         })
+    }
+
+    /// At which step the entry at this index was first seen to be committed.
+    pub fn committed_at(&self, index: Index) -> u64 {
+        self.committed_at[position(index)]
     }
 
     /// Where this request was executed.
@@ -241,7 +249,7 @@ impl Checks {
     /// The server's commit index has moved. `holds` tells whether an entry is on a server's disk.
     pub fn after_commit(
         &mut self,
-        place: Place,
+        (place, step): (Place, u64),
         raft: &Raft,
         on_disks: impl Fn(EntryId) -> usize,
     ) -> Checked {
@@ -251,7 +259,10 @@ impl Checks {
         for index in from.0 + 1..=to.0 {
             let id = raft.log().id_at(Index(index));
             match self.committed.get(index as usize - 1) {
-                None => self.committed.push((id, raft.current_term())),
+                None => {
+                    self.committed.push((id, raft.current_term()));
+                    self.committed_at.push(step);
+                }
                 Some((known, by)) => {
                     ensure(*known == id, "State Machine Safety", || {
                         format!("n{} commits {id}; {known} was committed in {by}", place + 1)

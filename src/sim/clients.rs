@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::checks::{Checked, ensure};
-use super::faults::ClientHabits;
+use super::checks::{Checked, Violation, ensure};
+use super::plan::ClientHabits;
 use super::queue::{Micros, Place};
 use super::random::Random;
 use crate::gateway::{Answer, Answered, ClientId, Request, Slot};
@@ -25,6 +25,8 @@ pub enum Asked {
 pub struct Recorded {
     /// Who asked.
     pub client: u64,
+    /// On which of its connections.
+    pub connection: u64,
     /// What.
     pub asked: Asked,
     /// When.
@@ -45,8 +47,8 @@ pub struct Clients {
     connections: u64,
     /// Everything that was asked.
     pub history: Vec<Recorded>,
-    /// Whoever has been served a few times asks no more. Where bounds are tight, those next to the
-    /// leader could otherwise keep the rest out for ever.
+    /// Whoever has been served often asks no more. A server that is behind and whose disk is no
+    /// faster than the leader's never catches up while clients ask as fast as they can.
     frugal: bool,
     /// No new requests.
     pub quiet: bool,
@@ -80,8 +82,19 @@ struct Connection {
     place: Place,
     life: u32,
     next_slot: u64,
-    /// Slot, position in the history, when it was sent.
-    waiting: VecDeque<(Slot, usize, Micros)>,
+    /// What it has asked and not heard of, in order.
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    slot: Slot,
+    /// Position in the history.
+    name: usize,
+    sent: Micros,
+    /// When it was sent, in ticks of the server.
+    sent_tick: u64,
+    is_write: bool,
 }
 
 /// What a client does next.
@@ -116,30 +129,41 @@ impl Clients {
         who: u16,
         (now, step): (Micros, u64),
         habits: &ClientHabits,
-        lives: &[Option<u32>],
-    ) -> Action {
+        lives: &[Option<(u32, u64)>],
+        deadline_ticks: u64,
+    ) -> Result<Action, Violation> {
         let client = &mut self.clients[usize::from(who)];
         if let Some(connection) = &client.connection {
-            let gone = lives[usize::from(connection.place)] != Some(connection.life);
+            let here = lives[usize::from(connection.place)];
+            let gone = here.map(|(life, _)| life) != Some(connection.life);
+            if let (Some(first), Some((_, tick)), false) = (connection.waiting.front(), here, gone)
+            {
+                let waited = tick - first.sent_tick;
+                ensure(
+                    waited <= deadline_ticks + GRACE_TICKS,
+                    "Every request is answered",
+                    || format!("{:?} waits for {waited} ticks", self.history[first.name]),
+                )?;
+            }
             let impatient =
-                connection.waiting.front().is_some_and(|(_, _, sent)| now - sent > habits.patience);
+                connection.waiting.front().is_some_and(|first| now - first.sent > habits.patience);
             if gone || impatient || self.random.chance(habits.hang_up) {
                 let left = client.connection.take().expect("just seen");
                 self.counts.unknown += left.waiting.len() as u64;
-                return if gone {
+                return Ok(if gone {
                     Action::Wait
                 } else {
                     Action::HangUp(left.place, left.life, left.id)
-                };
+                });
             }
         }
         let content = self.frugal && client.served >= SERVED_ENOUGH;
         if self.quiet || content || now < client.rests_until {
-            return Action::Wait;
+            return Ok(Action::Wait);
         }
         if client.connection.is_none() {
             let place = self.random.position(lives.len());
-            let Some(life) = lives[place] else { return Action::Wait };
+            let Some((life, _)) = lives[place] else { return Ok(Action::Wait) };
             self.connections += 1;
             client.connection = Some(Connection {
                 id: ClientId(self.connections),
@@ -152,8 +176,9 @@ impl Clients {
         let connection = client.connection.as_mut().expect("just made");
         let room = habits.pipeline_max.saturating_sub(connection.waiting.len());
         if room == 0 {
-            return Action::Wait;
+            return Ok(Action::Wait);
         }
+        let sent_tick = lives[usize::from(connection.place)].map_or(0, |(_, tick)| tick);
         let count = self.random.position(room) + 1;
         let mut requests = Vec::with_capacity(count);
         for _ in 0..count {
@@ -161,10 +186,12 @@ impl Clients {
             let asked = draw_request(&mut self.random, habits, name);
             let slot = Slot(connection.next_slot);
             connection.next_slot += 1;
-            connection.waiting.push_back((slot, name, now));
+            let is_write = matches!(asked, Asked::Write(_));
+            connection.waiting.push_back(Waiting { slot, name, sent: now, sent_tick, is_write });
             requests.push((slot, request_of(&asked)));
             self.history.push(Recorded {
                 client: u64::from(who),
+                connection: connection.id.0,
                 asked,
                 call: step,
                 ret: None,
@@ -172,7 +199,7 @@ impl Clients {
                 refused: false,
             });
         }
-        Action::Submit(connection.place, connection.life, connection.id, requests)
+        Ok(Action::Submit(connection.place, connection.life, connection.id, requests))
     }
 
     /// An answer arrives.
@@ -188,10 +215,17 @@ impl Clients {
         });
         let Some(client) = holder else { return Ok(()) }; // it has hung up
         let connection = client.connection.as_mut().expect("just found");
-        let position = connection.waiting.iter().position(|(slot, ..)| *slot == answered.slot);
+        let position = connection.waiting.iter().position(|it| it.slot == answered.slot);
         ensure(position.is_some(), "A request is answered once", || format!("{answered:?}"))?;
         let found = position.and_then(|at| connection.waiting.remove(at));
-        let Some((_, name, _)) = found else { return Ok(()) };
+        let Some(Waiting { name, is_write, .. }) = found else { return Ok(()) };
+        // Only reads may overtake each other.
+        let is_done = matches!(answered.answer, Answer::Done(_));
+        let mut before = connection.waiting.iter().take(position.unwrap_or(0));
+        let overtakes = is_done && before.any(|earlier| earlier.is_write || is_write);
+        ensure(!overtakes, "A connection's requests are executed in order", || {
+            format!("{answered:?} came before the answer to an earlier request")
+        })?;
         let recorded = &mut self.history[name];
         match answered.answer {
             Answer::Done(outcome) => {
@@ -216,6 +250,11 @@ impl Clients {
         self.clients.iter_mut().for_each(|client| client.served = 0);
     }
 
+    /// How many more requests clients may make now that service is expected.
+    pub fn requests_to_come(&self, habits: &ClientHabits) -> u64 {
+        self.clients.len() as u64 * (SERVED_ENOUGH + habits.pipeline_max as u64)
+    }
+
     /// Whether every client has been served since then.
     pub fn all_served(&self) -> bool {
         self.clients.iter().all(|client| client.served > 0)
@@ -233,8 +272,12 @@ impl Clients {
 /// After this many requests of all clients they turn to other keys.
 const REQUESTS_PER_AGE: usize = 60;
 
+/// Ticks after its deadline by which an answer must have arrived: the worker that carries it wakes up
+/// late, and the tick that finds the deadline is the one after it.
+const GRACE_TICKS: u64 = 4;
+
 /// How often a frugal client is served before it asks no more.
-const SERVED_ENOUGH: u64 = 3;
+const SERVED_ENOUGH: u64 = 20;
 
 /// How long a client that was refused waits before it asks again.
 const REST: Micros = 100_000;
@@ -273,7 +316,10 @@ fn draw_request(random: &mut Random, habits: &ClientHabits, name: usize) -> Aske
         5 => Command::Set { key, value, condition: Condition::IfAbsent },
         6 | 7 => Command::Append { key, value },
         8 => Command::Delete { keys: vec![key] },
-        9 => Command::Increment { key: Bytes::from(format!("n.{age}").into_bytes()), delta: 1 },
+        9 => Command::Increment {
+            key: Bytes::from(format!("n.{age}").into_bytes()),
+            delta: name as i64,
+        },
         10 => {
             let old = Bytes::from(format!("{}.", random.below(name as u64 + 1)).into_bytes());
             Command::CompareAndSet { key, old, new: value }

@@ -2,8 +2,8 @@
 //! what a crash leaves.
 
 use super::checks::{Checked, ensure};
-use super::faults::DiskHabits;
 use super::files::Directory;
+use super::plan::DiskHabits;
 use super::queue::Micros;
 use super::random::Random;
 use crate::raft::Recovered;
@@ -150,10 +150,15 @@ impl Disk {
     pub fn finish(&mut self) -> Option<Write> {
         let write = self.pending.take().expect("a write was begun");
         if std::mem::take(&mut self.fails_next) {
-            self.directory.fail_after(self.random.below(4));
+            self.directory.fail_once_after(self.random.below(3));
         }
         let journal = self.journal.as_mut().expect("a server that writes has a journal");
-        journal.append_and_sync(&write).ok()?;
+        if journal.append_and_sync(&write).is_err() {
+            // The disk may work again by now. The journal must not: it would write behind a hole.
+            let again = journal.append_and_sync(&write).is_ok();
+            assert!(!again, "a journal that has failed once must never succeed again");
+            return None;
+        }
         self.image.apply(&write);
         Some(write)
     }
@@ -171,6 +176,16 @@ impl Disk {
             Ending::Killed => self.directory.kill(),
             Ending::PowerLost => self.directory.lose_power(&mut self.random),
         }
+    }
+
+    /// Leaves no room for another byte, or makes room again.
+    pub fn fill(&mut self, full: bool) {
+        self.directory.fill(full);
+    }
+
+    /// Whether there is no room.
+    pub fn is_full(&self) -> bool {
+        self.directory.is_full()
     }
 
     /// Seals the journal, as the log writer does on a quiet tick. `false`: the disk failed.

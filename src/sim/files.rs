@@ -32,6 +32,10 @@ struct State {
     life: u64,
     /// After how many more operations the server or the disk fails.
     fails_after: Option<u64>,
+    /// It fails only once.
+    only_once: bool,
+    /// Files cannot grow.
+    full: bool,
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +65,24 @@ pub struct OpenFile {
 impl Directory {
     /// After this many more operations, one fails half done, and all after it.
     pub fn fail_after(&self, operations: u64) {
-        self.state.borrow_mut().fails_after = Some(operations);
+        let mut state = self.state.borrow_mut();
+        (state.fails_after, state.only_once) = (Some(operations), false);
+    }
+
+    /// After this many more operations, one fails half done; those after it succeed again.
+    pub fn fail_once_after(&self, operations: u64) {
+        let mut state = self.state.borrow_mut();
+        (state.fails_after, state.only_once) = (Some(operations), true);
+    }
+
+    /// From now on there is no room for a longer file, or there is again.
+    pub fn fill(&self, full: bool) {
+        self.state.borrow_mut().full = full;
+    }
+
+    /// Whether there is no room.
+    pub fn is_full(&self) -> bool {
+        self.state.borrow().full
     }
 
     /// The process is gone, the machine is not: what was written is still to be seen, synced or
@@ -112,8 +133,15 @@ impl Directory {
     }
 
     fn operate(&self) -> io::Result<()> {
-        match &mut self.state.borrow_mut().fails_after {
-            Some(0) => Err(io::Error::other("the disk fails")),
+        let mut state = self.state.borrow_mut();
+        let only_once = state.only_once;
+        match &mut state.fails_after {
+            Some(0) => {
+                if only_once {
+                    state.fails_after = None;
+                }
+                Err(io::Error::other("the disk fails"))
+            }
             Some(left) => {
                 *left -= 1;
                 Ok(())
@@ -240,7 +268,10 @@ impl Disk for Directory {
 impl DiskFile for OpenFile {
     fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
         self.check_alive()?;
-        let result = self.directory.operate();
+        let mut result = self.directory.operate();
+        if self.directory.is_full() {
+            result = Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
         // A write that fails may have written a part.
         let bytes = if result.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
         let offset = usize::try_from(offset_bytes).expect("a simulated file is small");

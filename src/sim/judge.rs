@@ -1,6 +1,6 @@
 //! What the clients saw, judged when the run is over.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::checks::{Checked, ensure};
 use super::clients::{Asked, Recorded};
@@ -8,7 +8,7 @@ use super::linearizability::{self, Action, Operation, Verdict};
 use super::world::World;
 use crate::kv::command::{Bytes, Command, Query, RequestId};
 use crate::kv::encoding;
-use crate::raft::types::Payload;
+use crate::raft::types::{Index, Payload};
 
 impl World {
     /// Compares the committed log with what clients were told.
@@ -18,18 +18,20 @@ impl World {
         self.stats.operations = self.clients.history.len() as u64;
         self.stats.done = self.clients.counts.done;
         self.stats.refused = self.clients.counts.refused;
-        self.judge_refusals()?;
-        self.judge_answers()
+        let executed = self.executed_in_log();
+        self.judge_promises(&executed)?;
+        self.judge_answers(&executed)
     }
 
     /// Could one register per key have given these answers?
-    fn judge_answers(&mut self) -> Checked {
+    fn judge_answers(&mut self, executed: &BTreeMap<usize, Index>) -> Checked {
         let mut operations = Vec::with_capacity(self.clients.history.len());
         for recorded in self.clients.history.iter().filter(|recorded| !recorded.refused) {
             let Recorded { client, asked, call, ret, outcome, .. } = recorded;
             match asked {
                 Asked::Write(command) => {
-                    let time = (*call, *ret);
+                    let Some(ret) = self.fate(command, *ret, executed) else { continue };
+                    let time = (*call, ret.map(|ret| ret.max(*call)));
                     let parts = Operation::of_command(*client, command, time, outcome.as_ref());
                     operations.extend(parts);
                 }
@@ -59,31 +61,66 @@ impl World {
         }
     }
 
-    /// Refused is a promise: it never happened. Done is one, too: it is in the log.
-    fn judge_refusals(&self) -> Checked {
-        let mut executed: BTreeSet<usize> = BTreeSet::new();
+    /// When a write had happened at the latest; `None` if it never did.
+    ///
+    /// The client knows only what it was told, and an unknown outcome doubles the judge's work: it
+    /// may take place at any time, or never. We know more. If the log does not have it, it never
+    /// happened; if it does, it had happened when it was committed. Both leave fewer ways to
+    /// explain what others saw, so the judgement becomes stricter as well as faster.
+    fn fate(
+        &self,
+        command: &Command,
+        ret: Option<u64>,
+        executed: &BTreeMap<usize, Index>,
+    ) -> Option<Option<u64>> {
+        match name_of(command) {
+            Some(name) if ret.is_none() => {
+                executed.get(&name).map(|index| Some(self.checks.committed_at(*index)))
+            }
+            _ => Some(ret),
+        }
+    }
+
+    /// Which requests were executed, and where in the log.
+    fn executed_in_log(&self) -> BTreeMap<usize, Index> {
+        let mut executed = BTreeMap::new();
         for entry in self.checks.committed() {
             let Payload::Command(bytes) = &entry.payload else { continue };
             let Ok((request, _, command)) = encoding::decode(&bytes.0) else { continue };
             let here = self.checks.executed_at(&RequestId { ..request }) == Some(entry.id.index.0);
             if here && let Some(name) = name_of(&command) {
-                executed.insert(name);
+                executed.insert(name, entry.id.index);
             }
         }
+        executed
+    }
+
+    /// Refused is a promise: it never happened. Done is one, too: it is in the log. And what a
+    /// client sends on one connection happens in the order in which it was sent, however often the
+    /// gateway has to hand it over.
+    fn judge_promises(&self, executed: &BTreeMap<usize, Index>) -> Checked {
+        let mut last_of: BTreeMap<u64, Index> = BTreeMap::new();
         for (name, recorded) in self.clients.history.iter().enumerate() {
             let Asked::Write(command) = &recorded.asked else { continue };
             if name_of(command).is_none() {
                 continue;
             }
             ensure(
-                !recorded.refused || !executed.contains(&name),
+                !recorded.refused || !executed.contains_key(&name),
                 "Refused never happens",
                 || format!("{recorded:?} was executed"),
             )?;
             ensure(
-                recorded.ret.is_none() || executed.contains(&name),
+                recorded.ret.is_none() || executed.contains_key(&name),
                 "Done has happened",
                 || format!("{recorded:?} is in no log"),
+            )?;
+            let Some(index) = executed.get(&name) else { continue };
+            let last = last_of.insert(recorded.connection, *index);
+            ensure(
+                last.is_none_or(|last| last < *index),
+                "A connection's requests are executed in order",
+                || format!("{recorded:?} is at {index}, an earlier one at {last:?}"),
             )?;
         }
         Ok(())
@@ -110,7 +147,8 @@ fn name_of(command: &Command) -> Option<usize> {
         Command::Set { value, .. } | Command::Append { value, .. } => value,
         Command::CompareAndSet { new, .. } => new,
         Command::SetMany { pairs } => &pairs.first()?.1,
-        Command::Delete { .. } | Command::Increment { .. } => return None,
+        Command::Increment { delta, .. } => return usize::try_from(*delta).ok(),
+        Command::Delete { .. } => return None,
     };
     let digits = value.split(|byte| *byte == b'.').next()?;
     std::str::from_utf8(digits).ok()?.parse().ok()

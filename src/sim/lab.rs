@@ -1,7 +1,7 @@
 //! Looking for what breaks when a rule is missing (see [`crate::lab`]).
 
 use super::checks::Violation;
-use super::run::{Options, Report, run_seed, run_telling};
+use super::run::{self, Failure, Options, run_seed};
 use crate::lab::{Rule, without};
 
 /// A seed that breaks something.
@@ -34,8 +34,10 @@ pub fn find(rule: Rule, options: &Options) -> Option<Hit> {
 }
 
 /// As `find`, with all that there is to tell about the failure.
-pub fn explain(rule: Rule, options: &Options, progress: impl FnMut(&Report)) -> Report {
-    without(rule, || run_telling(options, progress))
+pub fn explain(rule: Rule, options: &Options) -> Option<(Hit, Failure)> {
+    let hit = find(rule, options)?;
+    let failure = without(rule, || run::explain(options, hit.seed, hit.violation.clone()));
+    Some((hit, failure))
 }
 
 /// The name of what broke. The core's assertions begin with the name of a property of the paper, or

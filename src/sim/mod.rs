@@ -47,16 +47,21 @@ pub mod files;
 pub mod lab;
 pub mod linearizability;
 pub mod network;
+pub mod plan;
 pub mod queue;
 pub mod random;
 pub mod report;
 pub mod world;
 
+mod connections;
 mod judge;
 mod leaders;
 mod liveness;
+mod misfortunes;
 mod panics;
 mod run;
+mod schedule;
+mod workers;
 
 pub use faults::Kinds;
 pub use run::{Failure, Options, Report, run, run_seed, run_telling};

@@ -6,7 +6,7 @@
 //! doubled, late and overtaken. Real servers use the first; Raft promises to be safe in the second,
 //! which finds more.
 
-use super::faults::NetworkHabits;
+use super::plan::NetworkHabits;
 use super::queue::{Micros, Place};
 use super::random::Random;
 use crate::server::Outgoing;

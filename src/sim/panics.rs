@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{self, PanicHookInfo};
 use std::sync::Once;
 
-use super::faults::Plan;
+use super::plan::Plan;
 use super::report::Trace;
 use super::run::{Options, TRANSCRIPT_STEPS};
 use super::world::World;
@@ -55,7 +55,7 @@ fn report(options: &Options, seed: u64, info: &PanicHookInfo) {
     let replay = std::thread::spawn(move || {
         let mut world = World::new(plan, Trace::aloud(from));
         // It panics again where it did before, and that ends the process.
-        while world.run_to_end(options.steps).is_ok() && world.stats.steps < options.steps {}
+        let _ = world.run_to_end(&options);
     });
     eprintln!("seed {seed} breaks an assertion of the server: {info}\nreplay: {command}\n");
     let _ = replay.join();

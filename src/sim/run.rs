@@ -1,10 +1,17 @@
-//! Running seeds, one after the other, and what to do when one fails.
+//! Running seeds, and what to do when one fails.
+//!
+//! Seeds know nothing of each other, so threads may share them; their results are put together in
+//! the order of the seeds, and what a run of many says does not depend on who was faster.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
 
 use super::checks::{Checked, Violation};
-use super::faults::{Fault, Kinds, Plan};
+use super::faults::{Fault, Kinds};
 use super::panics;
+use super::plan::Plan;
 use super::report::{Stats, Trace};
 use super::world::World;
 
@@ -23,6 +30,10 @@ pub struct Options {
     pub faults: Kinds,
     /// Print everything that happens.
     pub trace: bool,
+    /// How many threads share the seeds. It changes nothing about any of them.
+    pub threads: usize,
+    /// Pretend that an assertion breaks at this step, to see what is told when one does.
+    pub break_at: Option<u64>,
 }
 
 impl Default for Options {
@@ -34,6 +45,8 @@ impl Default for Options {
             steps: 10_000,
             faults: Kinds::ALL,
             trace: false,
+            threads: 1,
+            break_at: None,
         }
     }
 }
@@ -71,7 +84,11 @@ impl Options {
     pub fn command(&self, seed: u64) -> String {
         let servers = self.servers.map(|count| format!(" --servers {count}")).unwrap_or_default();
         let (steps, faults) = (self.steps, self.faults);
-        format!("raft-server sim{servers} --seed {seed} --steps {steps} --faults {faults} --trace")
+        let break_at = self.break_at.map(|step| format!(" --break-at {step}")).unwrap_or_default();
+        format!(
+            "raft-server sim{servers} --seed {seed} --steps {steps} --faults {faults}{break_at} \
+             --trace"
+        )
     }
 }
 
@@ -83,16 +100,39 @@ pub fn run(options: &Options) -> Report {
 /// As `run`; calls `progress` after each seed.
 pub fn run_telling(options: &Options, mut progress: impl FnMut(&Report)) -> Report {
     let mut report = Report { seeds: 0, stats: Stats::default(), failure: None };
-    for seed in options.first_seed..options.first_seed + options.seeds {
-        let (stats, result) = run_seed(options, seed);
-        report.seeds += 1;
-        report.stats.add(&stats);
-        if let Err(violation) = result {
-            report.failure = Some(explain(options, seed, violation));
-            break;
+    let end = options.first_seed + options.seeds;
+    let next = AtomicU64::new(options.first_seed);
+    let stop = AtomicBool::new(false);
+    let (results, arrivals) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..options.threads.max(1) {
+            let (results, next, stop) = (results.clone(), &next, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end || results.send((seed, run_seed(options, seed))).is_err() {
+                        break;
+                    }
+                }
+            });
         }
-        progress(&report);
-    }
+        drop(results); // so that the arrivals end with the last thread
+        let mut early = BTreeMap::new();
+        for (seed, outcome) in arrivals {
+            early.insert(seed, outcome);
+            while let Some((stats, result)) = early.remove(&(options.first_seed + report.seeds)) {
+                let seed = options.first_seed + report.seeds;
+                report.seeds += 1;
+                report.stats.add(&stats);
+                if let Err(violation) = result {
+                    stop.store(true, Ordering::Relaxed);
+                    report.failure = Some(explain(options, seed, violation));
+                    return;
+                }
+                progress(&report);
+            }
+        }
+    });
     report
 }
 
@@ -107,7 +147,7 @@ pub fn run_seed(options: &Options, seed: u64) -> (Stats, Result<(), Violation>) 
 fn run_plan(options: &Options, plan: Plan, trace: Trace) -> (World, Result<(), Violation>) {
     panics::begin(options, plan.seed);
     let mut world = World::new(plan, trace);
-    let result = catch_unwind(AssertUnwindSafe(|| world.run_to_end(options.steps)));
+    let result = catch_unwind(AssertUnwindSafe(|| world.run_to_end(options)));
     panics::end();
     let result = result.unwrap_or_else(|panic| {
         let detail = match panic.downcast::<String>() {
@@ -124,9 +164,13 @@ fn run_plan(options: &Options, plan: Plan, trace: Trace) -> (World, Result<(), V
 
 impl World {
     /// A whole run: trouble, recovery, judgement.
-    pub(super) fn run_to_end(&mut self, steps: u64) -> Checked {
-        while self.stats.steps < steps {
+    pub(super) fn run_to_end(&mut self, options: &Options) -> Checked {
+        while self.stats.steps < options.steps {
             panics::at_step(self.stats.steps);
+            assert!(
+                options.break_at.is_none_or(|step| self.stats.steps < step),
+                "an assertion broken on purpose"
+            );
             self.step()?;
         }
         self.recover()?;
@@ -138,7 +182,7 @@ impl World {
 pub(super) const TRANSCRIPT_STEPS: u64 = 150;
 
 /// Runs a failing seed again: with ever fewer faults, then for its transcript.
-fn explain(options: &Options, seed: u64, violation: Violation) -> Failure {
+pub(super) fn explain(options: &Options, seed: u64, violation: Violation) -> Failure {
     let mut plan = Plan::draw(seed, options.servers, options.faults);
     plan.faults = shrink(options, &plan, &violation);
     let (world, _) = run_plan(options, plan.clone(), Trace::off());

@@ -209,7 +209,12 @@ impl DataDirectory {
 /// Reads who a directory's owner is, without the lock.
 pub fn read_identity(path: &Path) -> Result<Identity, DirectoryError> {
     let file = path.join(IDENTITY);
-    let bytes = fs::read(&file).map_err(failed("reading", &file))?;
+    let bytes = match fs::read(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(DirectoryError::NotInitialized(path.to_path_buf()));
+        }
+        read => read.map_err(failed("reading", &file))?,
+    };
     serde_json::from_slice(&bytes)
         .map_err(|error| DirectoryError::Damaged { file, source: error.into() })
 }

@@ -1,0 +1,220 @@
+//! Everything about a run that is decided before it begins.
+//!
+//! *Swarm testing* (Groce et al., 2012): a run in which everything goes wrong a little finds less
+//! than many runs in which a few things, different each time, go wrong a lot. A run that is always
+//! crashing never fills a window; one that always loses messages never has two leaders with long
+//! logs. So each seed first draws which kinds of trouble exist in its world at all, and how bad
+//! they are; then the habits of network, disks and clients, the bounds and timings of the servers,
+//! and the faults with their times ([`super::schedule`]).
+
+use super::faults::{Fault, Kinds, TICK};
+use super::queue::Micros;
+use super::random::{PerTenThousand, Random};
+use super::schedule;
+use crate::{gateway, raft};
+
+/// Everything about a run that is decided before it begins.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed it was drawn from.
+    pub seed: u64,
+    /// How many servers.
+    pub servers: usize,
+    /// The core's timings and bounds.
+    pub raft: raft::Options,
+    /// The gateway's.
+    pub gateway: gateway::Options,
+    /// How messages travel.
+    pub network: NetworkHabits,
+    /// How disks behave.
+    pub disk: DiskHabits,
+    /// How clients behave.
+    pub clients: ClientHabits,
+    /// How long a worker thread takes to wake up, at most.
+    pub wake_max: Micros,
+    /// How long a socket is busy with one batch of messages, at most.
+    pub socket_max: Micros,
+    /// What goes wrong, by the time at which it begins.
+    pub faults: Vec<Fault>,
+}
+
+/// How messages travel.
+#[derive(Clone, Debug)]
+pub struct NetworkHabits {
+    /// Connections that keep order and break as a whole, as TCP; otherwise each message for itself.
+    pub ordered: bool,
+    /// The fastest way, in microseconds.
+    pub delay_min: Micros,
+    /// The slowest usual way.
+    pub delay_max: Micros,
+    /// How often a message is much slower.
+    pub late: PerTenThousand,
+    /// How slow "much slower" is at most.
+    pub late_max: Micros,
+    /// How often a message (or the whole connection) is lost.
+    pub loss: PerTenThousand,
+    /// How often a message arrives twice.
+    pub twice: PerTenThousand,
+    /// How often a closed connection is noticed only when it is replaced.
+    pub silent_close: PerTenThousand,
+}
+
+/// How disks behave.
+#[derive(Clone, Debug)]
+pub struct DiskHabits {
+    /// The fastest sync, in microseconds.
+    pub sync_min: Micros,
+    /// The slowest usual one.
+    pub sync_max: Micros,
+    /// Bytes that the log writer takes at once.
+    pub write_bytes_max: usize,
+    /// Bytes after which the journal begins another segment.
+    pub segment_bytes: u64,
+}
+
+/// How clients behave.
+#[derive(Clone, Debug)]
+pub struct ClientHabits {
+    /// How many.
+    pub count: usize,
+    /// Requests that one sends without waiting.
+    pub pipeline_max: usize,
+    /// Pause between two requests, at most.
+    pub think_max: Micros,
+    /// How long one waits for an answer.
+    pub patience: Micros,
+    /// How often one hangs up with requests under way.
+    pub hang_up: PerTenThousand,
+    /// How many keys they share.
+    pub keys: u64,
+    /// The longest value, in bytes.
+    pub value_bytes_max: usize,
+    /// Reads among the requests.
+    pub reads: PerTenThousand,
+}
+
+impl Plan {
+    /// Draws a world.
+    pub fn draw(seed: u64, servers: Option<usize>, allowed: Kinds) -> Plan {
+        let mut random = Random::part(seed, 1);
+        // Small odd clusters are where people run it; every size must work.
+        let servers = servers.unwrap_or_else(|| random.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]));
+        let kinds = draw_kinds(&mut random, allowed);
+        let heartbeat_ticks = random.ticks(1, 5);
+        let election_min_ticks = heartbeat_ticks * random.ticks(2, 4) + 1;
+        let election_max_ticks = election_min_ticks + random.ticks(2, 15);
+        let append_bytes_max = random.pick(&[100, 1_000, 100_000]);
+        let raft = raft::Options {
+            heartbeat_ticks,
+            election_min_ticks,
+            election_max_ticks,
+            append_bytes_max,
+            window_bytes_max: append_bytes_max * random.pick(&[1, 3, 20]),
+            uncommitted_bytes_max: random.pick(&[500, 5_000, 500_000]),
+        };
+        let gateway = gateway::Options {
+            pending_bytes_max: random.pick(&[1_000, 20_000, 1_000_000]),
+            deadline_ticks: random.between(20, 200),
+            resend_ticks: random.between(3, 20),
+            backoff_ticks: random.between(1, 5),
+            forward_bytes_max: random.pick(&[64, 1_000, 100_000]),
+        };
+        let network = NetworkHabits::draw(&mut random, kinds);
+        let disk = DiskHabits::draw(&mut random, kinds);
+        let clients = ClientHabits::draw(&mut random, kinds);
+        let wake_max = random.pick(&[0, 0, 50, 3_000]);
+        let socket_max = random.pick(&[0, 30, 2_000]);
+        let faults = schedule::draw(&mut random, servers, kinds);
+        Plan { seed, servers, raft, gateway, network, disk, clients, wake_max, socket_max, faults }
+    }
+
+    /// Ends all trouble: from now on the cluster has no excuse.
+    pub fn make_peace(&mut self) {
+        self.network.loss = 0;
+        self.network.twice = 0;
+        self.network.late = 0;
+        self.clients.hang_up = 0;
+        // What the paper asks for (§5.6): broadcastTime ≪ electionTimeout. Nobody can be elected
+        // where votes take longer than patience lasts, so peace grants that and no more: of the
+        // shortest timeout, a message, a wake-up and a busy socket take a twentieth each, a sync a
+        // tenth, and all that a vote takes together a little less than a half.
+        let timeout = u64::from(self.raft.election_min_ticks) * TICK;
+        self.network.delay_max =
+            self.network.delay_max.min(timeout / 20).max(self.network.delay_min);
+        self.wake_max = self.wake_max.min(timeout / 20);
+        self.socket_max = self.socket_max.min(timeout / 20);
+        self.disk.sync_max = self.disk.sync_max.min(timeout / 10);
+    }
+
+    /// What one entry takes at most from leader to follower and back, where windows and writes are
+    /// so small that each goes alone: two ways with their wake-ups and sockets, and a sync.
+    pub fn entry_takes_max(&self) -> Micros {
+        2 * (self.network.delay_max + self.wake_max + self.socket_max)
+            + self.wake_max
+            + self.disk.sync_max
+    }
+}
+
+/// Of the kinds that are allowed, a seed has each with two chances in three.
+fn draw_kinds(random: &mut Random, allowed: Kinds) -> Kinds {
+    let mut draw = |allowed: bool| random.chance(6_600) && allowed;
+    Kinds {
+        crashes: draw(allowed.crashes),
+        partitions: draw(allowed.partitions),
+        messages: draw(allowed.messages),
+        freezes: draw(allowed.freezes),
+        clocks: draw(allowed.clocks),
+        disks: draw(allowed.disks),
+        clients: draw(allowed.clients),
+    }
+}
+
+impl NetworkHabits {
+    fn draw(random: &mut Random, kinds: Kinds) -> NetworkHabits {
+        let delay_min = random.between(20, 500);
+        let mut rate = |choices: &[PerTenThousand]| {
+            let drawn = random.pick(choices);
+            if kinds.messages { drawn } else { 0 }
+        };
+        let loss = rate(&[0, 1, 20, 100, 500, 2_000]);
+        let twice = rate(&[0, 0, 100, 1_000]);
+        let late = rate(&[0, 50, 500, 2_000]);
+        NetworkHabits {
+            ordered: random.chance(5_000),
+            delay_min,
+            delay_max: delay_min + random.pick(&[1, 200, 3_000, 15_000]),
+            late,
+            late_max: random.pick(&[20_000, 100_000, 1_000_000]),
+            loss,
+            twice,
+            silent_close: random.pick(&[0, 2_000, 8_000]),
+        }
+    }
+}
+
+impl DiskHabits {
+    fn draw(random: &mut Random, kinds: Kinds) -> DiskHabits {
+        let slowest: &[Micros] = if kinds.disks { &[100, 3_000, 30_000] } else { &[100, 1_000] };
+        DiskHabits {
+            sync_min: 20,
+            sync_max: random.pick(slowest),
+            write_bytes_max: random.pick(&[1, 300, 1_000_000]),
+            segment_bytes: random.pick(&[500, 5_000, 50_000]),
+        }
+    }
+}
+
+impl ClientHabits {
+    fn draw(random: &mut Random, kinds: Kinds) -> ClientHabits {
+        ClientHabits {
+            count: random.position(6) + 1,
+            pipeline_max: random.pick(&[1, 1, 3, 8]),
+            think_max: random.pick(&[1_000, 10_000, 50_000]),
+            patience: random.pick(&[100_000, 1_000_000, 5_000_000]),
+            hang_up: if kinds.clients { random.pick(&[0, 50, 500]) } else { 0 },
+            keys: random.between(1, 6),
+            value_bytes_max: random.pick(&[8, 60, 400]),
+            reads: random.pick(&[1_000, 4_000, 8_000]),
+        }
+    }
+}
