@@ -44,7 +44,8 @@
 //! kv, raft ───▶ nothing of ours                       PURE: the store; the protocol
 //! ```
 //!
-//! `node` and `sim` also know what stands below `server`; everybody may use [`limits`].
+//! `node` and `sim` also know what stands below `server`; everybody may use [`limits`],
+//! and those whose rules can be switched off ask [`lab`].
 //! `tests/tidy.rs` fails on any other edge.
 //!
 //! # A tour in ten stops
@@ -73,6 +74,7 @@
 pub mod config;
 pub mod gateway;
 pub mod kv;
+pub mod lab;
 pub mod limits;
 pub mod node;
 pub mod observe;

@@ -4,6 +4,7 @@
 //! has what he wanted: that is success, not an error.
 
 mod exit;
+mod lab;
 mod sim;
 mod status;
 mod wiring;
@@ -58,6 +59,9 @@ enum Command {
     Status(status::StatusArguments),
     /// Simulate clusters in which everything goes wrong, and check every promise
     Sim(sim::SimArguments),
+    /// Take one rule out of the server, and see what breaks
+    #[command(subcommand)]
+    Lab(lab::LabCommand),
     /// Read a data directory's journal, and change nothing
     #[command(subcommand, after_help = LOG_CODES)]
     Log(LogCommand),
@@ -148,6 +152,7 @@ fn answer(arguments: Arguments) -> Result<i32, Failure> {
         Some(Command::Init { server }) => wiring::init(&server.effective(false)?),
         Some(Command::Status(arguments)) => status::run(&arguments),
         Some(Command::Sim(arguments)) => sim::run(&arguments),
+        Some(Command::Lab(command)) => lab::run(&command),
         Some(Command::Log(LogCommand::Dump(LogArguments { directory, json }))) => {
             wiring::log_dump(&directory, json, &mut io::stdout().lock())
         }

@@ -25,6 +25,8 @@ pub const PEER_PROTOCOL_VERSION: u32 = hello::PEER_PROTOCOL_VERSION;
 
 /// Runs a server until it is told to stop, or cannot go on.
 pub fn serve(config: &Effective) -> Result<i32, Failure> {
+    #[cfg(feature = "lab")]
+    super::lab::refuse_to_serve()?;
     node::serve(config).map_err(failure)?;
     Ok(OK)
 }

@@ -34,6 +34,7 @@ mod writes;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::kv::command::{Outcome, Query};
+use crate::lab::{Rule, removed};
 use crate::raft::types::{Command, ServerId, Term};
 
 use self::message::GatewayMessage;
@@ -352,7 +353,7 @@ impl Gateway {
             Some(Refusal::Stopping)
         } else if self.gave_up {
             Some(Refusal::NoLeader { last: self.last_leader })
-        } else if self.pending_bytes + bytes > limit_bytes {
+        } else if self.pending_bytes + bytes > limit_bytes && !removed(Rule::PendingIsBounded) {
             Some(Refusal::TooMuchPending { limit_bytes })
         } else {
             None
@@ -462,7 +463,11 @@ impl Gateway {
             self.gave_up = true;
         }
         match stage {
-            Some(Stage::Write(serial)) if self.writes.was_handed_over(serial) => Answer::Unknown,
+            Some(Stage::Write(serial))
+                if self.writes.was_handed_over(serial) && !removed(Rule::HandedOverIsUnknown) =>
+            {
+                Answer::Unknown
+            }
             _ if no_leader => Answer::Refused(Refusal::NoLeader { last: self.last_leader }),
             _ => Answer::Refused(Refusal::NotInTime),
         }

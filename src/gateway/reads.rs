@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use super::message::{GatewayMessage, QuestionId};
 use super::{Answer, ClientId, Gateway, Slot};
 use crate::kv::command::{Outcome, Query};
+use crate::lab::{Rule, removed};
 use crate::raft::types::{Index, ServerId};
 
 /// The reads that a gateway has started and not answered, and the questions it was asked.
@@ -44,7 +45,11 @@ pub struct PendingRead {
 
 impl Reads {
     pub(super) fn start(&mut self, client: ClientId, slot: Slot, query: Query) {
-        self.open.push(PendingRead { client, slot, query });
+        let read = PendingRead { client, slot, query };
+        match self.asked.last_entry() {
+            Some(mut asked) if removed(Rule::ReadJoinsOpenQuestion) => asked.get_mut().push(read),
+            _ => self.open.push(read),
+        }
     }
 
     pub(super) fn has_open(&self) -> bool {
@@ -158,13 +163,13 @@ impl Gateway {
     /// Whether there are reads that may be executed by a state machine that has applied `applied`.
     pub fn has_queries(&self, applied: Index) -> bool {
         let confirmed = self.reads.confirmed.first_key_value();
-        !self.reads.ready.is_empty() || confirmed.is_some_and(|(&index, _)| index <= applied)
+        !self.reads.ready.is_empty() || confirmed.is_some_and(|(&index, _)| reached(index, applied))
     }
 
     /// The reads that may be executed by a state machine that has applied `applied`.
     pub fn take_queries(&mut self, applied: Index) -> Vec<PendingRead> {
         while let Some(entry) = self.reads.confirmed.first_entry()
-            && *entry.key() <= applied
+            && reached(*entry.key(), applied)
         {
             for read in entry.remove() {
                 self.execute_or_block(read);
@@ -178,7 +183,10 @@ impl Gateway {
         self.answer(client, slot, Answer::Done(outcome));
     }
 
-    fn confirm(&mut self, number: u64, read_index: Index) {
+    fn confirm(&mut self, mut number: u64, read_index: Index) {
+        if removed(Rule::AnswerNamesItsQuestion) {
+            number = self.reads.asked.first_key_value().map_or(number, |(&first, _)| first);
+        }
         if let Some(reads) = self.reads.asked.remove(&number) {
             self.progress_at = self.now;
             self.reads.confirmed.entry(read_index).or_default().extend(reads);
@@ -197,4 +205,9 @@ impl Gateway {
             self.reads.ready.push(read);
         }
     }
+}
+
+/// A read may be executed by a state machine that has applied its read index (diss. §6.4).
+fn reached(read_index: Index, applied: Index) -> bool {
+    read_index <= applied || removed(Rule::ReadWaitsForApply)
 }

@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::kv::command::RequestId;
+use crate::lab::{Rule, removed};
 
 /// The request ids seen, of all servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,7 +59,7 @@ impl Sessions {
             *seen = newest;
         }
         seen.raise_floor(floor);
-        seen.insert(request.serial)
+        seen.insert(request.serial) || removed(Rule::RequestsAreExecutedOnce)
     }
 
     /// Whether an entry with this id would be ignored. After a snapshot has replaced the entries in
@@ -89,7 +90,8 @@ impl Sessions {
 impl Seen {
     fn contains(&self, serial: u64) -> bool {
         let range_before = self.ranges.range(..=serial).next_back();
-        serial < self.floor || range_before.is_some_and(|(_, last)| serial <= *last)
+        (serial < self.floor && !removed(Rule::FloorIsRespected))
+            || range_before.is_some_and(|(_, last)| serial <= *last)
     }
 
     /// Records a serial; false if it was there.

@@ -7,6 +7,7 @@ use super::message::{
 };
 use super::types::{Entry, Index, ServerId};
 use super::{Raft, Role};
+use crate::lab::{Rule, removed};
 
 /// Replies that are due to one server. What they say is decided when they are taken; only a
 /// pre-vote, which promises nothing, is remembered as it was answered.
@@ -35,6 +36,10 @@ impl Raft {
     /// AppendEntries at the receiver (Figure 2). `step` has applied the term rules [AE1] [ALL2].
     pub(super) fn handle_append_entries(&mut self, leader: ServerId, request: AppendEntries) {
         assert_eq!(request.term, self.current_term, "step runs the term rules first");
+        let agree = self.log.contains(request.prev);
+        if removed(Rule::CandidateYields) && self.leader().is_none() && !agree {
+            return;
+        }
         self.follow(leader); // [C3] [F1]
 
         // The echo promises only that we are in this term, so it leaves at once, matching or not: a
@@ -46,7 +51,8 @@ impl Raft {
 
         // [AE2] Agreeing on the entry before the new ones means agreeing on everything before it
         // (Log Matching). A heartbeat is no exception.
-        if !self.log.contains(request.prev) {
+        let exempt = removed(Rule::HeartbeatIsChecked) && request.entries.is_empty();
+        if !agree && !exempt {
             return self.owe_mismatch(leader, &request);
         }
         if let Some(owed) = self.owed.get_mut(&leader).and_then(|owed| owed.append.as_mut()) {
@@ -58,7 +64,8 @@ impl Raft {
 
         // [AE5] Bounded by what this message vouched for, not by our own last index: our tail may
         // still be some earlier leader's.
-        self.commit_up_to(request.leader_commit.min(last_new));
+        let bound = if removed(Rule::CommitUpToLastNew) { self.log.last_index() } else { last_new };
+        self.commit_up_to(request.leader_commit.min(bound));
 
         // From now on we can vouch for these entries, as far as our disk has them; the
         // acknowledgement is made when it is taken.
@@ -68,6 +75,9 @@ impl Raft {
     /// [AE1] [RV1] The request is of a term that is over: its sender must learn ours.
     pub(super) fn owe_our_term(&mut self, from: ServerId, request: &Message) {
         assert!(request.term() < self.current_term, "only a stale request is told our term");
+        if removed(Rule::StaleRequestIsAnswered) {
+            return;
+        }
         let owed = self.owed.entry(from).or_default();
         match request {
             Message::RequestVote(_) => owed.vote = true,
@@ -80,9 +90,9 @@ impl Raft {
     /// A late, shorter message changes nothing: it must not cut off newer entries that this
     /// follower has acknowledged.
     fn replace_suffix(&mut self, entries: Vec<Entry>) {
-        let Some(first_new) = entries.iter().position(|entry| !self.log.contains(entry.id)) else {
-            return;
-        };
+        let is_new =
+            |entry: &Entry| !self.log.contains(entry.id) || removed(Rule::TruncateOnlyOnConflict);
+        let Some(first_new) = entries.iter().position(is_new) else { return };
         let from = entries[first_new].id.index;
         if from <= self.log.last_index() {
             self.truncate(from); // [AE3]
@@ -178,7 +188,9 @@ impl Raft {
 
     /// The guard: a vote is told when it is on disk. A refusal promises nothing.
     fn vote_reply_may_leave(&self, to: ServerId) -> bool {
-        self.voted_for != Some(to) || self.hard_state_is_durable()
+        self.voted_for != Some(to)
+            || self.hard_state_is_durable()
+            || removed(Rule::VoteWaitsForDisk)
     }
 
     /// Whether our disk has caught up with more of this term's leader's log than we have told.
@@ -193,8 +205,11 @@ impl Raft {
     /// and is on our disk, and so is the term: a server that forgets the term could follow the
     /// term's old leader again and replace these very entries.
     fn durable_match(&self) -> Index {
-        if !self.hard_state_is_durable() {
+        if !self.hard_state_is_durable() && !removed(Rule::AckWaitsForTerm) {
             return Index::ZERO;
+        }
+        if removed(Rule::AckWaitsForDisk) {
+            return self.verified;
         }
         self.verified.min(self.durable.index())
     }

@@ -16,6 +16,7 @@ use std::hash::Hash;
 
 use super::Raft;
 use super::types::{Entry, HardState, Index};
+use crate::lab::{Rule, removed};
 
 /// Names one write, so that its completion can be told to the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,8 +96,12 @@ impl Durable {
     /// The log is about to be replaced from `from` on: what the disk holds there is the past.
     pub fn clamp(&mut self, from: Index) {
         let kept = from.previous();
-        self.index = self.index.min(kept);
-        if let Some(write) = &mut self.in_flight {
+        if !removed(Rule::TruncationClampsDurable) {
+            self.index = self.index.min(kept);
+        }
+        if let Some(write) = &mut self.in_flight
+            && !removed(Rule::TruncationClampsWrite)
+        {
             write.index = write.index.min(kept);
         }
     }
@@ -117,12 +122,14 @@ impl Raft {
             return None;
         }
         let hard_state = self.hard_state();
+        let bytes_max = if removed(Rule::WritesAreBounded) { usize::MAX } else { bytes_max };
         let entries = self.log.slice(self.durable.index.next(), bytes_max);
         let index = entries.last().map_or(self.durable.index, |entry| entry.id.index);
         let ticket = WriteTicket(self.durable.last_ticket.0 + 1);
         self.durable.last_ticket = ticket;
         self.durable.in_flight = Some(InFlight { ticket, hard_state, index, age_ticks: 0 });
-        let changed = hard_state != self.durable.hard_state;
+        let changed = hard_state != self.durable.hard_state
+            && !(removed(Rule::HardStateIsWritten) && entries.is_empty());
         Some(Write { ticket, hard_state: changed.then_some(hard_state), entries })
     }
 

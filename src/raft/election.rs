@@ -18,8 +18,9 @@ use super::event::{Event, StepDownReason, VoteRefusal};
 use super::message::{Message, PreVote, PreVoteReply, RequestVote, RequestVoteReply};
 use super::random::Random;
 use super::replication::Leader;
-use super::types::{Index, Payload, ServerId, Term};
+use super::types::{EntryId, Index, Payload, ServerId, Term};
 use super::{Options, Raft, Role};
+use crate::lab::{Rule, removed};
 
 /// How often in a row a server may try again soon. Without a bound, two halves of a cluster that
 /// cannot elect anybody would ask each other for ever at full speed.
@@ -189,10 +190,12 @@ impl Raft {
     fn become_leader(&mut self) {
         assert!(self.hard_state_is_durable(), "Election Safety: a leader's own vote is on disk");
         assert_eq!(self.voted_for, Some(self.id), "Election Safety: a leader voted for itself");
-        let noop = self.log.last_index().next();
+        let noop = EntryId::new(self.current_term, self.log.last_index().next());
         let peers = self.membership.peers_of(self.id);
-        self.role = Role::Leader(Leader::new(peers, noop));
-        let noop = self.append_own(Payload::Noop);
+        self.role = Role::Leader(Leader::new(peers, noop.index));
+        if !removed(Rule::LeaderAppendsNoop) {
+            self.append_own(Payload::Noop);
+        }
         self.record(Event::BecameLeader { term: self.current_term, noop });
     }
 
@@ -256,7 +259,7 @@ impl Raft {
 
     /// Would we vote for a candidate with this log in this term? It grants nothing.
     pub(super) fn handle_pre_vote(&mut self, from: ServerId, request: &PreVote) {
-        let up_to_date = request.last >= self.log.last();
+        let up_to_date = self.is_up_to_date(request.last);
         let granted = request.term > self.current_term && up_to_date && !self.hears_a_leader();
         // Only "I still hear a leader" is worth asking again soon; a log does not grow by asking.
         let leader_heard = up_to_date && self.hears_a_leader();
@@ -287,13 +290,13 @@ impl Raft {
     /// RequestVote at the receiver (Figure 2). `step` has applied the term rules: [RV1] is done.
     pub(super) fn handle_request_vote(&mut self, from: ServerId, request: &RequestVote) {
         assert_eq!(request.term, self.current_term, "step runs the term rules first");
-        // [RV2] One vote a term, first come first served …
         // [RV2] One vote a term, first come first served, and only for a log at least as up-to-date
         // as ours (§5.4.1): then it holds everything that is committed, because a committed entry
         // is on a majority and this vote is part of another. A term that has a leader needs no
         // other.
-        let up_to_date = request.last >= self.log.last();
-        let refusal = if self.voted_for.is_some() || self.leader().is_some() {
+        let up_to_date = self.is_up_to_date(request.last);
+        let voted = self.voted_for.is_some() && !removed(Rule::OneVoteATerm);
+        let refusal = if voted || self.leader().is_some() {
             Some(VoteRefusal::VotedForAnother)
         } else if !up_to_date {
             Some(VoteRefusal::LogBehind)
@@ -311,6 +314,13 @@ impl Raft {
         self.owed.entry(from).or_default().vote = true;
     }
 
+    /// "At least as up-to-date as ours" (§5.4.1): the order of ids is term first, then index.
+    fn is_up_to_date(&self, last: EntryId) -> bool {
+        last >= self.log.last()
+            || removed(Rule::VoterHasNoMore)
+            || (removed(Rule::TermBeforeLength) && last.index >= self.log.last_index())
+    }
+
     /// Gives our vote. It is told when it is on disk.
     fn vote_for(&mut self, candidate: ServerId) {
         self.record(Event::Voted { term: self.current_term, candidate });
@@ -323,11 +333,15 @@ impl Raft {
 
     /// A vote of our term. In another role it is late: we have won, or lost.
     pub(super) fn handle_request_vote_reply(&mut self, from: ServerId, reply: &RequestVoteReply) {
-        assert_eq!(reply.term, self.current_term, "step runs the term rules first");
+        let current = reply.term == self.current_term;
+        assert!(current || removed(Rule::StaleRepliesAreDropped), "step runs the term rules first");
         let Role::Candidate(candidate) = &mut self.role else { return };
         candidate.canvass.answered(from);
         if reply.granted {
-            candidate.granted.insert(from);
+            let first = candidate.granted.insert(from);
+            if !first && removed(Rule::VotesAreASet) {
+                candidate.granted.extend(candidate.canvass.unanswered.first()); // "one more"
+            }
             self.count_votes();
         } else {
             candidate.refused.insert(from);
@@ -360,7 +374,8 @@ impl Raft {
             Role::PreCandidate(candidate) => candidate.canvass.due.contains(&to),
             // The guard: a request tells everybody that we voted for ourselves in this term.
             Role::Candidate(candidate) => {
-                self.hard_state_is_durable() && candidate.canvass.due.contains(&to)
+                let ready = self.hard_state_is_durable() || removed(Rule::VoteRequestWaitsForDisk);
+                ready && candidate.canvass.due.contains(&to)
             }
             Role::Follower(_) | Role::Leader(_) => false,
         }
@@ -425,9 +440,11 @@ impl Raft {
     /// more.
     fn enter_term(&mut self, term: Term) {
         self.current_term = term;
-        self.voted_for = None;
-        self.verified = Index::ZERO;
-        self.acknowledged = Index::ZERO;
+        self.voted_for = self.voted_for.filter(|_| removed(Rule::TermHasItsOwnVote));
+        if !removed(Rule::AgreementBelongsToTerm) {
+            self.verified = Index::ZERO;
+            self.acknowledged = Index::ZERO;
+        }
         self.owed.clear();
     }
 }

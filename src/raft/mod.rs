@@ -34,6 +34,8 @@
 //! that has been replaced meanwhile; one that waits for the newest entry to be synced would never
 //! leave under steady load. A change of term drops everything that is owed.
 //!
+//! Conditions with `removed(Rule::…)` are the switches of [`crate::lab`]: read past them.
+//!
 //! # Departures from the paper
 //!
 //! - **Pre-vote** (diss. §9.6): a server asks whether it could win before it spends a term, so that
@@ -86,6 +88,7 @@ use self::message::{Message, PreVoteReply};
 use self::quorum::Membership;
 use self::random::Random;
 use self::types::{Command, EntryId, HardState, Index, Payload, ServerId, Term};
+use crate::lab::{Rule, removed};
 
 /// One server's Raft state: Figure 2's "State" box, and what our departures add to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -225,7 +228,9 @@ impl Raft {
                 }
                 // A server that hears its leader does not let a candidate disturb it (diss.
                 // §4.2.3).
-                Message::RequestVote(_) if self.hears_a_leader() => {
+                Message::RequestVote(_)
+                    if self.hears_a_leader() && !removed(Rule::VotesAreWithheld) =>
+                {
                     return self.withhold_vote(from, term);
                 }
                 _ => self.become_follower(term), // [ALL2]
@@ -237,7 +242,7 @@ impl Raft {
             Message::RequestVote(_) | Message::AppendEntries(_) if term < self.current_term => {
                 self.owe_our_term(from, &message); // [AE1] [RV1]
             }
-            _ if term < self.current_term => {} // a stale reply
+            _ if term < self.current_term && !removed(Rule::StaleRepliesAreDropped) => {}
             Message::RequestVote(request) => self.handle_request_vote(from, &request),
             Message::RequestVoteReply(reply) => self.handle_request_vote_reply(from, &reply),
             Message::AppendEntries(request) => self.handle_append_entries(from, request),
@@ -322,7 +327,11 @@ impl Raft {
     /// and the reads that may be answered after them.
     pub fn take_applies(&mut self, bytes_max: usize) -> Vec<Apply> {
         let from = self.last_applied.next();
-        let entries = self.log.slice_up_to(from, self.commit_index, bytes_max);
+        let mut end = self.commit_index;
+        if removed(Rule::ApplyOnlyCommitted) {
+            end = self.log.last_index();
+        }
+        let entries = self.log.slice_up_to(from, end, bytes_max);
         if let Some(last) = entries.last() {
             assert!(last.id.index <= self.commit_index, "only committed entries are applied");
             self.last_applied = last.id.index;

@@ -17,6 +17,7 @@
 use super::message::Round;
 use super::types::{Index, ServerId};
 use super::{Apply, Raft, Refused, Role};
+use crate::lab::{Rule, removed};
 
 /// Names a read towards the core; opaque here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,9 +58,15 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else {
             return Err(Refused::NotLeader { hint });
         };
-        let index = self.commit_index.max(leader.noop);
+        let mut index = self.commit_index.max(leader.noop);
+        if removed(Rule::ReadWaitsForNoop) {
+            index = self.commit_index;
+        }
         // The next round has not begun: no message stamped with it has been taken.
-        let round = Round(leader.round.0 + 1);
+        let mut round = Round(leader.round.0 + 1);
+        if removed(Rule::ReadBeginsARound) {
+            round = leader.round;
+        }
         leader.reads.push_back(PendingRead { read, index, round });
         self.confirm_reads(); // a cluster of one needs no echo
         Ok(())
@@ -77,7 +84,10 @@ impl Raft {
         let confirmed = self.membership.majority_value(echoed);
         let commit_index = self.commit_index;
         let Role::Leader(leader) = &mut self.role else { return };
-        let ready = |read: &PendingRead| read.round <= confirmed && read.index <= commit_index;
+        let ready = |read: &PendingRead| {
+            let led = read.round <= confirmed || removed(Rule::ReadWaitsForEchoes);
+            led && read.index <= commit_index
+        };
         while let Some(PendingRead { read, index, .. }) = leader.reads.pop_front_if(|r| ready(r)) {
             self.reads_done.push_back(DoneRead::Ready { read, index });
         }

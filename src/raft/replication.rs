@@ -12,6 +12,7 @@ use super::progress::{Mode, Progress};
 use super::read_index::PendingRead;
 use super::types::{Entry, EntryId, Index, Payload, ServerId};
 use super::{Raft, Role};
+use crate::lab::{Rule, removed};
 
 /// Volatile state on leaders (Figure 2), reinitialized after election.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -75,9 +76,9 @@ impl Raft {
                 progress.heartbeat();
             }
         }
-        if !self.hears_a_majority() {
+        if !self.hears_a_majority() && !removed(Rule::LeaderNeedsAMajority) {
             self.step_down(StepDownReason::NoMajority);
-        } else if self.disk_holds_up_a_majority() {
+        } else if self.disk_holds_up_a_majority() && !removed(Rule::HungDiskDoesNotLead) {
             self.step_down(StepDownReason::HungDisk);
         }
     }
@@ -134,6 +135,7 @@ impl Raft {
         let next = progress.next_index;
         let prev = self.log.id_at(next.previous());
         let entries = match self.room(progress) {
+            Some(_) if removed(Rule::MessagesAreBounded) => self.log.slice(next, usize::MAX),
             Some(room) => self.log.slice(next, room.min(self.options.append_bytes_max)),
             None => Vec::new(),
         };
@@ -159,7 +161,8 @@ impl Raft {
         from: ServerId,
         reply: &AppendEntriesReply,
     ) {
-        assert_eq!(reply.term, self.current_term, "step runs the term rules first");
+        let current = reply.term == self.current_term;
+        assert!(current || removed(Rule::StaleRepliesAreDropped), "step runs the term rules first");
         let last_index = self.log.last_index();
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
@@ -169,7 +172,11 @@ impl Raft {
         );
         progress.heard_ago_ticks = 0;
         progress.round_echoed = progress.round_echoed.max(reply.round);
-        progress.matched(reply.match_index);
+        let matched = match reply.mismatch {
+            None if removed(Rule::MatchIsWhatWasSaid) => progress.next_index.previous(),
+            _ => reply.match_index,
+        };
+        progress.matched(matched);
         if let Some(mismatch) = reply.mismatch {
             self.back_up(from, mismatch);
         }
@@ -187,7 +194,8 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else { return };
         let progress = leader.progress.get_mut(&follower).expect("asked by the caller");
         let prev = mismatch.prev_index;
-        if prev <= progress.match_index || prev >= progress.next_index {
+        let overtaken = prev <= progress.match_index || prev >= progress.next_index;
+        if overtaken && !removed(Rule::OvertakenRefusalsAreIgnored) {
             return;
         }
         let agree_at_most = self.log.last_not_after(mismatch.hint).index;
@@ -206,15 +214,17 @@ impl Raft {
         let on_majority = self.membership.committed_index(|server| {
             // We send while we write (diss. §10.2.1), so we count ourselves like any follower: by
             // our disk.
-            if server == self.id {
+            if server == self.id && removed(Rule::LeaderCountsItsDisk) {
+                self.log.last_index()
+            } else if server == self.id {
                 self.durable.index()
             } else {
                 leader.progress[&server].match_index
             }
         });
-        if on_majority > self.commit_index
-            && self.log.term_at(on_majority) == Some(self.current_term)
-        {
+        let is_ours = self.log.term_at(on_majority) == Some(self.current_term)
+            || removed(Rule::CommitOnlyOwnTerm);
+        if on_majority > self.commit_index && is_ours {
             self.commit_up_to(on_majority);
             self.confirm_reads();
         }

@@ -27,6 +27,7 @@ pub use self::apply::{Finished, Task, execute, execute_some};
 use crate::gateway::message::GatewayMessage;
 use crate::gateway::{self, Answered, ClientId, Gateway, Request, Slot};
 use crate::kv::encoding;
+use crate::lab::{Rule, removed};
 use crate::raft::durability::{Write, WriteTicket};
 use crate::raft::event::Event;
 use crate::raft::message::Message;
@@ -208,6 +209,9 @@ impl Server {
                 Apply::ReadReady { read, index } => self.gateway.read_confirmed(read.0, index),
                 Apply::ReadFailed { read } => self.gateway.read_failed(read.0),
             }
+        }
+        if removed(Rule::ApplyInOrder) {
+            tasks.reverse();
         }
         // Everything up to `last_applied` has been handed out before them.
         let queries = self.gateway.take_queries(self.raft.last_applied());

@@ -1,6 +1,7 @@
 //! A server's disk: the real journal over a simulated directory, what it holds for certain, and
 //! what a crash leaves.
 
+use super::checks::{Checked, ensure};
 use super::files::Directory;
 use super::plan::DiskHabits;
 use super::queue::Micros;
@@ -8,7 +9,9 @@ use super::random::Random;
 use crate::raft::Recovered;
 use crate::raft::durability::Write;
 use crate::raft::types::{EntryId, HardState, Index};
+use crate::storage::error::JournalError;
 use crate::storage::journal::{self, Journal};
+use crate::storage::record;
 use crate::storage::recovery;
 
 /// What a disk holds for certain: what a server that crashed now would find at least.
@@ -56,6 +59,17 @@ fn offset(index: Index) -> usize {
     usize::try_from(index.0 - 1).expect("a log in memory is shorter than the address space")
 }
 
+/// How often a start is preceded by an audit, in ten-thousandths.
+const AUDITS: u32 = 3_000;
+
+/// All that a journal says, and in how many batches.
+fn read(directory: &Directory, journal_id: u64) -> Result<(record::Image, u64), JournalError> {
+    let mut image = record::Image::default();
+    let mut take = |found: &recovery::Found| recovery::apply(directory, &mut image, found);
+    let walked = recovery::walk(directory, journal_id, &mut take)?;
+    Ok((image, walked.report.batches))
+}
+
 /// One server's disk. It outlives the server's crashes.
 #[derive(Debug)]
 pub struct Disk {
@@ -75,6 +89,10 @@ pub struct Disk {
     pub busy_until: Micros,
     /// The next write or sync fails.
     pub fails_next: bool,
+    /// A quiet tick has passed since the last write: the journal has had its chance to seal.
+    quiet: bool,
+    /// Dice of their own: an audit changes nothing.
+    rot: Random,
 }
 
 /// How a server ends.
@@ -103,6 +121,8 @@ impl Disk {
             hangs_until: 0,
             busy_until: 0,
             fails_next: false,
+            quiet: true,
+            rot: Random::part(seed, 200 + place),
         }
     }
 
@@ -120,6 +140,7 @@ impl Disk {
     pub fn begin(&mut self, now: Micros, habits: &DiskHabits, write: Write) -> Micros {
         assert!(self.pending.is_none(), "one write at a time");
         self.pending = Some(write);
+        self.quiet = false;
         let takes = self.random.between(habits.sync_min, habits.sync_max) * self.slower;
         self.busy_until = now.max(self.hangs_until) + takes;
         self.busy_until
@@ -170,9 +191,29 @@ impl Disk {
     /// Seals the journal, as the log writer does on a quiet tick. `false`: the disk failed.
     pub fn seal(&mut self) -> bool {
         match &mut self.journal {
-            Some(journal) if self.pending.is_none() => journal.seal().is_ok(),
+            Some(journal) if self.pending.is_none() => {
+                self.quiet = journal.seal().is_ok();
+                self.quiet
+            }
             _ => true,
         }
+    }
+
+    /// Tries what a start would say if a bit of the disk had rotted: on a copy, now and then. It
+    /// may refuse, or miss nothing. Only in the moment before a seal may it take the last batch for
+    /// torn.
+    pub fn audit(&mut self, journal_id: u64) -> Checked {
+        if !self.rot.chance(AUDITS) {
+            return Ok(());
+        }
+        let copy = self.directory.copy();
+        let Ok((well, batches)) = read(&copy, journal_id) else { return Ok(()) };
+        copy.rot(&mut self.rot);
+        let Ok((rotten, found)) = read(&copy, journal_id) else { return Ok(()) };
+        let one_is_lost = !self.quiet && found + 1 == batches;
+        ensure(rotten == well || one_is_lost, "Rot is no tear", || {
+            format!("a flipped bit makes a start forget {} of {batches} batches", batches - found)
+        })
     }
 
     /// A server starts: what it finds, and which of its lives this is.
@@ -185,6 +226,7 @@ impl Disk {
         }
         let (journal, found) = self.open(journal_id)?;
         self.journal = Some(journal);
+        self.quiet = true; // a start ends in a seal
         if found.incarnation <= self.incarnation {
             return Err(format!(
                 "life {} comes after life {}",

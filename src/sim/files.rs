@@ -110,6 +110,28 @@ impl Directory {
         }
     }
 
+    /// The same files on another disk.
+    pub fn copy(&self) -> Directory {
+        let state = self.state.borrow();
+        let bytes =
+            |content: &Content| Content { bytes: content.bytes.clone(), ..Content::default() };
+        let files = state.files.iter().map(bytes).collect();
+        let copied = State { files, names: state.names.clone(), ..State::default() };
+        Directory { state: Rc::new(RefCell::new(copied)) }
+    }
+
+    /// One bit of one file turns over.
+    pub fn rot(&self, random: &mut Random) {
+        let mut state = self.state.borrow_mut();
+        let named: Vec<usize> = state.names.values().copied().collect();
+        let file = random.pick(&named);
+        let bytes = &mut state.files[file].bytes;
+        if !bytes.is_empty() {
+            let at = random.position(bytes.len());
+            bytes[at] ^= 1 << random.below(8);
+        }
+    }
+
     fn operate(&self) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
         let only_once = state.only_once;

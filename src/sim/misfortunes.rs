@@ -4,6 +4,7 @@
 use super::checks::{Checked, Violation};
 use super::disk::Ending;
 use super::faults::{FaultKind, Moment, TICK};
+use super::leaders::Heard;
 use super::queue::{Event, Place};
 use super::world::{Process, World, id_of};
 use crate::kv::StateMachine;
@@ -149,6 +150,7 @@ impl World {
         if machine.process.is_some() || machine.down > 0 {
             return Ok(());
         }
+        machine.disk.audit(u64::from(place) + 1)?;
         let before = machine.disk.image().clone();
         let recovered = machine.disk.recover(u64::from(place) + 1);
         if recovered.is_err() && machine.disk.is_full() {
@@ -172,8 +174,15 @@ impl World {
             self.random.bits(),
         );
         let state = StateMachine::default();
-        let process =
-            Process { server, state, tasks: Vec::new(), ringing: 0, socket_free: [0; 8], ticks: 0 };
+        let process = Process {
+            server,
+            state,
+            heard: Heard::default(),
+            tasks: Vec::new(),
+            ringing: 0,
+            socket_free: [0; 8],
+            ticks: 0,
+        };
         let machine = &mut self.machines[usize::from(place)];
         machine.process = Some(process);
         let life = machine.life;

@@ -48,6 +48,8 @@ pub mod clients;
 pub mod disk;
 pub mod faults;
 pub mod files;
+#[cfg(feature = "lab")]
+pub mod lab;
 pub mod linearizability;
 pub mod network;
 pub mod plan;
@@ -58,6 +60,7 @@ pub mod world;
 
 mod connections;
 mod judge;
+mod leaders;
 mod liveness;
 mod misfortunes;
 mod panics;

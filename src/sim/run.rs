@@ -193,7 +193,7 @@ impl World {
 pub(super) const TRANSCRIPT_STEPS: u64 = 150;
 
 /// Runs a failing seed again: with ever fewer faults, then for its transcript.
-fn explain(options: &Options, seed: u64, violation: Violation) -> Failure {
+pub(super) fn explain(options: &Options, seed: u64, violation: Violation) -> Failure {
     let mut plan = Plan::draw(seed, options.servers, options.faults);
     plan.faults = shrink(options, &plan, &violation);
     let (world, _) = run_plan(options, plan.clone(), Trace::off());

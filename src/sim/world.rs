@@ -8,6 +8,7 @@ use super::checks::{Checked, Checks, check_pending, ensure};
 use super::clients::{Action, Clients};
 use super::disk::{Disk, Ending};
 use super::faults::{Moment, TICK};
+use super::leaders::{self, Heard};
 use super::network::Network;
 use super::plan::Plan;
 use super::queue::{Event, Micros, Place, Queue};
@@ -57,6 +58,7 @@ pub(super) struct Machine {
 pub(super) struct Process {
     pub(super) server: Server,
     pub(super) state: StateMachine,
+    pub(super) heard: Heard,
     /// What the applier is busy with.
     pub(super) tasks: Vec<Task>,
     /// Workers that will wake up; see `bell`.
@@ -163,6 +165,9 @@ impl World {
         }
         self.process(place).ticks += 1;
         self.server(place).tick();
+        let options = &self.plan.raft;
+        let process = self.machines[usize::from(place)].process.as_mut().expect("it lives");
+        process.heard.tick(process.server.raft(), place, options)?;
         self.after(place)
     }
 
@@ -184,7 +189,16 @@ impl World {
             let shape = message.check_shape(id_of(from));
             ensure(shape.is_ok(), "Servers send well-formed messages", || format!("{message:?}"))?;
         }
-        self.server(to).step(id_of(from), packet.content);
+        let options = &self.plan.raft;
+        let process = self.machines[usize::from(to)].process.as_mut().expect("asked above");
+        process.heard.from(from);
+        let before = process.server.raft().current_term();
+        let must_refuse =
+            leaders::must_refuse(process.server.raft(), &packet.content.raft, options);
+        process.server.step(id_of(from), packet.content);
+        if must_refuse {
+            leaders::check_refused(process.server.raft(), before)?;
+        }
         self.after(to)
     }
 

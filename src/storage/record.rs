@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::lab::{Rule, removed};
 use crate::raft::types::{Entry, EntryId, HardState, Index, NUMBER_MAX};
 
 /// One thing that a batch makes durable. The writer borrows entries, the reader owns them.
@@ -89,7 +90,12 @@ impl Image {
             Record::Entry(entry) => {
                 check_entry(&entry, self.base.index, self.last().index, &self.hard_state)?;
                 let kept = entry.id.index.0 - self.base.index.0 - 1;
-                self.entries.truncate(usize::try_from(kept).expect("no more than there are"));
+                let kept = usize::try_from(kept).expect("no more than there are");
+                if kept < self.entries.len() && removed(Rule::EntryReplacesWhatFollows) {
+                    self.entries[kept] = entry;
+                    return Ok(());
+                }
+                self.entries.truncate(kept);
                 if entry.id.term < self.last().term {
                     return Err("an entry's term is lower than the one before it");
                 }

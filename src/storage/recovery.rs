@@ -31,6 +31,7 @@ use super::error::{Damage, JournalError};
 use super::journal::{Journal, Options, Position, next_header, segment_name, segment_number};
 use super::record::{self, Image, Record};
 use super::scan::{self, Chain};
+use crate::lab::{Rule, removed};
 use crate::raft::types::{Entry, EntryId, HardState};
 
 /// Longest file that recovery reads into memory, in bytes. Segments end soon after their size.
@@ -94,7 +95,7 @@ pub fn create<D: Disk>(disk: &D, journal_id: u64) -> Result<(), JournalError> {
     }
     let options = Options::new(journal_id, 0);
     let start = Record::Start { incarnation: 0, run_id: 0 };
-    write_afresh(disk, &options, 1, Vec::new(), Chain::BEGINNING, &start)?;
+    write_afresh(disk, &options, 1, Vec::new(), Chain::BEGINNING, Some(&start))?;
     Ok(())
 }
 
@@ -105,9 +106,10 @@ pub fn open<D: Disk>(disk: D, options: Options) -> Result<(Journal<D>, Recovered
     let (previous, _) = image.start.ok_or_else(|| no_beginning(&disk))?;
     let incarnation = previous.checked_add(1).expect("nobody starts a server 2^64 times");
     let start = Record::Start { incarnation, run_id: options.run_id };
+    let start = (!removed(Rule::LifeIsRecorded)).then_some(&start);
     let segment = walked.report.newest_segment;
     let (file, segment_length_bytes, chain) =
-        write_afresh(&disk, &options, segment, walked.newest_bytes, walked.chain, &start)?;
+        write_afresh(&disk, &options, segment, walked.newest_bytes, walked.chain, start)?;
     let position = Position {
         file,
         segment,
@@ -250,6 +252,9 @@ fn later_batch<D: Disk>(
     chain: &Chain,
 ) -> Result<Option<JournalError>, JournalError> {
     let batch = chain.next_batch;
+    if removed(Rule::DamageIsNoTear) {
+        return Ok(None);
+    }
     for &later in segments.iter().filter(|&&later| later >= segment) {
         let bytes = read_segment(disk, later)?;
         let from = if later == segment { offset_bytes as usize } else { 0 };
@@ -330,9 +335,9 @@ fn write_afresh<D: Disk>(
     segment: u64,
     mut bytes: Vec<u8>,
     chain: Chain,
-    start: &Record<&Entry>,
+    start: Option<&Record<&Entry>>,
 ) -> Result<(D::File, u64, Chain), JournalError> {
-    let chain = add_batch(options, segment, &mut bytes, &chain, Some(start));
+    let chain = add_batch(options, segment, &mut bytes, &chain, start);
     let chain = add_batch(options, segment, &mut bytes, &chain, None);
     let name = segment_name(segment);
     let fresh = name.clone() + FRESH_SUFFIX;
@@ -345,9 +350,13 @@ fn write_afresh<D: Disk>(
     }
     let mut file = disk.create(&fresh).map_err(io_error(disk, "creating", &fresh))?;
     file.write_at(0, &bytes).map_err(io_error(disk, "writing", &fresh))?;
-    file.sync().map_err(io_error(disk, "syncing", &fresh))?;
+    if !removed(Rule::FoundIsMadeDurable) {
+        file.sync().map_err(io_error(disk, "syncing", &fresh))?;
+    }
     disk.rename(&fresh, &name).map_err(io_error(disk, "renaming", &fresh))?;
-    disk.sync_directory().map_err(io_error(disk, "syncing the directory of", &name))?;
+    if !removed(Rule::RenameIsMadeDurable) {
+        disk.sync_directory().map_err(io_error(disk, "syncing the directory of", &name))?;
+    }
     Ok((file, bytes.len() as u64, chain))
 }
 

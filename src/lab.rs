@@ -1,0 +1,318 @@
+//! The bug zoo: every rule that can be taken out of the real code, one at a time.
+//!
+//! A test that has never failed has not been tested, and a rule that nobody has seen broken is only
+//! believed. Built with `--features lab`, the program can forget one rule ("switch it off") and the
+//! simulator shows what becomes of it. In the code a switch is one condition at the line of the
+//! rule:
+//!
+//! ```text
+//! self.hard_state_is_durable() || removed(Rule::VoteWaitsForDisk)
+//! ```
+//!
+//! Read it without its second half: that is the rule. Without the feature `removed` is the constant
+//! `false` and the compiler leaves nothing of it.
+
+macro_rules! rules {
+    ($($rule:ident $name:literal $text:literal $place:literal [$($property:literal),+])*) => {
+        /// A rule that can be switched off. Its description is the rule.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Rule { $(#[doc = $text] $rule,)* }
+
+        impl Rule {
+            /// All rules, in the order of the rooms in which they stand.
+            pub const ALL: &'static [Rule] = &[$(Rule::$rule),*];
+
+            /// What there is to know about the rule and its absence.
+            pub fn lesson(self) -> Lesson {
+                match self {
+                    $(Rule::$rule => Lesson {
+                        name: $name,
+                        rule: $text,
+                        place: $place,
+                        properties: &[$($property),+],
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+/// What there is to know about a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lesson {
+    /// The mistake by which the rule goes by on the command line.
+    pub name: &'static str,
+    /// The rule that the mistake breaks.
+    pub rule: &'static str,
+    /// Where it stands: in the paper (§), the dissertation (diss.), or which known failure it is
+    /// there for.
+    pub place: &'static str,
+    /// What breaks without it: one of these.
+    pub properties: &'static [&'static str],
+}
+
+rules! {
+    // ---- raft: elections ----
+    VoteWaitsForDisk "vote-before-fsync"
+        "A vote is told only once it is on disk."
+        "Figure 2: persist before responding; a voter that restarts votes again"
+        ["A told vote is on disk"]
+    VoteRequestWaitsForDisk "vote-request-before-fsync"
+        "A candidate asks for votes only once its own is on disk."
+        "Figure 2: persist before responding; diss. §3.8"
+        ["A told vote is on disk"]
+    OneVoteATerm "vote-twice"
+        "A server votes once in a term, first come first served."
+        "[RV2], §5.2"
+        ["Election Safety"]
+    TermHasItsOwnVote "vote-outlives-term"
+        "A new term begins without a vote."
+        "§5.2: votedFor belongs to currentTerm"
+        ["Liveness", "Leader Completeness"]
+    VoterHasNoMore "vote-for-any-log"
+        "A vote goes only to a log at least as up-to-date as the voter's."
+        "[RV2], §5.4.1"
+        ["Leader Completeness"]
+    TermBeforeLength "up-to-date-by-length"
+        "Of two logs the one whose last term is later is more up-to-date, however short it is."
+        "§5.4.1; judging by length alone is a common mistake"
+        ["Leader Completeness", "State Machine Safety"]
+    VotesAreASet "votes-as-a-number"
+        "A vote that is delivered twice is one vote."
+        "§5.2; votes counted by arrival make leaders without a majority"
+        ["Election Safety", "Log Matching"]
+    StaleRepliesAreDropped "stale-replies-accepted"
+        "A reply of an older term is dropped."
+        "§5.1; stale votes elect, stale acknowledgements commit"
+        ["Election Safety", "Log Matching"]
+    VotesAreWithheld "vote-while-leader-heard"
+        "A server that hears its leader does not let a candidate disturb it."
+        "diss. §4.2.3"
+        ["A leader that is heard is left alone"]
+    StaleRequestIsAnswered "stale-requests-ignored"
+        "A request of an older term is answered with the present one."
+        "[AE1] [RV1]; else who was cut off and came back with a higher term never follows again"
+        ["Liveness"]
+    CandidateYields "candidate-ignores-leader"
+        "A candidate follows the leader of its term, whatever its log looks like."
+        "[C3], §5.2"
+        ["Liveness"]
+    LeaderNeedsAMajority "no-check-quorum"
+        "A leader that no majority answers steps down."
+        "diss. §6.2; its clients wait for nothing"
+        ["A leader hears a majority"]
+    HungDiskDoesNotLead "hung-disk-leads"
+        "A leader whose disk hangs steps down if a majority is further without it."
+        "one bad disk stops the cluster while its heartbeats go on"
+        ["A hung disk does not lead"]
+
+    // ---- raft: the follower's log ----
+    HeartbeatIsChecked "heartbeat-without-check"
+        "A heartbeat passes the consistency check like any AppendEntries."
+        "[AE2], §5.3; heartbeats are nothing special"
+        ["we vouch only for entries that we have", "State Machine Safety"]
+    TruncateOnlyOnConflict "truncate-always"
+        "Only a conflict cuts the log: a late, short message cuts nothing off."
+        "[AE3], §5.3"
+        ["Leader Append-Only", "Leader Completeness"]
+    CommitUpToLastNew "commit-own-last"
+        "A follower commits no further than the message vouches for: its tail may be another's."
+        "[AE5], §5.3"
+        ["State Machine Safety"]
+    AckWaitsForDisk "ack-before-fsync"
+        "An acknowledgement vouches for entries only as far as they are on disk."
+        "Figure 2: persist before responding; diss. §10.2.1"
+        ["An acknowledged entry is on disk"]
+    AckWaitsForTerm "ack-before-term"
+        "An acknowledgement waits until the term is on disk, too."
+        "Figure 2; who forgets the term may follow its predecessor and replace the entries"
+        ["An acknowledged entry is on disk"]
+    AgreementBelongsToTerm "ack-outlives-term"
+        "What was verified with one term's leader is not vouched for to the next."
+        "§5.3; a stored acknowledgement commits an entry that has been replaced"
+        ["Committed is on a majority of disks", "Liveness"]
+
+    // ---- raft: the disk ----
+    HardStateIsWritten "hard-state-only-with-entries"
+        "Term and vote are written even if there are no entries to write."
+        "Figure 2: persistent state"
+        ["A told vote is on disk"]
+    TruncationClampsDurable "no-clamp-durable"
+        "Truncation takes back what the disk was known to hold."
+        "diss. §10.2.1; the log changes under the disk"
+        ["An acknowledged entry is on disk", "Log Matching",
+         "truncation clamps what the disk proves"]
+    TruncationClampsWrite "no-clamp-in-flight"
+        "Truncation takes back what the write under way will prove."
+        "diss. §10.2.1; the log changes under a write"
+        ["An acknowledged entry is on disk", "truncation clamps the write in flight"]
+    WritesAreBounded "unbounded-write"
+        "One write is bounded: a vote may have to wait for it."
+        "A queue without a bound is a failure that waits for its load"
+        ["Queues are bounded"]
+
+    // ---- raft: the leader ----
+    LeaderAppendsNoop "no-noop"
+        "A new leader begins its term with an entry of its own."
+        "§5.4.2, §8; else earlier terms' entries wait for a client"
+        ["Liveness"]
+    MatchIsWhatWasSaid "match-from-next-index"
+        "A follower matches as far as it says, not as far as it was sent to."
+        "[L3], §5.3"
+        ["Committed is on a majority of disks"]
+    OvertakenRefusalsAreIgnored "stale-refusals-obeyed"
+        "A refusal that was overtaken by a later reply is ignored."
+        "§5.3; messages arrive late"
+        ["a probe goes back, never forward"]
+    LeaderCountsItsDisk "leader-counts-before-fsync"
+        "A leader counts itself only as far as its own disk is."
+        "diss. §10.2.1"
+        ["Committed is on a majority of disks"]
+    CommitOnlyOwnTerm "commit-old-term"
+        "Copies commit only entries of the leader's own term, and older ones with them."
+        "[L4], §5.4.2, Figure 8"
+        ["Leader Completeness"]
+    MessagesAreBounded "unbounded-messages"
+        "One message carries a bounded number of bytes."
+        "A queue without a bound is a failure that waits for its load"
+        ["Queues are bounded"]
+
+    // ---- raft: reads and applying ----
+    ReadWaitsForNoop "read-before-noop"
+        "A new leader's reads wait for its first entry: before, it does not know what is committed."
+        "§8; diss. §6.4"
+        ["Linearizability"]
+    ReadWaitsForEchoes "read-without-round"
+        "A leader proves that it leads before it answers a read."
+        "§8; diss. §6.4; it may have been deposed"
+        ["Linearizability"]
+    ReadBeginsARound "read-joins-old-round"
+        "Only echoes of messages that left after the read arrived count for it."
+        "diss. §6.4"
+        ["Linearizability"]
+    ApplyOnlyCommitted "apply-uncommitted"
+        "Only committed entries are applied."
+        "[ALL1], §5.3; what was read may never have happened"
+        ["only committed entries are applied"]
+    ApplyInOrder "apply-out-of-order"
+        "Entries are applied in the order of the log."
+        "[ALL1], §5.3"
+        ["entries are applied in order, each once"]
+
+    // ---- gateway and state machine ----
+    HandedOverIsUnknown "refuse-what-left"
+        "What was handed over is not refused: nobody knows whether it happens."
+        "§8; a timeout is no failure"
+        ["Refused never happens"]
+    PendingIsBounded "unbounded-pending"
+        "What waits at a gateway is bounded."
+        "A queue without a bound is a failure that waits for its load"
+        ["Queues are bounded"]
+    AnswerNamesItsRequest "answer-to-another-request"
+        "A client gets the outcome of its own request, by its id, not of one in its place."
+        "§8; after a change of leaders an index holds another's command"
+        ["Done has happened", "Linearizability"]
+    ReadJoinsOpenQuestion "read-joins-asked-question"
+        "A read joins only a question that has not left."
+        "diss. §6.4; one that has left was perhaps answered before the read arrived"
+        ["Linearizability"]
+    AnswerNamesItsQuestion "answer-to-another-question"
+        "The answer to one question says nothing about another."
+        "diss. §6.4; late answers arrive after a change of leaders"
+        ["Linearizability"]
+    ReadWaitsForApply "read-before-applied"
+        "A read waits until the state machine has applied its read index."
+        "diss. §6.4, step 3"
+        ["Linearizability"]
+    RequestsAreExecutedOnce "no-deduplication"
+        "A request that stands in the log twice is executed once."
+        "§8; diss. §6.3"
+        ["No request is executed twice"]
+    FloorIsRespected "floor-forgotten"
+        "What lies below a gateway's floor was seen, or is not waited for any more."
+        "diss. §6.3; one number remembers all of it"
+        ["No request is executed twice"]
+
+    // ---- storage ----
+    FailedSyncEndsTheServer "failed-sync-ignored"
+        "A sync that fails is the end of the process: the kernel may have dropped the pages."
+        "a sync that succeeds after one that failed proves nothing"
+        ["Durability"]
+    NewSegmentHasItsName "directory-not-synced"
+        "A new file counts once the directory that names it is synced."
+        "a file without its name is lost with all it holds"
+        ["Durability", "A server that crashed starts again"]
+    RenameIsMadeDurable "rename-not-synced"
+        "A file that replaces another counts once the directory is synced."
+        "else the old file comes back"
+        ["A server that crashed starts again", "Durability"]
+    FoundIsMadeDurable "found-is-trusted"
+        "What a start has read is synced before anything is promised on it."
+        "after a kill the page cache shows what no disk has"
+        ["A server that crashed starts again", "Durability"]
+    LifeIsRecorded "life-not-recorded"
+        "Each start records its number before anything else."
+        "two lives with one number mix up their requests"
+        ["A server that crashed starts again"]
+    QuietJournalIsSealed "no-seal"
+        "A quiet journal is sealed, so that rot in its last batch is told from a torn write."
+        "damage must never be taken for a tear"
+        ["Rot is no tear"]
+    DamageIsNoTear "damage-as-torn-tail"
+        "A batch that does not check, with a later one behind it, is damage and no torn write."
+        "cutting it would forget what was acknowledged"
+        ["Rot is no tear"]
+    BatchesAreChained "stale-bytes-replayed"
+        "A batch is believed only where the chain of batches expects it."
+        "the blocks of a file may hold old, valid batches"
+        ["Rot is no tear", "A server that crashed starts again"]
+    PayloadIsChecked "checksum-ignored"
+        "A batch is believed only if its checksum does."
+        "a torn write has its length before its bytes"
+        ["Rot is no tear", "A server that crashed starts again"]
+    EntryReplacesWhatFollows "old-suffix-returns"
+        "An entry on disk replaces the one at its index, and all after it."
+        "[AE3]; else a cut suffix is back after a restart"
+        ["terms never fall along the log", "Log Matching"]
+}
+
+impl Rule {
+    /// The rule whose absence has this name.
+    pub fn named(name: &str) -> Option<Rule> {
+        Rule::ALL.iter().copied().find(|rule| rule.lesson().name == name)
+    }
+}
+
+#[cfg(feature = "lab")]
+thread_local! {
+    /// Simulations run on many threads; each removes its own rule.
+    static REMOVED: std::cell::Cell<Option<Rule>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether this rule is switched off.
+#[cfg(not(feature = "lab"))]
+#[inline(always)]
+pub const fn removed(_: Rule) -> bool {
+    false
+}
+
+/// Whether this rule is switched off on this thread.
+#[cfg(feature = "lab")]
+pub fn removed(rule: Rule) -> bool {
+    REMOVED.get() == Some(rule)
+}
+
+/// Which rule is switched off on this thread.
+#[cfg(feature = "lab")]
+pub fn switched_off() -> Option<Rule> {
+    REMOVED.get()
+}
+
+/// Does something without a rule: it is off on this thread while `work` runs.
+#[cfg(feature = "lab")]
+pub fn without<T>(rule: Rule, work: impl FnOnce() -> T) -> T {
+    let before = REMOVED.replace(Some(rule));
+    let result = work();
+    REMOVED.set(before);
+    result
+}
