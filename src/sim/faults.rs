@@ -1,6 +1,6 @@
 //! What can go wrong, as data: a fault has a beginning, an end and a kind.
 //!
-//! Faults stand in a list that is drawn before the run begins ([`super::schedule`]), and so a
+//! Faults stand in a list that is drawn before the run begins (`schedule`), and so a
 //! failing run can be repeated with parts of the list left out until what remains is what it takes.
 
 use std::fmt;

@@ -5,7 +5,7 @@
 //! crashing never fills a window; one that always loses messages never has two leaders with long
 //! logs. So each seed first draws which kinds of trouble exist in its world at all, and how bad
 //! they are; then the habits of network, disks and clients, the bounds and timings of the servers,
-//! and the faults with their times ([`super::schedule`]).
+//! and the faults with their times (`schedule`).
 
 use super::faults::{Fault, Kinds, TICK};
 use super::queue::Micros;
