@@ -10,8 +10,8 @@
 
 use std::fmt;
 
+pub use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-pub use serde_bytes::ByteBuf as Bytes;
 
 /// Names one write for ever, so that the state machine executes it at most once however often it is
 /// sent: the server that accepted it, which of that server's lives, and a number that rises in it.

@@ -10,6 +10,8 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use bytes::BytesMut;
+
 use crate::kv::command::{Bytes, Command, Condition, Outcome, Query, parse_integer};
 use crate::limits::{RANGE_BYTES_MAX, REPLY_BYTES_MAX, VALUE_BYTES_MAX};
 
@@ -105,10 +107,11 @@ impl Store {
         if bytes > VALUE_BYTES_MAX {
             return Outcome::TooBig { bytes };
         }
-        let empty = || Versioned { value: Bytes::new(), version: index };
-        let current = self.values.entry(key).or_insert_with(empty);
-        current.value.extend_from_slice(addition);
-        current.version = index;
+        let current = self.values.remove(&key).map_or(Bytes::new(), |current| current.value);
+        // Nobody else has a hold of the value as a rule, and then it grows in its place.
+        let mut value = current.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        value.extend_from_slice(addition);
+        self.write(index, key, value.freeze());
         integer(bytes)
     }
 

@@ -104,7 +104,7 @@ impl Action {
                     Condition::Always => true,
                     Condition::IfAbsent => value.is_none(),
                     Condition::IfPresent => value.is_some(),
-                    Condition::IfEqual(old) => value == Some(old.as_slice()),
+                    Condition::IfEqual(old) => value == Some(old.as_ref()),
                 };
                 match holds {
                     true => (Some(Some(new.to_vec())), Outcome::Done),
@@ -116,7 +116,7 @@ impl Action {
                 None => (None, Outcome::Integer(0)),
             },
             Action::Append { value: more } => {
-                let whole = [value.unwrap_or_default(), more.as_slice()].concat();
+                let whole = [value.unwrap_or_default(), more.as_ref()].concat();
                 match whole.len() <= VALUE_BYTES_MAX {
                     true => {
                         let answer = Outcome::Integer(length(&whole));
@@ -127,7 +127,7 @@ impl Action {
             }
             Action::CompareAndSet { old, new } => match value {
                 None => (None, Outcome::Nothing),
-                Some(value) if value == old.as_slice() => {
+                Some(value) if value == old.as_ref() => {
                     (Some(Some(new.to_vec())), Outcome::Integer(1))
                 }
                 Some(_) => (None, Outcome::Integer(0)),
