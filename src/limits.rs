@@ -127,6 +127,11 @@ pub const LOG_MESSAGE_BYTES_MAX: usize = 4096;
 /// How soon dropped log lines are reported although nothing more is logged, in milliseconds.
 pub const LOG_DROPPED_REPORT_MS: u64 = 1000;
 
+/// At least so long lies between two entries that a leader appends only to tell the time, in
+/// milliseconds: keys that expire when nothing else is written are late by no more than this and
+/// the time to commit an entry.
+pub const CLOCK_ENTRY_MS_MIN: u64 = 100;
+
 /// Bytes of one journal segment, after which the next is begun.
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 

@@ -7,7 +7,7 @@
 
 use raft_server::raft::durability::{Write, WriteTicket};
 use raft_server::raft::types::{
-    Command, Entry, EntryId, HardState, Index, Payload, ServerId, Term,
+    Command, Entry, EntryId, HardState, Index, Payload, ServerId, Stamp, Term,
 };
 use raft_server::storage::disk::Disk;
 use raft_server::storage::error::JournalError;
@@ -69,7 +69,7 @@ fn entry(index: u64, term: u64) -> Entry {
         0 => Payload::Noop,
         _ => Payload::Command(Command::from(format!("{index}@{term}").as_bytes())),
     };
-    Entry { id: EntryId::new(Term(term), Index(index)), payload }
+    Entry { id: EntryId::new(Term(term), Index(index)), stamp: Stamp(7 * index), payload }
 }
 
 fn hard_state(term: u64, vote: u32) -> Option<HardState> {

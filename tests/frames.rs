@@ -10,7 +10,7 @@ use raft_server::limits::{
 use raft_server::raft::message::{
     AppendEntries, AppendEntriesReply, Message, Mismatch, PreVoteReply, Round,
 };
-use raft_server::raft::types::{Command, Entry, EntryId, Index, NUMBER_MAX, Payload, Term};
+use raft_server::raft::types::{Command, Entry, EntryId, Index, NUMBER_MAX, Payload, Stamp, Term};
 use raft_server::transport::frame::{Frame, FrameError, FrameReader};
 
 /// Length of a frame's header, in bytes.
@@ -152,8 +152,8 @@ fn largest_command() -> Command {
     let pairs = (ARGUMENTS_MAX - 1) / 2;
     let value = Bytes::from(vec![b'x'; REQUEST_BYTES_MAX / pairs + 1]);
     let key = Bytes::from(vec![b'k'; 1024]);
-    let command = command::Command::SetMany { pairs: vec![(key, value); pairs] };
-    let bytes = encoding::encode(&command);
+    let command = command::Command::SetMany { pairs: vec![(key, value); pairs], if_absent: false };
+    let bytes = encoding::encode(&command.into());
     assert!(bytes.len() > REQUEST_BYTES_MAX, "not smaller than what is possible");
     Command::from(&bytes[..])
 }
@@ -162,7 +162,9 @@ fn entries(command: &Command, count: usize) -> Vec<Entry> {
     let id = |index| EntryId { term: Term(NUMBER_MAX), index: Index(index) };
     let first = NUMBER_MAX - count as u64;
     let payload = || Payload::Command(command.clone());
-    (1..=count as u64).map(|at| Entry { id: id(first + at), payload: payload() }).collect()
+    (1..=count as u64)
+        .map(|at| Entry { id: id(first + at), stamp: Stamp(at), payload: payload() })
+        .collect()
 }
 
 /// Everything that one `take_messages` may return at once and more: replies of each kind, an

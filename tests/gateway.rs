@@ -40,7 +40,7 @@ fn following() -> Gateway {
 
 fn increment() -> Request {
     let command = Command::Increment { key: Bytes::from(b"n".to_vec()), delta: 1 };
-    Request::Write(types::Command::from(encoding::encode(&command).as_slice()))
+    Request::Write(types::Command::from(encoding::encode(&command.into()).as_slice()))
 }
 
 fn count() -> Request {
@@ -467,14 +467,15 @@ fn work_off(server: &mut Server, machine: &mut StateMachine) {
         if let Some(write) = write {
             server.persisted(write.ticket);
         }
-        server.finished(server::execute(machine, tasks));
+        let executed = server::execute(machine, tasks, server.log_time());
+        server.finished(executed.finished, executed.next_deadline);
     }
 }
 
 fn alone() -> (Server, StateMachine) {
     let (mut leader, mut machine) = (server(US, 1), StateMachine::default());
     while !leader.raft().is_leader() {
-        leader.tick();
+        leader.tick(0);
         work_off(&mut leader, &mut machine);
     }
     (leader, machine)
@@ -500,7 +501,7 @@ fn a_write_that_is_forwarded_twice_counts_once() {
     let mut outcomes = Vec::new();
     for (index, messages) in (1..).zip([first, second]) {
         let commands = entries(messages).expect("it is forwarded");
-        outcomes.push(machine.apply(index, &commands[0].0).outcome);
+        outcomes.push(machine.apply(index, 0, &commands[0].0, &mut Vec::new()).outcome);
     }
     assert_eq!(outcomes, [Some(Outcome::Integer(1)), None]);
 
@@ -535,15 +536,19 @@ fn a_full_log_delays_writes_and_keeps_their_order() {
 fn large_answers_are_built_in_portions() {
     let (mut leader, mut machine) = alone();
     let key = Bytes::from(b"k".to_vec());
-    let set = Command::SetMany { pairs: vec![(key.clone(), Bytes::from(vec![b'x'; 200]))] };
-    let set = types::Command::from(encoding::encode(&set).as_slice());
+    let set = Command::SetMany {
+        pairs: vec![(key.clone(), Bytes::from(vec![b'x'; 200]))],
+        if_absent: false,
+    };
+    let set = types::Command::from(encoding::encode(&set.into()).as_slice());
     leader.submit(ALICE, vec![(Slot(0), Request::Write(set))]);
     work_off(&mut leader, &mut machine);
     let get = || Request::Read(Query::Get { key: key.clone() });
     leader.submit(BOB, (0..10).map(|at| (Slot(at), get())).collect());
     let mut tasks = leader.take_tasks(usize::MAX).into();
-    let first = server::execute_some(&mut machine, &mut tasks, 500);
+    let first = server::execute_some(&mut machine, &mut tasks, Stamp::default(), 500).finished;
     assert_eq!((first.len(), tasks.len()), (3, 7));
-    let rest = server::execute_some(&mut machine, &mut tasks, usize::MAX);
+    let rest =
+        server::execute_some(&mut machine, &mut tasks, Stamp::default(), usize::MAX).finished;
     assert_eq!((rest.len(), tasks.len()), (7, 0));
 }

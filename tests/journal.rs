@@ -8,7 +8,7 @@ use std::io::BufRead;
 use proptest::prelude::*;
 use raft_server::raft::durability::{Write, WriteTicket};
 use raft_server::raft::types::{
-    Command, Entry, EntryId, HardState, Index, Payload, ServerId, Term,
+    Command, Entry, EntryId, HardState, Index, Payload, ServerId, Stamp, Term,
 };
 use raft_server::storage::disk::Disk;
 use raft_server::storage::error::JournalError;
@@ -20,7 +20,11 @@ const OPTIONS: Options = Options { journal_id: 0xFEED, run_id: 7, segment_bytes:
 
 fn entry(index: u64, term: u64) -> Entry {
     let command = Command::from(format!("{index}@{term}").as_bytes());
-    Entry { id: EntryId::new(Term(term), Index(index)), payload: Payload::Command(command) }
+    Entry {
+        id: EntryId::new(Term(term), Index(index)),
+        stamp: Stamp(7 * index),
+        payload: Payload::Command(command),
+    }
 }
 
 fn write(term: u64, indexes: std::ops::RangeInclusive<u64>) -> Write {

@@ -330,7 +330,7 @@ fn an_unknown_outcome_stays_open() {
 #[test]
 fn commands_are_taken_apart_by_key() {
     let pairs = vec![(bytes("a"), bytes("1")), (bytes("b"), bytes("2")), (bytes("a"), bytes("3"))];
-    let command = Command::SetMany { pairs };
+    let command = Command::SetMany { pairs, if_absent: false };
     let mut history = Operation::of_command(1, &command, (0, Some(1)), Some(&Outcome::Done));
     assert_eq!(history.len(), 2);
     let keys = vec![bytes("a"), bytes("b"), bytes("c")];

@@ -15,7 +15,7 @@
 
 use thiserror::Error;
 
-use crate::kv::command::{Command, RequestId};
+use crate::kv::command::{RequestId, Write};
 
 /// Length of the header, in bytes.
 pub const HEADER_BYTES: usize = 28;
@@ -43,10 +43,10 @@ pub enum DecodeError {
 }
 
 /// The command's bytes for the log, with the header still zero: [`stamp`] fills it in.
-pub fn encode(command: &Command) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + command.bytes());
+pub fn encode(write: &Write) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + write.bytes());
     bytes.resize(HEADER_BYTES, 0);
-    postcard::to_extend(command, bytes).expect("writing a command to memory cannot fail")
+    postcard::to_extend(write, bytes).expect("writing a command to memory cannot fail")
 }
 
 /// Writes the header of an encoded command, and nothing else. It requires what `check` will ask
@@ -64,10 +64,10 @@ pub fn stamp(bytes: &mut [u8], request: RequestId, floor: u64) {
 }
 
 /// Reads what [`encode`] and [`stamp`] wrote: whose request it is, the floor, and the command.
-pub fn decode(bytes: &[u8]) -> Result<(RequestId, u64, Command), DecodeError> {
+pub fn decode(bytes: &[u8]) -> Result<(RequestId, u64, Write), DecodeError> {
     let (request, floor) = decode_header(bytes)?;
     match postcard::take_from_bytes(&bytes[HEADER_BYTES..]) {
-        Ok((command, [])) => Ok((request, floor, command)),
+        Ok((write, [])) => Ok((request, floor, write)),
         // Bytes left over mean that a writer meant something which we would silently leave out.
         Ok(_) | Err(_) => Err(DecodeError::Command),
     }

@@ -7,12 +7,15 @@
 
 pub mod command;
 pub mod encoding;
+pub mod outcome;
 pub mod session;
 pub mod store;
 
 pub use encoding::{DecodeError, check};
 
-use command::{Outcome, Query, RequestId};
+use command::Write;
+use command::{Query, RequestId};
+use outcome::{Change, Outcome};
 use session::Sessions;
 use store::Store;
 
@@ -25,6 +28,8 @@ pub struct StateMachine {
     sessions: Sessions,
     /// The index of the last entry applied; 0 before the first.
     applied_index: u64,
+    /// The highest stamp applied, in milliseconds: the time that decides what has expired.
+    clock_ms: u64,
 }
 
 /// What became of the command in one entry.
@@ -39,28 +44,51 @@ pub struct Applied {
 }
 
 impl StateMachine {
-    /// Applies the command that the log holds at `index`: the next one, with bytes that passed
-    /// [`check`] before they were proposed. Panics at any other index, and at bytes that cannot be
-    /// read: going on would mean that this server's state is not the others'.
-    pub fn apply(&mut self, index: u64, bytes: &[u8]) -> Applied {
-        self.advance_to(index);
-        let (request, floor, command) = encoding::decode(bytes).unwrap_or_else(|error| {
+    /// Applies the write that the log holds at `index`: the next one, with bytes that passed
+    /// [`check`] before they were proposed, under the stamp of its entry in milliseconds. What it
+    /// changed, and what has expired by its stamp, is added to `changes`. Panics at any other
+    /// index, and at bytes that cannot be read: going on would mean that this server's state is not
+    /// the others'.
+    pub fn apply(
+        &mut self,
+        index: u64,
+        stamp_ms: u64,
+        bytes: &[u8],
+        changes: &mut Vec<Change>,
+    ) -> Applied {
+        self.advance_to(index, stamp_ms, changes);
+        let (request, floor, write) = encoding::decode(bytes).unwrap_or_else(|error| {
             panic!("State Machine Safety: the committed entry {index} cannot be executed: {error}")
         });
         let is_new = self.sessions.admit(request, floor);
-        let outcome = is_new.then(|| self.store.execute(index, command));
+        let outcome = is_new.then(|| match write {
+            Write::Command(command) => self.store.execute(index, command),
+            _ => Outcome::Nothing,
+        });
         Applied { request, outcome }
     }
 
-    /// Applies an entry at `index` that carries no command, such as the first one of a leader.
-    pub fn apply_nothing(&mut self, index: u64) {
-        self.advance_to(index);
+    /// Applies an entry at `index` that carries no command: the first one of a leader, or one that
+    /// only carries time.
+    pub fn apply_nothing(&mut self, index: u64, stamp_ms: u64, changes: &mut Vec<Change>) {
+        self.advance_to(index, stamp_ms, changes);
     }
 
     /// Answers a query from the state as of `applied_index`. Whether that is recent enough for the
-    /// client is the caller's concern (diss. §6.4).
-    pub fn query(&self, query: &Query) -> Outcome {
+    /// client is the caller's concern (diss. §6.4). `now_ms` is the caller's estimate of the log
+    /// time: it only counts down what TTL shows, and decides nothing.
+    pub fn query(&self, query: &Query, _now_ms: u64) -> Outcome {
         self.store.query(query)
+    }
+
+    /// The log time up to which this state has come: the highest stamp applied, in milliseconds.
+    pub fn clock_ms(&self) -> u64 {
+        self.clock_ms
+    }
+
+    /// When the next key expires that is still kept; in the past if there are keys to be removed.
+    pub fn next_deadline_ms(&self) -> Option<u64> {
+        None
     }
 
     /// The index of the last entry applied; 0 before the first.
@@ -94,9 +122,10 @@ impl StateMachine {
         hash.0
     }
 
-    fn advance_to(&mut self, index: u64) {
+    fn advance_to(&mut self, index: u64, stamp_ms: u64, _changes: &mut Vec<Change>) {
         assert_eq!(index, self.applied_index + 1, "entries are applied in order, each once");
         self.applied_index = index;
+        self.clock_ms = self.clock_ms.max(stamp_ms);
     }
 }
 

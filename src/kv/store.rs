@@ -12,13 +12,28 @@ use std::ops::Bound;
 
 use bytes::BytesMut;
 
-use crate::kv::command::{Bytes, Command, Condition, Outcome, Query, parse_integer};
+use crate::kv::command::{Bytes, Command, Condition, Query, parse_integer};
+use crate::kv::outcome::Outcome;
 use crate::limits::{RANGE_BYTES_MAX, REPLY_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// All keys with their values, ordered by the bytes of the key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Store {
     values: BTreeMap<Bytes, Versioned>,
+}
+
+/// A query that takes long, and the store as it was when it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FrozenQuery {
+    store: Store,
+    query: Query,
+}
+
+impl FrozenQuery {
+    /// Answers it.
+    pub fn answer(&self) -> Outcome {
+        self.store.query(&self.query)
+    }
 }
 
 /// A value, and when it was written.
@@ -34,12 +49,12 @@ impl Store {
     /// Executes the command that the log holds at `index`.
     pub fn execute(&mut self, index: u64, command: Command) -> Outcome {
         match command {
-            Command::Set { key, value, condition } => self.set(index, key, value, &condition),
+            Command::Set { key, value, condition, .. } => self.set(index, key, value, &condition),
             Command::Delete { keys } => {
                 let existed = keys.iter().filter(|key| self.values.remove(*key).is_some()).count();
                 integer(existed)
             }
-            Command::Append { key, value } => self.append(index, key, &value),
+            Command::Append { key, value, .. } => self.append(index, key, &value),
             Command::CompareAndSet { key, old, new } => match self.values.get_mut(&key) {
                 None => Outcome::Nothing,
                 Some(current) if current.value != old => Outcome::Integer(0),
@@ -49,12 +64,13 @@ impl Store {
                 }
             },
             Command::Increment { key, delta } => self.increment(index, key, delta),
-            Command::SetMany { pairs } => {
+            Command::SetMany { pairs, .. } => {
                 for (key, value) in pairs {
                     self.write(index, key, value);
                 }
                 Outcome::Done
             }
+            _ => Outcome::Nothing,
         }
     }
 
@@ -69,6 +85,7 @@ impl Store {
             Query::GetMany { keys } => self.get_many(keys),
             Query::Range { from, to, pairs_max } => self.range(from, to.as_ref(), *pairs_max),
             Query::Count => integer(self.values.len()),
+            _ => Outcome::Nothing,
         }
     }
 
@@ -93,6 +110,9 @@ impl Store {
             Condition::IfAbsent => current.is_none(),
             Condition::IfPresent => current.is_some(),
             Condition::IfEqual(old) => current.is_some_and(|current| current.value == *old),
+            Condition::IfVersion(version) => {
+                current.map_or(0, |current| current.version) == *version
+            }
         };
         if !holds {
             return Outcome::Nothing;
@@ -105,7 +125,7 @@ impl Store {
         let current_bytes = self.values.get(&key).map_or(0, |current| current.value.len());
         let bytes = current_bytes + addition.len();
         if bytes > VALUE_BYTES_MAX {
-            return Outcome::TooBig { bytes };
+            return Outcome::TooBig { bytes, bytes_max: VALUE_BYTES_MAX };
         }
         let current = self.values.remove(&key).map_or(Bytes::new(), |current| current.value);
         // Nobody else has a hold of the value as a rule, and then it grows in its place.
@@ -278,7 +298,7 @@ mod tests {
 
         fn execute(&mut self, command: &Command) -> Outcome {
             match command {
-                Command::Set { key, value, condition } => {
+                Command::Set { key, value, condition, .. } => {
                     let refused = match (condition, self.get(key)) {
                         (Condition::Always, _) => false,
                         (Condition::IfAbsent, current) => current.is_some(),
@@ -296,7 +316,7 @@ mod tests {
                     keys.iter().for_each(|key| self.remove(key));
                     Outcome::Integer((before - self.0.len()) as i64)
                 }
-                Command::Append { key, value } => {
+                Command::Append { key, value, .. } => {
                     let both =
                         [self.get(key).unwrap_or_default().to_vec(), value.to_vec()].concat();
                     self.put(key, both.clone());

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::kv::StateMachine;
 use crate::limits;
+use crate::raft::types::Stamp;
 use crate::server::{self, Finished, Server, Task};
 
 use super::doorbell::Bell;
@@ -13,10 +14,13 @@ use super::monitor::{Deliver, Monitor, Worker};
 /// and tells the gateway, which answers.
 pub fn run<D: Deliver>(monitor: &Monitor<D>, bell: &Bell, machine: &mut StateMachine) {
     let mut finished: Vec<Finished> = Vec::new();
+    let mut next_deadline = machine.next_deadline_ms().map(Stamp);
+    let mut now = Stamp::default();
     let mut tasks: VecDeque<Task> = VecDeque::new();
     loop {
         let tell_and_take = |server: &mut Server| {
-            server.finished(std::mem::take(&mut finished));
+            server.finished(std::mem::take(&mut finished), next_deadline);
+            now = server.log_time();
             if tasks.is_empty() {
                 tasks.extend(server.take_tasks(limits::APPLY_BYTES_MAX));
             }
@@ -24,7 +28,9 @@ pub fn run<D: Deliver>(monitor: &Monitor<D>, bell: &Bell, machine: &mut StateMac
         };
         match monitor.take_or_wait(Worker::Applier, tell_and_take) {
             Some(()) => {
-                finished = server::execute_some(machine, &mut tasks, limits::OUTCOME_BYTES_MAX);
+                let executed =
+                    server::execute_some(machine, &mut tasks, now, limits::OUTCOME_BYTES_MAX);
+                (finished, next_deadline) = (executed.finished, executed.next_deadline);
             }
             None => {
                 bell.wait();

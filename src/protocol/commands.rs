@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::kv::command::{Bytes, Command, Condition, Query, parse_integer};
+use crate::kv::command::{Bytes, Command, Condition, Query, Write, parse_integer};
 use crate::limits::{
     ARGUMENTS_MAX, KEY_BYTES_MAX, RANGE_PAIRS_MAX, REQUEST_BYTES_MAX, VALUE_BYTES_MAX,
 };
@@ -311,13 +311,13 @@ fn set(mut arguments: Arguments) -> Result<Request, Reply> {
         }
     };
     match arguments.0.next() {
-        None => Ok(Request::Write(Command::Set { key, value, condition })),
+        None => Ok(Request::Write(Command::set(key, value, condition).into())),
         Some(_) => Err(Reply::err("SET takes only one of NX, XX and IFEQ old")),
     }
 }
 
 fn delete(arguments: Arguments) -> Result<Request, Reply> {
-    Ok(Request::Write(Command::Delete { keys: arguments.keys()? }))
+    Ok(Request::Write(Write::Command(Command::Delete { keys: arguments.keys()? })))
 }
 
 fn exists(arguments: Arguments) -> Result<Request, Reply> {
@@ -330,27 +330,31 @@ fn length(mut arguments: Arguments) -> Result<Request, Reply> {
 
 fn append(mut arguments: Arguments) -> Result<Request, Reply> {
     let (key, value) = (arguments.key()?, arguments.value()?);
-    Ok(Request::Write(Command::Append { key, value }))
+    Ok(Request::Write(Write::Command(Command::Append {
+        key,
+        value,
+        value_bytes_max: VALUE_BYTES_MAX as u64,
+    })))
 }
 
 fn compare_and_set(mut arguments: Arguments) -> Result<Request, Reply> {
     let (key, old, new) = (arguments.key()?, arguments.value()?, arguments.value()?);
-    Ok(Request::Write(Command::CompareAndSet { key, old, new }))
+    Ok(Request::Write(Write::Command(Command::CompareAndSet { key, old, new })))
 }
 
 fn increment_by_one(mut arguments: Arguments, delta: i64) -> Result<Request, Reply> {
-    Ok(Request::Write(Command::Increment { key: arguments.key()?, delta }))
+    Ok(Request::Write(Write::Command(Command::Increment { key: arguments.key()?, delta })))
 }
 
 fn increment(mut arguments: Arguments) -> Result<Request, Reply> {
     let (key, delta) = (arguments.key()?, arguments.number()?);
-    Ok(Request::Write(Command::Increment { key, delta }))
+    Ok(Request::Write(Write::Command(Command::Increment { key, delta })))
 }
 
 fn decrement(mut arguments: Arguments) -> Result<Request, Reply> {
     let (key, number) = (arguments.key()?, arguments.number()?);
     let delta = number.checked_neg().ok_or_else(Reply::not_integer)?;
-    Ok(Request::Write(Command::Increment { key, delta }))
+    Ok(Request::Write(Write::Command(Command::Increment { key, delta })))
 }
 
 fn get_many(arguments: Arguments) -> Result<Request, Reply> {
@@ -365,7 +369,10 @@ fn set_many(mut arguments: Arguments) -> Result<Request, Reply> {
         )));
     }
     let pairs = (0..count / 2).map(|_| Ok((arguments.key()?, arguments.value()?)));
-    Ok(Request::Write(Command::SetMany { pairs: pairs.collect::<Result<_, Reply>>()? }))
+    Ok(Request::Write(Write::Command(Command::SetMany {
+        pairs: pairs.collect::<Result<_, Reply>>()?,
+        if_absent: false,
+    })))
 }
 
 fn range(mut arguments: Arguments) -> Result<Request, Reply> {

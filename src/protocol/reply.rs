@@ -8,7 +8,7 @@
 use std::fmt;
 
 use crate::kv::command::{Bytes, Outcome};
-use crate::limits::{REPLY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::limits::REPLY_BYTES_MAX;
 
 /// An answer to one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,12 +170,14 @@ impl From<Outcome> for Reply {
             Outcome::Value(value) => Reply::Value(value),
             Outcome::List(items) => Reply::List(items.into_iter().map(Reply::from).collect()),
             Outcome::NotInteger => Reply::not_integer(),
-            Outcome::TooBig { bytes } => {
-                Reply::too_big("bytes the value would have", bytes, VALUE_BYTES_MAX)
+            Outcome::TooBig { bytes, bytes_max } => {
+                Reply::too_big("bytes the value would have", bytes, bytes_max)
             }
+            Outcome::Frozen(query) => Reply::from(query.answer()),
             Outcome::ReplyTooBig => Reply::too_big_because(format!(
                 "the reply would exceed {REPLY_BYTES_MAX} bytes; ask for fewer keys at once"
             )),
+            _ => Reply::Ok,
         }
     }
 }

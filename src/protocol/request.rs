@@ -1,6 +1,6 @@
 //! What a client asks for, once its words are understood.
 
-use crate::kv::command::{Bytes, Command, Query};
+use crate::kv::command::{Bytes, Query, Write};
 use crate::protocol::commands;
 use crate::protocol::reply::Reply;
 
@@ -8,7 +8,7 @@ use crate::protocol::reply::Reply;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Changes the store: goes into the log.
-    Write(Command),
+    Write(Write),
     /// Asks the store: answered once the state is known to be recent enough.
     Read(Query),
     /// Concerns only this connection or this server: answered at once.
@@ -43,7 +43,7 @@ impl Request {
     /// The weight of this request against the byte bounds.
     pub fn bytes(&self) -> usize {
         match self {
-            Request::Write(command) => command.bytes(),
+            Request::Write(write) => write.bytes(),
             Request::Read(query) => query.bytes(),
             Request::Local(
                 Local::Ping { message: Some(bytes) } | Local::Echo { message: bytes },

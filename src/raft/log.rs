@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 
-use super::types::{Entry, EntryId, Index, Term};
+use super::types::{Entry, EntryId, Index, Stamp, Term};
 
 /// The entries after `base`, with their sizes summed up so that byte bounds cost nothing to ask.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +43,11 @@ impl Log {
     /// The id of the last entry, or `base` if there is none.
     pub fn last(&self) -> EntryId {
         self.entries.back().map_or(self.base, |entry| entry.id)
+    }
+
+    /// The stamp of the last entry; zero if there is none.
+    pub fn last_stamp(&self) -> Stamp {
+        self.entries.back().map_or(Stamp::default(), |entry| entry.stamp)
     }
 
     /// The index of the last entry.

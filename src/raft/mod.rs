@@ -87,7 +87,7 @@ use self::log::Log;
 use self::message::{Message, PreVoteReply};
 use self::quorum::Membership;
 use self::random::Random;
-use self::types::{Command, EntryId, HardState, Index, Payload, ServerId, Term};
+use self::types::{Command, EntryId, HardState, Index, Payload, ServerId, Stamp, Term};
 use crate::lab::{Rule, removed};
 
 /// One server's Raft state: Figure 2's "State" box, and what our departures add to it.
@@ -129,6 +129,8 @@ pub struct Raft {
     /// Replies that are due, by server.
     owed: BTreeMap<ServerId, Owed>,
 
+    /// What the next entry of our own is stamped with: an input.
+    log_time: Stamp,
     /// When to start an election.
     timer: ElectionTimer,
     /// How often in a row we may try again soon instead of waiting a whole election timeout.
@@ -185,6 +187,7 @@ impl Raft {
             verified: Index::ZERO,
             acknowledged: Index::ZERO,
             owed: BTreeMap::new(),
+            log_time: Stamp::default(),
             timer: ElectionTimer::draw(&options, &mut random),
             hurries_left: election::HURRIES_MAX,
             connections: BTreeMap::new(),
@@ -280,19 +283,34 @@ impl Raft {
         }
     }
 
+    /// What an entry that we append from now on is stamped with, if we lead; but never less than
+    /// the entry before it.
+    pub fn set_log_time(&mut self, now: Stamp) {
+        self.log_time = now;
+    }
+
     /// Appends a command to the leader's log [L2]. The caller answers its client when the state
     /// machine has applied the entry, and only if the entry applied at that index has the returned
     /// term.
     pub fn propose(&mut self, command: Command) -> Result<EntryId, Refused> {
+        self.propose_payload(Payload::Command(command))
+    }
+
+    /// Appends an entry that carries nothing but its stamp, for what waits for a time.
+    pub fn propose_time(&mut self) -> Result<EntryId, Refused> {
+        self.propose_payload(Payload::Noop)
+    }
+
+    fn propose_payload(&mut self, payload: Payload) -> Result<EntryId, Refused> {
         if !matches!(self.role, Role::Leader(_)) {
             return Err(Refused::NotLeader { hint: self.leader() });
         }
         let settled = self.commit_index.min(self.durable.index());
         let bytes = self.log.bytes_between(settled, self.log.last_index());
-        if bytes + command.len() as u64 > self.options.uncommitted_bytes_max as u64 && bytes > 0 {
+        if bytes + payload.len() as u64 > self.options.uncommitted_bytes_max as u64 && bytes > 0 {
             return Err(Refused::TooMuchUncommitted { bytes });
         }
-        let id = self.append_own(Payload::Command(command));
+        let id = self.append_own(payload);
         self.check_invariants();
         Ok(id)
     }
@@ -367,6 +385,11 @@ impl Raft {
     /// Term and vote, as the disk should hold them.
     pub fn hard_state(&self) -> HardState {
         HardState { current_term: self.current_term, voted_for: self.voted_for }
+    }
+
+    /// The stamp of the last entry in our log; zero if it is empty.
+    pub fn last_stamp(&self) -> Stamp {
+        self.log.last_stamp()
     }
 
     /// The leader of our term, if we know one: the hint for whoever asks us instead.

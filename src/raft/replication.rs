@@ -105,11 +105,12 @@ impl Raft {
     }
 
     /// [L2] Appends an entry of our own term. It leaves for the disk and for the followers with
-    /// their next takes.
+    /// their next takes. Its stamp is at least that of the entry before it.
     pub(super) fn append_own(&mut self, payload: Payload) -> EntryId {
         assert!(self.is_leader(), "only the leader creates entries");
         let id = EntryId::new(self.current_term, self.log.last_index().next());
-        self.log.append(Entry { id, payload });
+        let stamp = self.log_time.max(self.log.last_stamp());
+        self.log.append(Entry { id, stamp, payload });
         id
     }
 

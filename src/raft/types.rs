@@ -130,14 +130,34 @@ impl<'de> Deserialize<'de> for Command {
     }
 }
 
+/// Log time in milliseconds: the leader's word for when it appended an entry. The core only sees to
+/// it that a leader's stamps never fall below those before them; `server::clock` says what they
+/// mean.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Stamp(pub u64);
+
 /// What an entry carries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Payload {
-    /// Nothing: a new leader's first entry, through which earlier terms' entries commit (§5.4.2,
-    /// §8).
+    /// Nothing but its stamp: a new leader's first entry, through which earlier terms' entries
+    /// commit (§5.4.2, §8), or one that only tells the time.
     Noop,
     /// A command for the state machine.
     Command(Command),
+}
+
+impl Payload {
+    /// Its length in bytes.
+    // Nothing asks whether a payload is empty.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        match self {
+            Payload::Noop => 0,
+            Payload::Command(command) => command.len(),
+        }
+    }
 }
 
 /// One entry of the log (Figure 2: "log entries").
@@ -145,6 +165,8 @@ pub enum Payload {
 pub struct Entry {
     /// The entry's term and index.
     pub id: EntryId,
+    /// When its leader appended it, in log time.
+    pub stamp: Stamp,
     /// What the state machine does when the entry is applied.
     pub payload: Payload,
 }
@@ -152,15 +174,11 @@ pub struct Entry {
 impl Entry {
     /// What an entry is taken to weigh beside its command, in bytes: its headers in memory, on the
     /// wire and on disk.
-    pub const OVERHEAD_BYTES: usize = 32;
+    pub const OVERHEAD_BYTES: usize = 40;
 
     /// The weight of this entry against the byte bounds, in bytes.
     pub fn bytes(&self) -> usize {
-        Entry::OVERHEAD_BYTES
-            + match &self.payload {
-                Payload::Noop => 0,
-                Payload::Command(command) => command.len(),
-            }
+        Entry::OVERHEAD_BYTES + self.payload.len()
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use crate::gateway::{ClientId, Slot};
 use crate::kv::StateMachine;
-use crate::kv::command::{Outcome, RequestId};
-use crate::raft::types::{Entry, Payload};
+use crate::kv::command::{Change, Outcome, RequestId};
+use crate::raft::types::{Entry, Payload, Stamp};
 
 pub use crate::gateway::PendingRead;
 
@@ -40,9 +40,20 @@ pub enum Finished {
     },
 }
 
-/// Does the tasks in order.
-pub fn execute(machine: &mut StateMachine, tasks: Vec<Task>) -> Vec<Finished> {
-    execute_some(machine, &mut VecDeque::from(tasks), usize::MAX)
+/// What executing tasks came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Executed {
+    /// For the gateway, in order.
+    pub finished: Vec<Finished>,
+    /// What has changed in the store, in order, for those who watch it.
+    pub changes: Vec<Change>,
+    /// When the next key expires.
+    pub next_deadline: Option<Stamp>,
+}
+
+/// Does the tasks in order. `now` is the server's estimate of the log time, which TTL counts from.
+pub fn execute(machine: &mut StateMachine, tasks: Vec<Task>, now: Stamp) -> Executed {
+    execute_some(machine, &mut VecDeque::from(tasks), now, usize::MAX)
 }
 
 /// Does the tasks in order until their outcomes weigh more than `outcome_bytes_max`; at least one,
@@ -51,51 +62,50 @@ pub fn execute(machine: &mut StateMachine, tasks: Vec<Task>) -> Vec<Finished> {
 pub fn execute_some(
     machine: &mut StateMachine,
     tasks: &mut VecDeque<Task>,
+    now: Stamp,
     outcome_bytes_max: usize,
-) -> Vec<Finished> {
-    let mut finished = Vec::new();
+) -> Executed {
+    let mut executed = Executed::default();
     let mut bytes = 0;
     while bytes <= outcome_bytes_max
         && let Some(task) = tasks.pop_front()
     {
-        if let Some(done) = execute_one(machine, task) {
+        if let Some(done) = execute_one(machine, task, now, &mut executed.changes) {
             bytes += done.bytes();
-            finished.push(done);
+            executed.finished.push(done);
         }
     }
-    finished
+    executed.next_deadline = machine.next_deadline_ms().map(Stamp);
+    executed
 }
 
 impl Finished {
     /// Bytes of keys and values in the outcome.
     fn bytes(&self) -> usize {
         match self {
-            Finished::Applied { outcome, .. } => outcome.as_ref().map_or(0, outcome_bytes),
-            Finished::Answered { outcome, .. } => outcome_bytes(outcome),
+            Finished::Applied { outcome, .. } => outcome.as_ref().map_or(0, Outcome::bytes),
+            Finished::Answered { outcome, .. } => outcome.bytes(),
         }
     }
 }
 
-fn outcome_bytes(outcome: &Outcome) -> usize {
-    match outcome {
-        Outcome::Value(value) => value.len(),
-        Outcome::List(list) => list.iter().map(outcome_bytes).sum(),
-        _ => 0,
-    }
-}
-
-fn execute_one(machine: &mut StateMachine, task: Task) -> Option<Finished> {
+fn execute_one(
+    machine: &mut StateMachine,
+    task: Task,
+    now: Stamp,
+    changes: &mut Vec<Change>,
+) -> Option<Finished> {
     match task {
-        Task::Apply(Entry { id, payload: Payload::Noop }) => {
-            machine.apply_nothing(id.index.0);
+        Task::Apply(Entry { id, stamp, payload: Payload::Noop }) => {
+            machine.apply_nothing(id.index.0, stamp.0, changes);
             None
         }
-        Task::Apply(Entry { id, payload: Payload::Command(command) }) => {
-            let applied = machine.apply(id.index.0, &command.0);
+        Task::Apply(Entry { id, stamp, payload: Payload::Command(command) }) => {
+            let applied = machine.apply(id.index.0, stamp.0, &command.0, changes);
             Some(Finished::Applied { request: applied.request, outcome: applied.outcome })
         }
         Task::Query(PendingRead { client, slot, query }) => {
-            let outcome = machine.query(&query);
+            let outcome = machine.query(&query, now.0);
             Some(Finished::Answered { client, slot, outcome })
         }
     }

@@ -21,18 +21,22 @@
 //! it has been handed out here, `take_tasks` hands out the query behind it.
 
 mod apply;
+pub mod clock;
 
-pub use self::apply::{Finished, Task, execute, execute_some};
+pub use self::apply::{Executed, Finished, Task, execute, execute_some};
+
+use self::clock::LogClock;
 
 use crate::gateway::message::GatewayMessage;
 use crate::gateway::{self, Answered, ClientId, Gateway, Request, Slot};
 use crate::kv::encoding;
 use crate::lab::{Rule, removed};
+use crate::limits::CLOCK_ENTRY_MS_MIN;
 use crate::raft::durability::{Write, WriteTicket};
 use crate::raft::event::Event;
 use crate::raft::message::Message;
 use crate::raft::quorum::Membership;
-use crate::raft::types::{Command, ServerId};
+use crate::raft::types::{Command, ServerId, Stamp};
 use crate::raft::{self, Apply, ConnectionId, Raft, ReadId, Recovered};
 
 /// One server: inputs are what happens to it, outputs what it wants done.
@@ -40,6 +44,9 @@ use crate::raft::{self, Apply, ConnectionId, Raft, ReadId, Recovered};
 pub struct Server {
     raft: Raft,
     gateway: Gateway,
+    clock: LogClock,
+    /// When the next key expires, as far as our state machine knows, in log time.
+    next_deadline: Option<Stamp>,
 }
 
 /// What one server tells another in one go.
@@ -83,19 +90,31 @@ impl Server {
         incarnation: u64,
         seed: u64,
     ) -> Server {
-        Server {
-            raft: Raft::new(id, membership, raft_options, recovered, seed),
-            gateway: Gateway::new(id, incarnation, gateway_options),
+        let raft = Raft::new(id, membership, raft_options, recovered, seed);
+        let clock = LogClock::new(raft.last_stamp());
+        let gateway = Gateway::new(id, incarnation, gateway_options);
+        Server { raft, gateway, clock, next_deadline: None }
+    }
+
+    /// Where the log time of a cluster whose log is empty begins: at the time of day, in
+    /// milliseconds since the Unix epoch. Log time that has begun is not changed by it.
+    pub fn begin_log_time(&mut self, unix_ms: u64) {
+        if self.raft.last_stamp() == Stamp::default() {
+            self.clock = LogClock::new(Stamp(unix_ms));
         }
     }
 
     // ---- Inputs. ----
 
-    /// One tick passes: the unit of all timeouts in the options.
-    pub fn tick(&mut self) {
+    /// One tick passes: the unit of all timeouts in the options. `now_ms` is what the server's
+    /// monotonic clock says, in milliseconds from any beginning.
+    pub fn tick(&mut self, now_ms: u64) {
+        self.clock.advance(now_ms);
+        self.raft.set_log_time(self.clock.now());
         self.raft.tick();
         self.gateway.tick();
         self.join();
+        self.tell_the_time();
     }
 
     /// What another server has told us. Requires that each message's `check_shape` has succeeded.
@@ -155,8 +174,10 @@ impl Server {
         self.join();
     }
 
-    /// The state machine has done what `take_tasks` handed out, in that order.
-    pub fn finished(&mut self, finished: Vec<Finished>) {
+    /// The state machine has done what `take_tasks` handed out, in that order; `next_deadline` is
+    /// when its next key expires.
+    pub fn finished(&mut self, finished: Vec<Finished>, next_deadline: Option<Stamp>) {
+        self.next_deadline = next_deadline;
         for done in finished {
             match done {
                 Finished::Applied { request, outcome } => self.gateway.applied(request, outcome),
@@ -237,6 +258,11 @@ impl Server {
         &self.raft
     }
 
+    /// What time it is, as far as this server can tell from its log and its own clock.
+    pub fn log_time(&self) -> Stamp {
+        self.clock.now()
+    }
+
     /// The gateway, to look at.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
@@ -247,6 +273,8 @@ impl Server {
     /// Lets the gateway know who leads, and if it is us, hands its requests to the core. Called
     /// after every input, so that nothing waits for a wake-up of its own.
     fn join(&mut self) {
+        self.clock.observe(self.raft.last_stamp());
+        self.raft.set_log_time(self.clock.now());
         self.gateway.observe_leader(self.raft.leader(), self.raft.current_term());
         while let Some((serial, command)) = self.gateway.next_proposal() {
             if self.raft.propose(command).is_err() {
@@ -259,6 +287,17 @@ impl Server {
                 self.gateway.read_failed(number);
                 break;
             }
+        }
+    }
+
+    /// A key is due, and nothing is written that would tell the state machines so: the leader
+    /// appends an entry for its stamp alone.
+    fn tell_the_time(&mut self) {
+        let is_due = self.next_deadline.is_some_and(|deadline| deadline <= self.clock.now());
+        if is_due && self.clock.quiet_ms() >= CLOCK_ENTRY_MS_MIN && self.raft.is_leader() {
+            // Refused: then there are entries enough that carry the time.
+            let _told = self.raft.propose_time();
+            self.join();
         }
     }
 

@@ -293,9 +293,9 @@ const REST: Micros = 100_000;
 
 fn request_of(asked: &Asked) -> Request {
     match asked {
-        Asked::Write(command) => {
-            Request::Write(types::Command::from(encoding::encode(command).as_slice()))
-        }
+        Asked::Write(command) => Request::Write(types::Command::from(
+            encoding::encode(&command.clone().into()).as_slice(),
+        )),
         Asked::Read(query) => Request::Read(query.clone()),
     }
 }
@@ -321,9 +321,11 @@ fn draw_request(random: &mut Random, habits: &ClientHabits, name: usize) -> Aske
     }
     let value = Bytes::from(value);
     Asked::Write(match random.below(12) {
-        0..5 => Command::Set { key, value, condition: Condition::Always },
-        5 => Command::Set { key, value, condition: Condition::IfAbsent },
-        6 | 7 => Command::Append { key, value },
+        0..5 => Command::set(key, value, Condition::Always),
+        5 => Command::set(key, value, Condition::IfAbsent),
+        6 | 7 => {
+            Command::Append { key, value, value_bytes_max: crate::limits::VALUE_BYTES_MAX as u64 }
+        }
         8 => {
             // A DEL has no value to carry its name, so a second key does, which never exists.
             Command::Delete { keys: vec![key, Bytes::from(format!("{name}.").into_bytes())] }
@@ -338,7 +340,7 @@ fn draw_request(random: &mut Random, habits: &ClientHabits, name: usize) -> Aske
         }
         _ => {
             let other = key_of(random.below(habits.keys));
-            Command::SetMany { pairs: vec![(key, value.clone()), (other, value)] }
+            Command::SetMany { pairs: vec![(key, value.clone()), (other, value)], if_absent: false }
         }
     })
 }

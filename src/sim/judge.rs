@@ -6,7 +6,7 @@ use super::checks::{Checked, ensure};
 use super::clients::{Asked, Recorded};
 use super::linearizability::{self, Action, Operation, Verdict};
 use super::world::World;
-use crate::kv::command::{Bytes, Command, Query, RequestId};
+use crate::kv::command::{Bytes, Command, Query, RequestId, Write};
 use crate::kv::encoding;
 use crate::raft::types::{Index, Payload};
 
@@ -111,7 +111,9 @@ impl World {
         let mut executed = BTreeMap::new();
         for entry in self.checks.committed() {
             let Payload::Command(bytes) = &entry.payload else { continue };
-            let Ok((request, _, command)) = encoding::decode(&bytes.0) else { continue };
+            let Ok((request, _, Write::Command(command))) = encoding::decode(&bytes.0) else {
+                continue;
+            };
             let here = self.checks.executed_at(&RequestId { ..request }) == Some(entry.id.index.0);
             if here && let Some(name) = name_of(&command) {
                 executed.insert(name, entry.id.index);
@@ -192,7 +194,7 @@ fn action_of(query: &Query) -> Option<(Bytes, Action)> {
         Query::Get { key } => Some((key.clone(), Action::Get)),
         Query::Length { key } => Some((key.clone(), Action::Length)),
         Query::Exists { keys } => Some((keys.first()?.clone(), Action::Exists)),
-        Query::GetMany { .. } | Query::Range { .. } | Query::Count => None,
+        _ => None,
     }
 }
 
@@ -201,9 +203,10 @@ fn name_of(command: &Command) -> Option<usize> {
     let value = match command {
         Command::Set { value, .. } | Command::Append { value, .. } => value,
         Command::CompareAndSet { new, .. } => new,
-        Command::SetMany { pairs } => &pairs.first()?.1,
+        Command::SetMany { pairs, .. } => &pairs.first()?.1,
         Command::Increment { delta, .. } => return usize::try_from(*delta).ok(),
         Command::Delete { keys } => keys.get(1)?,
+        _ => return None,
     };
     let digits = value.split(|byte| *byte == b'.').next()?;
     std::str::from_utf8(digits).ok()?.parse().ok()

@@ -164,7 +164,8 @@ impl World {
             return self.crash(place, Ending::Killed);
         }
         self.process(place).ticks += 1;
-        self.server(place).tick();
+        let now_ms = self.process(place).ticks * 10; // by its own clock, which may be uneven
+        self.server(place).tick(now_ms);
         let options = &self.plan.raft;
         let process = self.machines[usize::from(place)].process.as_mut().expect("it lives");
         process.heard.tick(process.server.raft(), place, options)?;
@@ -236,9 +237,10 @@ impl World {
         };
         let indexes: Vec<u64> = tasks.iter().filter_map(is_command).collect();
         let before = process.state.applied_index();
-        let finished = execute(&mut process.state, tasks);
+        let now = process.server.log_time();
+        let executed = execute(&mut process.state, tasks, now);
         let mut indexes = indexes.into_iter();
-        for done in &finished {
+        for done in &executed.finished {
             if let Finished::Applied { request, outcome } = done {
                 let index = indexes.next().expect("each command has one result");
                 self.checks.applied(place, index, *request, outcome.is_some())?;
@@ -249,7 +251,7 @@ impl World {
         if process.state.applied_index() > before {
             self.checks.state(place, &process.state)?;
         }
-        process.server.finished(finished);
+        process.server.finished(executed.finished, executed.next_deadline);
         self.after(place)
     }
 

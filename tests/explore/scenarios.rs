@@ -5,7 +5,7 @@
 
 use raft_server::raft::message::Message;
 use raft_server::raft::types::{
-    Command, Entry, EntryId, HardState, Index, Payload, ServerId, Term,
+    Command, Entry, EntryId, HardState, Index, Payload, ServerId, Stamp, Term,
 };
 
 use crate::world::{Action, Budget, Disk, Envelope, Rules, World};
@@ -225,6 +225,7 @@ fn tail_being_written() -> World {
 fn disk(term: u64, vote: u32, log: &[u64]) -> Disk {
     let entry = |(index, &term): (u64, &u64)| Entry {
         id: EntryId::new(Term(term), Index(index)),
+        stamp: Stamp::default(),
         payload: Payload::Command(Command::from(format!("{index}@T{term}").as_bytes())),
     };
     let voted_for = (vote > 0).then_some(ServerId(vote));

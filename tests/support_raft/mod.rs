@@ -15,7 +15,7 @@ use raft_server::raft::message::{
 };
 use raft_server::raft::quorum::Membership;
 use raft_server::raft::types::{
-    Command, Entry, EntryId, HardState, Index, Payload, ServerId, Term,
+    Command, Entry, EntryId, HardState, Index, Payload, ServerId, Stamp, Term,
 };
 use raft_server::raft::{Options, Raft, Recovered, RoleName};
 
@@ -45,7 +45,7 @@ pub fn command(text: &str) -> Command {
 
 /// An entry whose command tells where it came from, so that two entries with one id are equal.
 pub fn entry(id: EntryId) -> Entry {
-    Entry { id, payload: Payload::Command(command(&format!("{id}"))) }
+    Entry { id, stamp: Stamp::default(), payload: Payload::Command(command(&format!("{id}"))) }
 }
 
 fn entries(ids: &[(u64, u64)]) -> Vec<Entry> {

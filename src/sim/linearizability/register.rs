@@ -49,12 +49,12 @@ impl Action {
         let set =
             |value: &Bytes| Action::Set { value: value.clone(), condition: Condition::Always };
         match command {
-            Command::Set { key, value, condition } => {
+            Command::Set { key, value, condition, .. } => {
                 let (value, condition) = (value.clone(), condition.clone());
                 vec![(key.clone(), Action::Set { value, condition })]
             }
             Command::Delete { keys } => keys.iter().map(|k| (k.clone(), Action::Delete)).collect(),
-            Command::Append { key, value } => {
+            Command::Append { key, value, .. } => {
                 vec![(key.clone(), Action::Append { value: value.clone() })]
             }
             Command::CompareAndSet { key, old, new } => {
@@ -64,9 +64,10 @@ impl Action {
             Command::Increment { key, delta } => {
                 vec![(key.clone(), Action::Increment { delta: *delta })]
             }
-            Command::SetMany { pairs } => {
+            Command::SetMany { pairs, .. } => {
                 pairs.iter().map(|(key, value)| (key.clone(), set(value))).collect()
             }
+            _ => Vec::new(),
         }
     }
 
@@ -105,6 +106,7 @@ impl Action {
                     Condition::IfAbsent => value.is_none(),
                     Condition::IfPresent => value.is_some(),
                     Condition::IfEqual(old) => value == Some(old.as_ref()),
+                    Condition::IfVersion(_) => false,
                 };
                 match holds {
                     true => (Some(Some(new.to_vec())), Outcome::Done),
@@ -122,7 +124,9 @@ impl Action {
                         let answer = Outcome::Integer(length(&whole));
                         (Some(Some(whole)), answer)
                     }
-                    false => (None, Outcome::TooBig { bytes: whole.len() }),
+                    false => {
+                        (None, Outcome::TooBig { bytes: whole.len(), bytes_max: VALUE_BYTES_MAX })
+                    }
                 }
             }
             Action::CompareAndSet { old, new } => match value {
@@ -202,6 +206,7 @@ impl fmt::Display for Action {
                     Condition::IfAbsent => write!(f, " NX"),
                     Condition::IfPresent => write!(f, " XX"),
                     Condition::IfEqual(old) => write!(f, " IFEQ {}", Text(old)),
+                    Condition::IfVersion(version) => write!(f, " IFVER {version}"),
                 }
             }
             Action::Delete => write!(f, "DEL"),
