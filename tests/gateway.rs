@@ -6,7 +6,7 @@ use raft_server::gateway::{Answer, Answered, ClientId, Gateway, Options, Refusal
 use raft_server::kv::command::{Bytes, Command, Outcome, Query, RequestId};
 use raft_server::kv::{StateMachine, encoding};
 use raft_server::raft::quorum::Membership;
-use raft_server::raft::types::{self, Index, ServerId, Term};
+use raft_server::raft::types::{self, Index, ServerId, Stamp, Term};
 use raft_server::raft::{self, Recovered};
 use raft_server::server::{self, Server};
 
@@ -440,9 +440,58 @@ fn one_connection_is_answered_in_its_order() {
     assert_eq!(answers(&mut gateway), [(0, done(1)), (1, done(1))]);
 }
 
+// ---- Reads that ask nobody. ----
+
+/// GET … STALE is for those who would rather have an old answer than none: it needs no leader, even
+/// when requests that do are refused at once. It still sees the writes of its own connection.
+#[test]
+fn a_stale_read_needs_no_leader() {
+    let mut gateway = leaderless();
+    submit(&mut gateway, BOB, 0, vec![count()]);
+    ticks(&mut gateway, 50);
+    assert_eq!(answers(&mut gateway).len(), 1, "without a leader, BOB's read has given up");
+    submit(&mut gateway, ALICE, 0, vec![Request::StaleRead(Query::Count)]);
+    assert!(gateway.has_queries(Index(0)));
+    assert_eq!(gateway.take_queries(Index(0)).len(), 1);
+    gateway.answered(ALICE, Slot(0), Outcome::Integer(0));
+    assert_eq!(answers(&mut gateway), [(0, done(0))]);
+
+    let mut gateway = following();
+    submit(&mut gateway, ALICE, 0, vec![increment(), Request::StaleRead(Query::Count)]);
+    assert_eq!(forwarded_serials(&mut gateway, LEADER), [1]);
+    assert_eq!(gateway.take_queries(Index(9)), [], "the write before it is not applied");
+    applied(&mut gateway, 1);
+    assert_eq!(gateway.take_queries(Index(9)).len(), 1);
+}
+
+/// WAITINDEX is answered when its index is applied, or when its time is over, but in any case
+/// before the gateway's own deadline, which would call it refused.
+#[test]
+fn a_wait_ends_with_its_index_or_its_time() {
+    let mut gateway = following();
+    let wait = |index, ticks| Request::Wait { index: Index(index), ticks };
+    submit(&mut gateway, ALICE, 0, vec![wait(7, 20), wait(7, 5), wait(8, 1000)]);
+    let slots = |reads: Vec<raft_server::gateway::PendingRead>| -> Vec<u64> {
+        reads.iter().map(|read| read.slot.0).collect()
+    };
+    assert!(!gateway.has_queries(Index(6)));
+    ticks(&mut gateway, 4);
+    assert!(slots(gateway.take_queries(Index(6))).is_empty());
+    ticks(&mut gateway, 1);
+    assert_eq!(slots(gateway.take_queries(Index(6))), [1], "its five ticks are over");
+    assert_eq!(slots(gateway.take_queries(Index(7))), [0]);
+    ticks(&mut gateway, 44);
+    assert_eq!(slots(gateway.take_queries(Index(7))), [2], "one tick before the deadline");
+    assert_eq!(answers(&mut gateway), []);
+}
+
 // ---- Servers. ----
 
 fn server(id: ServerId, servers: u32) -> Server {
+    server_with(id, servers, Recovered::default())
+}
+
+fn server_with(id: ServerId, servers: u32, recovered: Recovered) -> Server {
     let raft_options = raft::Options {
         heartbeat_ticks: 2,
         election_min_ticks: 10,
@@ -452,7 +501,6 @@ fn server(id: ServerId, servers: u32) -> Server {
         uncommitted_bytes_max: 700,
     };
     let membership = Membership::new((1..=servers).map(ServerId));
-    let recovered = Recovered::default();
     Server::new(id, membership, raft_options, options(), recovered, LIFE, u64::from(id.0))
 }
 
@@ -479,6 +527,55 @@ fn alone() -> (Server, StateMachine) {
         work_off(&mut leader, &mut machine);
     }
     (leader, machine)
+}
+
+/// S63: what has expired is decided by stamps in the log. When a key is due and nothing is written,
+/// the leader appends an entry for its stamp alone, and no more often than every 100 ms.
+#[test]
+fn a_leader_tells_the_time_when_a_key_is_due() {
+    let (mut leader, mut machine) = alone();
+    leader.begin_log_time(5_000_000); // too late: the log is not empty
+    let start = leader.raft().log().last_index();
+    leader.tick(1000);
+    leader.finished(Vec::new(), Some(Stamp(1_150)));
+    leader.tick(1140);
+    assert_eq!(leader.raft().log().last_index(), start, "nothing is due");
+    leader.tick(1150);
+    assert_eq!(leader.raft().log().last_index(), start.next());
+    assert_eq!(leader.raft().last_stamp(), Stamp(1150));
+    let tasks = leader.take_tasks(usize::MAX);
+    assert_eq!(tasks, [], "it is not durable yet");
+    leader.tick(1240);
+    assert_eq!(leader.raft().log().last_index(), start.next(), "the last one is 90 ms old");
+    leader.tick(1250);
+    assert_eq!(leader.raft().log().last_index(), Index(start.0 + 2));
+    work_off(&mut leader, &mut machine);
+    assert_eq!(machine.clock_ms(), 1250);
+    leader.finished(Vec::new(), None);
+    leader.tick(9000);
+    assert_eq!(leader.raft().log().last_index(), Index(start.0 + 2), "nothing waits for a time");
+    assert_eq!(leader.log_time(), Stamp(9000));
+}
+
+/// The stamps of a new leader go on from those of the old one, whatever its own clock says.
+#[test]
+fn log_time_goes_on_from_the_last_stamp_in_the_log() {
+    let entry = |index, stamp| types::Entry {
+        id: types::EntryId::new(Term(1), Index(index)),
+        stamp: Stamp(stamp),
+        payload: types::Payload::Noop,
+    };
+    let hard_state = types::HardState { current_term: Term(1), voted_for: None };
+    let recovered = Recovered { hard_state, entries: vec![entry(1, 70_000), entry(2, 90_000)] };
+    let mut server = server_with(US, 1, recovered);
+    server.begin_log_time(1); // there is a log: it knows better
+    let mut now_ms = 0;
+    while !server.raft().is_leader() {
+        now_ms += 10;
+        server.tick(now_ms);
+        work_off(&mut server, &mut StateMachine::default());
+    }
+    assert_eq!(server.raft().last_stamp(), Stamp(90_000 + now_ms));
 }
 
 /// S71: a forward that arrives in two attempts stands in the log twice and counts once.

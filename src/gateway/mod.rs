@@ -35,7 +35,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::kv::command::{Outcome, Query};
 use crate::lab::{Rule, removed};
-use crate::raft::types::{Command, ServerId, Term};
+use crate::raft::types::{Command, Index, ServerId, Term};
 
 use self::message::GatewayMessage;
 pub use self::reads::PendingRead;
@@ -58,6 +58,17 @@ pub enum Request {
     Write(Command),
     /// A question.
     Read(Query),
+    /// A question that any state will do for, as far as this server has applied: the one weaker
+    /// read. It still sees the earlier writes of its connection.
+    StaleRead(Query),
+    /// To be told the index that this server has applied, as soon as that is `index`, or else after
+    /// so many ticks, at most until just before the deadline.
+    Wait {
+        /// The index to wait for.
+        index: Index,
+        /// For how long, in ticks.
+        ticks: u64,
+    },
 }
 
 /// What a client gets. The kind is a promise; see the module's description.
@@ -212,7 +223,8 @@ impl Gateway {
     pub fn submit(&mut self, client: ClientId, requests: Vec<(Slot, Request)>) {
         for (slot, request) in requests {
             let bytes = request_bytes(&request);
-            if let Some(refusal) = self.refusal(bytes) {
+            let needs_leader = matches!(request, Request::Write(_) | Request::Read(_));
+            if let Some(refusal) = self.refusal(bytes, needs_leader) {
                 self.answers.push(Answered { client, slot, answer: Answer::Refused(refusal) });
                 continue;
             }
@@ -267,6 +279,7 @@ impl Gateway {
     /// Time passes: deadlines, and doubts about what was handed over.
     pub fn tick(&mut self) {
         self.now += 1;
+        self.reads.end_waits(self.now);
         self.expire_requests();
         self.writes.end_pause(self.now);
         self.reads.end_pause(self.now);
@@ -347,11 +360,11 @@ impl Gateway {
     }
 
     /// Why a request of this size is not accepted, if it is not.
-    fn refusal(&self, bytes: usize) -> Option<Refusal> {
+    fn refusal(&self, bytes: usize, needs_leader: bool) -> Option<Refusal> {
         let limit_bytes = self.options.pending_bytes_max;
         if self.stopping {
             Some(Refusal::Stopping)
-        } else if self.gave_up {
+        } else if self.gave_up && needs_leader {
             Some(Refusal::NoLeader { last: self.last_leader })
         } else if self.pending_bytes + bytes > limit_bytes && !removed(Rule::PendingIsBounded) {
             Some(Refusal::TooMuchPending { limit_bytes })
@@ -379,6 +392,17 @@ impl Gateway {
                 Request::Read(query) => {
                     connection.reads_started += 1;
                     self.reads.start(client, slot, query);
+                    Stage::Read
+                }
+                Request::StaleRead(query) => {
+                    connection.reads_started += 1;
+                    self.reads.start_stale(client, slot, query);
+                    Stage::Read
+                }
+                Request::Wait { index, ticks } => {
+                    connection.reads_started += 1;
+                    let ticks = ticks.min(self.options.deadline_ticks - 1);
+                    self.reads.start_wait(client, slot, index, self.now + ticks);
                     Stage::Read
                 }
             };
@@ -480,6 +504,7 @@ fn request_bytes(request: &Request) -> usize {
     BOOKKEEPING_BYTES
         + match request {
             Request::Write(command) => command.len(),
-            Request::Read(query) => query.bytes(),
+            Request::Read(query) | Request::StaleRead(query) => query.bytes(),
+            Request::Wait { .. } => 0,
         }
 }

@@ -5,7 +5,7 @@
 //! be too old. Each time it is asked again, a read gets a new question; the answer to an old one is
 //! ignored (S23).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::message::{GatewayMessage, QuestionId};
 use super::{Answer, ClientId, Gateway, Slot};
@@ -22,6 +22,9 @@ pub struct Reads {
     asked: BTreeMap<u64, Vec<PendingRead>>,
     /// Waiting for the state machine to reach this index.
     confirmed: BTreeMap<Index, Vec<PendingRead>>,
+    /// Reads that are confirmed but wait only so long for their index, by the tick at which they
+    /// give up.
+    waits: BTreeSet<(u64, Index, ClientId, Slot)>,
     /// May be executed.
     ready: Vec<PendingRead>,
     /// The serial of the last question asked.
@@ -49,6 +52,35 @@ impl Reads {
         match self.asked.last_entry() {
             Some(mut asked) if removed(Rule::ReadJoinsOpenQuestion) => asked.get_mut().push(read),
             _ => self.open.push(read),
+        }
+    }
+
+    /// A read that needs no confirmation: the state as it is will do.
+    pub(super) fn start_stale(&mut self, client: ClientId, slot: Slot, query: Query) {
+        self.confirmed.entry(Index::ZERO).or_default().push(PendingRead { client, slot, query });
+    }
+
+    /// A read of the applied index that waits for `index`, until the tick `until`.
+    pub(super) fn start_wait(&mut self, client: ClientId, slot: Slot, index: Index, until: u64) {
+        let read = PendingRead { client, slot, query: Query::AppliedIndex };
+        self.confirmed.entry(index).or_default().push(read);
+        self.waits.insert((until, index, client, slot));
+    }
+
+    /// Waits that have lasted long enough are over, whatever has been applied.
+    pub(super) fn end_waits(&mut self, now: u64) {
+        while let Some(&(until, index, client, slot)) = self.waits.first()
+            && until <= now
+        {
+            self.waits.pop_first();
+            let Some(reads) = self.confirmed.get_mut(&index) else { continue };
+            let is_it = |read: &PendingRead| (read.client, read.slot) == (client, slot);
+            let Some(position) = reads.iter().position(is_it) else { continue };
+            let read = reads.remove(position);
+            if reads.is_empty() {
+                self.confirmed.remove(&index);
+            }
+            self.confirmed.entry(Index::ZERO).or_default().push(read);
         }
     }
 

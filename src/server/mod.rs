@@ -36,7 +36,7 @@ use crate::raft::durability::{Write, WriteTicket};
 use crate::raft::event::Event;
 use crate::raft::message::Message;
 use crate::raft::quorum::Membership;
-use crate::raft::types::{Command, ServerId, Stamp};
+use crate::raft::types::{Command, Index, ServerId, Stamp};
 use crate::raft::{self, Apply, ConnectionId, Raft, ReadId, Recovered};
 
 /// One server: inputs are what happens to it, outputs what it wants done.
@@ -99,7 +99,7 @@ impl Server {
     /// Where the log time of a cluster whose log is empty begins: at the time of day, in
     /// milliseconds since the Unix epoch. Log time that has begun is not changed by it.
     pub fn begin_log_time(&mut self, unix_ms: u64) {
-        if self.raft.last_stamp() == Stamp::default() {
+        if self.raft.log().last_index() == Index::ZERO {
             self.clock = LogClock::new(Stamp(unix_ms));
         }
     }
