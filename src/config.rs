@@ -24,7 +24,7 @@ use thiserror::Error;
 
 pub use effective::{ENVIRONMENT_PREFIX, Effective, Member, Origin, Overrides, effective};
 
-use crate::limits;
+use crate::{limits, protocol};
 
 /// The cluster id of the sample. `serve` and `init` refuse it: two clusters that both kept it could
 /// take each other's servers for their own.
@@ -91,12 +91,43 @@ pub struct Limits {
     pub pipeline_commands: usize,
     /// The same bound in bytes.
     pub pipeline_bytes: usize,
+    /// Longest line that a person may type, in bytes.
+    pub line_bytes: usize,
+    /// Longest key, in bytes.
+    pub key_bytes: usize,
+    /// Longest value, in bytes.
+    pub value_bytes: usize,
+    /// Most arguments of one request, the command word included.
+    pub arguments: usize,
+    /// Largest request, in bytes.
+    pub request_bytes: usize,
+    /// Commands that one connection may queue between MULTI and EXEC.
+    pub transaction_commands: usize,
+    /// The same bound in bytes.
+    pub transaction_bytes: usize,
     /// Replies that a connection may leave unread, in bytes; then it is closed.
     pub unread_reply_bytes: usize,
     /// Bytes of everything that waits at one server for its answer; beyond it: `TRYAGAIN`.
     pub gateway_bytes: usize,
     /// Bytes of log that may be not yet committed and durable on the leader.
     pub uncommitted_bytes: usize,
+    /// Bytes of changes kept for those who FEED and come back, or fall behind.
+    pub feed_history_bytes: usize,
+}
+
+impl Limits {
+    /// Those that the protocol keeps.
+    pub fn conversation(&self) -> protocol::Limits {
+        protocol::Limits {
+            line_bytes: self.line_bytes,
+            key_bytes: self.key_bytes,
+            value_bytes: self.value_bytes,
+            arguments: self.arguments,
+            request_bytes: self.request_bytes,
+            transaction_commands: self.transaction_commands,
+            transaction_bytes: self.transaction_bytes,
+        }
+    }
 }
 
 /// `[storage]`.
@@ -139,9 +170,17 @@ impl Default for Limits {
             request_arrival_ms: limits::REQUEST_ARRIVAL_SECONDS_MAX * 1000,
             pipeline_commands: limits::PIPELINE_COMMANDS_MAX,
             pipeline_bytes: limits::PIPELINE_BYTES_MAX,
+            line_bytes: limits::LINE_BYTES_MAX,
+            key_bytes: limits::KEY_BYTES_MAX,
+            value_bytes: limits::VALUE_BYTES_MAX,
+            arguments: limits::ARGUMENTS_MAX,
+            request_bytes: limits::REQUEST_BYTES_MAX,
+            transaction_commands: limits::TRANSACTION_COMMANDS_MAX,
+            transaction_bytes: limits::TRANSACTION_BYTES_MAX,
             unread_reply_bytes: limits::UNREAD_REPLY_BYTES_MAX,
             gateway_bytes: limits::GATEWAY_BYTES_MAX,
             uncommitted_bytes: limits::UNCOMMITTED_BYTES_MAX,
+            feed_history_bytes: limits::FEED_HISTORY_BYTES_MAX,
         }
     }
 }

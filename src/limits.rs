@@ -18,6 +18,22 @@ pub const ARGUMENTS_MAX: usize = 1024;
 /// Largest request, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// The most that `limits.key_bytes` may be set to, in bytes.
+pub const KEY_BYTES_CEILING: usize = 64 * 1024;
+
+/// The most that `limits.arguments` and `limits.transaction_commands` may be set to.
+pub const ARGUMENTS_CEILING: usize = 64 * 1024;
+
+/// The most that `limits.request_bytes` may be set to, in bytes: a request and what is written
+/// around its arguments fit into a frame between servers.
+pub const REQUEST_BYTES_CEILING: usize = 8 * 1024 * 1024;
+
+/// Commands that one connection may queue between MULTI and EXEC.
+pub const TRANSACTION_COMMANDS_MAX: usize = 1024;
+
+/// The same bound in bytes: a transaction is one entry of the log.
+pub const TRANSACTION_BYTES_MAX: usize = 1024 * 1024;
+
 /// Largest reply to one request, in bytes: known before it is built.
 pub const REPLY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -131,6 +147,10 @@ pub const LOG_DROPPED_REPORT_MS: u64 = 1000;
 /// milliseconds: keys that expire when nothing else is written are late by no more than this and
 /// the time to commit an entry.
 pub const CLOCK_ENTRY_MS_MIN: u64 = 100;
+
+/// Bytes of changes that a server keeps for feeds that fall behind or come back. Values that are
+/// still in the store are shared with it.
+pub const FEED_HISTORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes of one journal segment, after which the next is begun.
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;

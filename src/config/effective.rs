@@ -283,7 +283,7 @@ impl Effective {
     }
 
     /// Section, key and value of every setting, in the order of their definitions.
-    fn settings(&self) -> Vec<(String, String, String)> {
+    pub fn settings(&self) -> Vec<(String, String, String)> {
         let mut settings = section_settings("raft", &self.raft);
         settings.extend(section_settings("limits", &self.limits));
         settings.extend(section_settings("storage", &self.storage));

@@ -70,7 +70,7 @@ impl Config {
             }
             Err(format!("{key} is {value}; it must be at least {least} ({why})"))
         };
-        let one_request = limits::REQUEST_BYTES_MAX as u64;
+        let one_request = set.request_bytes as u64;
         let one_reply = limits::REPLY_BYTES_MAX as u64;
         let connections = limits::CONNECTIONS_FOR_LOOPBACK as u64 + 1;
         let election = self.raft.election_ms[1];
@@ -91,6 +91,7 @@ impl Config {
         at_least("[limits] unread_reply_bytes", unread, one_reply, "one full reply")?;
         at_least("[limits] gateway_bytes", gateway, one_request, "one full request")?;
         at_least("[limits] uncommitted_bytes", uncommitted, one_request, "one full request")?;
+        self.check_request_limits()?;
         let segment = self.storage.segment_bytes;
         at_least("[storage] segment_bytes", segment, SEGMENT_BYTES_MIN, "a few small batches")?;
         if segment > limits::SEGMENT_BYTES_MAX {
@@ -99,6 +100,27 @@ impl Config {
                  the newest segment afresh)",
                 limits::SEGMENT_BYTES_MAX
             ));
+        }
+        Ok(())
+    }
+
+    /// The bounds of one request. Each has a ceiling: a request must fit into one frame between
+    /// servers, and a value into one reply.
+    fn check_request_limits(&self) -> Result<(), String> {
+        let set = &self.limits;
+        let bounds = [
+            ("line_bytes", set.line_bytes, 1024, set.request_bytes),
+            ("key_bytes", set.key_bytes, 1, limits::KEY_BYTES_CEILING),
+            ("value_bytes", set.value_bytes, 1, limits::REPLY_BYTES_MAX.min(set.request_bytes)),
+            ("arguments", set.arguments, 8, limits::ARGUMENTS_CEILING),
+            ("request_bytes", set.request_bytes, 4096, limits::REQUEST_BYTES_CEILING),
+            ("transaction_commands", set.transaction_commands, 1, limits::ARGUMENTS_CEILING),
+            ("transaction_bytes", set.transaction_bytes, 1024, limits::REQUEST_BYTES_CEILING),
+        ];
+        for (key, value, least, most) in bounds {
+            if value < least || value > most {
+                return Err(format!("[limits] {key} is {value}; it must lie in {least}..={most}"));
+            }
         }
         Ok(())
     }

@@ -8,11 +8,17 @@ use crate::raft::types::Stamp;
 use crate::server::{self, Finished, Server, Task};
 
 use super::doorbell::Bell;
+use super::history::History;
 use super::monitor::{Deliver, Monitor, Worker};
 
 /// The body of the thread `applier`: takes committed entries and confirmed reads, executes them,
-/// and tells the gateway, which answers.
-pub fn run<D: Deliver>(monitor: &Monitor<D>, bell: &Bell, machine: &mut StateMachine) {
+/// tells the gateway, which answers, and leaves what has changed to those who watch.
+pub fn run<D: Deliver>(
+    monitor: &Monitor<D>,
+    bell: &Bell,
+    machine: &mut StateMachine,
+    history: &History,
+) {
     let mut finished: Vec<Finished> = Vec::new();
     let mut next_deadline = machine.next_deadline_ms().map(Stamp);
     let mut now = Stamp::default();
@@ -30,6 +36,7 @@ pub fn run<D: Deliver>(monitor: &Monitor<D>, bell: &Bell, machine: &mut StateMac
             Some(()) => {
                 let executed =
                     server::execute_some(machine, &mut tasks, now, limits::OUTCOME_BYTES_MAX);
+                history.add(executed.changes, machine.applied_index());
                 (finished, next_deadline) = (executed.finished, executed.next_deadline);
             }
             None => {

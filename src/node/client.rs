@@ -12,14 +12,17 @@ use std::time::{Duration, Instant};
 
 use crate::config::Limits;
 use crate::gateway::{self, ClientId, Slot};
+use crate::kv::command::Query;
 use crate::kv::encoding;
-use crate::protocol::status::StatusReport;
-use crate::protocol::{Input, Local, Parsed, Parser, Reply, Request};
-use crate::raft::types::Command;
+use crate::protocol::{Conversation, Dialect, Input, Local, Parsed, Reply, Request};
+use crate::raft::types::{Command, Index};
 use crate::transport::listener::{Accepted, Listener};
 use crate::transport::socket::prepare_for_client;
 
 use super::connections::Connections;
+use super::feed::Feed;
+use super::history::History;
+use super::insight::Insights;
 use super::monitor::{Deliver, Monitor};
 use super::output::{Due, Expected, Output};
 
@@ -43,8 +46,12 @@ pub struct Clients<D: Deliver> {
     pub connections: Arc<Connections>,
     /// Bounds.
     pub limits: Arc<Limits>,
-    /// Answers STATUS, line by line.
-    pub status: Box<dyn Fn() -> StatusReport + Send + Sync>,
+    /// What has changed lately.
+    pub history: Arc<History>,
+    /// What there is to tell about this server.
+    pub insights: Insights<D>,
+    /// Milliseconds of a tick.
+    pub tick_ms: u64,
 }
 
 impl<D: Deliver + Send + Sync + 'static> Clients<D> {
@@ -86,7 +93,10 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
             log::warn!("refusing client {peer}: too many connections (limits.connections)");
             return refuse(&socket, "too many connections; limits.connections is reached");
         }
-        let half_closed = self.read_requests(client, &socket, &output);
+        let conversation =
+            Conversation::new(client.0, peer.to_string(), self.limits.conversation());
+        let half_closed = self.read_requests(client, conversation, &socket, &output);
+        output.end();
         output.wait_until_done();
         self.monitor.with(|server| server.hang_up(client));
         self.connections.remove(client);
@@ -97,11 +107,15 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
 
     /// Reads and submits until the client ends, or is to be ended. Returns whether the client has
     /// said that it will send nothing more.
-    fn read_requests(&self, client: ClientId, socket: &TcpStream, output: &Arc<Output>) -> bool {
-        let mut parser = Parser::default();
+    fn read_requests(
+        &self,
+        client: ClientId,
+        mut conversation: Conversation,
+        socket: &TcpStream,
+        output: &Arc<Output>,
+    ) -> bool {
         let mut buffer = [0; READ_BYTES];
         let mut begun: Option<Instant> = None;
-        let mut requests = Vec::new();
         loop {
             output.wait_for_room();
             let count = match (&*socket).read(&mut buffer) {
@@ -116,25 +130,46 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
                     return true;
                 }
             };
-            parser.push(&buffer[..count]);
-            while let Some(parsed) = parser.next() {
-                requests.push(parsed);
-            }
-            if count == 0 {
-                requests.extend(parser.finish());
-            }
-            let completed = !requests.is_empty();
-            self.submit(client, output, requests.drain(..));
+            conversation.push(&buffer[..count]);
+            let completed = self.take_requests(client, &mut conversation, output, count == 0);
             if count == 0 {
                 return true;
             }
-            if parser.is_closed() || output.is_broken() {
+            if conversation.is_closed() || output.is_broken() {
                 return false;
             }
             let before = begun;
-            begun = begun_at(before, completed, parser.is_within_request(), Instant::now());
+            begun = begun_at(before, completed, conversation.is_within_request(), Instant::now());
             self.set_deadline(socket, before, begun);
         }
+    }
+
+    /// Submits everything that has arrived completely, in one go as a rule: only a WATCH must be
+    /// answered before what follows it can be understood. Returns whether there was anything.
+    fn take_requests(
+        &self,
+        client: ClientId,
+        conversation: &mut Conversation,
+        output: &Arc<Output>,
+        is_end: bool,
+    ) -> bool {
+        let mut completed = false;
+        let mut batch = Batch::default();
+        while let Some(parsed) = conversation.next() {
+            completed = true;
+            let watches = matches!(parsed.input, Input::Request(Request::Watch { .. }));
+            self.add(parsed, output, &mut batch);
+            if watches {
+                let last = self.submit(client, output, std::mem::take(&mut batch));
+                conversation.watched(output.wait_for_watch(last));
+            }
+        }
+        if is_end && let Some(parsed) = conversation.finish() {
+            completed = true;
+            self.add(parsed, output, &mut batch);
+        }
+        self.submit(client, output, batch);
+        completed
     }
 
     /// A request that has begun to arrive must be complete in time; between requests a client may
@@ -151,46 +186,89 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
         }
     }
 
-    /// Enters the server once with all that was read.
-    fn submit(&self, client: ClientId, output: &Arc<Output>, parsed: impl Iterator<Item = Parsed>) {
-        let mut expected = Vec::new();
-        let mut requests = Vec::new();
-        for Parsed { input, dialect, bytes } in parsed {
-            let due = match input {
-                Input::Wrong(reply) => Some(Due::Reply(reply)),
-                Input::Close(reason) => {
-                    log::info!("closing a client connection: {reason}");
-                    Some(Due::Farewell(reason))
-                }
-                Input::Request(Request::Local(local)) => Some(Due::Reply(self.answer(&local))),
-                Input::Request(Request::Write(command)) => {
-                    let command = Command(Arc::from(encoding::encode(&command)));
-                    requests.push((expected.len() as u64, gateway::Request::Write(command)));
-                    None
-                }
-                Input::Request(Request::Read(query)) => {
-                    requests.push((expected.len() as u64, gateway::Request::Read(query)));
-                    None
-                }
-            };
-            expected.push(Expected { dialect, bytes, due });
-        }
-        if expected.is_empty() {
-            return;
-        }
+    /// Sorts what was parsed: what is answered here, and what the server is asked.
+    fn add(&self, parsed: Parsed, output: &Arc<Output>, batch: &mut Batch) {
+        let Parsed { input, dialect, bytes } = parsed;
+        let mut ask = |request| batch.requests.push((batch.expected.len() as u64, request));
+        let due = match input {
+            Input::Reply(reply) => Some(Due::Reply(reply)),
+            Input::Close(reason) => {
+                log::info!("closing a client connection: {reason}");
+                Some(Due::Farewell(reason))
+            }
+            Input::Request(Request::Local(local)) => Some(Due::Reply(self.answer(&local))),
+            Input::Request(Request::Write(write)) => {
+                let command = Command(Arc::from(encoding::encode(&write)));
+                ask(gateway::Request::Write(command));
+                None
+            }
+            Input::Request(Request::Read(query)) => {
+                ask(gateway::Request::Read(query));
+                None
+            }
+            Input::Request(Request::StaleRead(query)) => {
+                ask(gateway::Request::StaleRead(query));
+                None
+            }
+            Input::Request(Request::Watch { keys }) => {
+                ask(gateway::Request::Read(Query::Watch { keys }));
+                None
+            }
+            Input::Request(Request::WaitIndex { index, wait_ms }) => {
+                let ticks = wait_ms.div_ceil(self.tick_ms);
+                ask(gateway::Request::Wait { index: Index(index), ticks });
+                None
+            }
+            Input::Request(Request::Feed { prefix, from }) => Some(Due::Reply(
+                match self.history.begin(from) {
+                    Ok((position, index)) => {
+                        let (history, output) = (Arc::clone(&self.history), Arc::clone(output));
+                        batch.feed =
+                            Some(Feed { history, output, dialect, prefix, position });
+                        Reply::Integer(i64::try_from(index).unwrap_or(i64::MAX))
+                    }
+                    Err(gone) => Reply::err(gone.to_string()),
+                },
+            )),
+        };
+        batch.expected.push(Expected { dialect, bytes, due });
+    }
+
+    /// Enters the server once with all of the batch. Returns the slot of its last request.
+    fn submit(&self, client: ClientId, output: &Arc<Output>, batch: Batch) -> Slot {
+        let Batch { expected, requests, feed } = batch;
+        let count = expected.len() as u64;
         // Before the server has them: an answer finds its place waiting, however soon it comes.
         let first = output.expect(expected);
-        if requests.is_empty() {
-            return;
+        let last = Slot((first.0 + count).saturating_sub(1));
+        if !requests.is_empty() {
+            let in_slots =
+                requests.into_iter().map(|(at, request)| (Slot(first.0 + at), request)).collect();
+            self.monitor.with(|server| server.submit(client, in_slots));
         }
-        let in_slots =
-            requests.into_iter().map(|(at, request)| (Slot(first.0 + at), request)).collect();
-        self.monitor.with(|server| server.submit(client, in_slots));
+        if let Some(feed) = feed {
+            feed.start(last);
+        }
+        last
     }
 
     fn answer(&self, local: &Local) -> Reply {
-        local.reply().unwrap_or_else(|| Reply::Lines((self.status)().to_lines()))
+        match local {
+            Local::Insight(question) => self.insights.answer(question),
+            local => local.reply(),
+        }
     }
+}
+
+/// Requests that were read together.
+#[derive(Default)]
+struct Batch {
+    /// All of them, in their order.
+    expected: Vec<Expected>,
+    /// Those that the server is asked, by their place in `expected`.
+    requests: Vec<(u64, gateway::Request)>,
+    /// The last of them begins a feed.
+    feed: Option<Feed>,
 }
 
 /// When the request that is arriving now began to, after one more read. One that was completed by
@@ -210,7 +288,6 @@ fn is_timeout(error: &io::Error) -> bool {
 }
 
 fn too_slow(patience_ms: u64) -> Expected {
-    use crate::protocol::Dialect;
     use crate::protocol::line::LineEnd;
     let text = format!("the request did not arrive within {patience_ms} ms");
     let due = Some(Due::Reply(Reply::err(text)));

@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::gateway::{Answer, Answered, ClientId, Refusal};
+use crate::kv::command::Outcome;
 use crate::limits;
 use crate::protocol::Reply;
 
@@ -95,12 +96,23 @@ impl Connections {
     pub fn deliver(&self, answers: Vec<Answered>) {
         let mut answers = answers.into_iter().peekable();
         while let Some(Answered { client, slot, answer }) = answers.next() {
-            let mut replies = vec![(slot, reply(answer))];
-            while let Some(next) = answers.next_if(|next| next.client == client) {
-                replies.push((next.slot, reply(next.answer)));
-            }
             // A connection that is gone wants no answer.
             let output = self.open.read().get(&client).cloned();
+            let mut replies = Vec::new();
+            let mut next = Some(Answered { client, slot, answer });
+            while let Some(Answered { slot, answer, .. }) = next {
+                match (answer, &output) {
+                    (Answer::Done(Outcome::Frozen(query)), Some(output)) => {
+                        output.answer_later(slot, *query);
+                    }
+                    (Answer::Done(Outcome::Watched { seen_at, existed }), Some(output)) => {
+                        output.note_watched((seen_at, existed));
+                        replies.push((slot, Reply::Ok));
+                    }
+                    (answer, _) => replies.push((slot, reply(answer))),
+                }
+                next = answers.next_if(|next| next.client == client);
+            }
             if let Some(output) = output {
                 output.complete(replies);
             }

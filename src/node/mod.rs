@@ -10,6 +10,8 @@
 //! | `peer-accept`, `peer-recv-…` | 1 + one a peer | socket | `connected`, `step` | read, decode |
 //! | `client-accept`, `client-N` | 1 + one a client | socket | `submit` | read, parse |
 //! | `client-out-…` | while a client is slow | socket | – | write replies |
+//! | `client-feed-…` | while a client feeds | history | – | print changes |
+//! | `client-query-…` | while it has a long question | – | – | answer from a frozen view |
 //! | `logger`, `signals` | 1 each | queue, signals | – | write log lines; forward signals |
 //!
 //! All touch the server only through `monitor`, the one mutex. Whoever leaves it delivers answers
@@ -29,6 +31,9 @@ mod client;
 mod connections;
 mod doorbell;
 mod ending;
+mod feed;
+mod history;
+mod insight;
 mod links;
 mod log_writer;
 mod monitor;

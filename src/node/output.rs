@@ -16,11 +16,15 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::config::Limits;
 use crate::gateway::Slot;
+use crate::kv::store::FrozenQuery;
 use crate::protocol::{CloseReason, Dialect, Reply};
 use crate::transport::socket;
 
 /// How long a client may leave the writer thread stuck before it is cut off.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a feed may leave unread before it waits, in bytes.
+const PUSH_UNREAD_BYTES_MAX: usize = 256 * 1024;
 
 /// Stack of the writer threads, in bytes: they only write.
 const WRITER_STACK_BYTES: usize = 64 * 1024;
@@ -49,12 +53,27 @@ struct State {
     writer_bytes: Option<usize>,
     /// The socket is of no use any more: replies are dropped.
     broken: bool,
+    /// The client's reader has ended: nothing is pushed to it any more.
+    ended: bool,
+    /// What the last WATCH found, until its reader takes it.
+    watched: Option<Watched>,
+    /// Questions that take long, to be answered by a thread of this connection.
+    long_queries: VecDeque<(Slot, FrozenQuery)>,
+    /// That thread exists.
+    has_query_thread: bool,
 }
+
+/// What a WATCH found: the index it looked at, and which of its keys existed.
+pub type Watched = (u64, Vec<bool>);
 
 impl State {
     /// Bytes of replies that the socket has not taken.
     fn unread_bytes(&self) -> usize {
         self.unsent.len() + self.writer_bytes.unwrap_or(0)
+    }
+
+    fn is_printed(&self, slot: Slot) -> bool {
+        self.first > slot.0
     }
 
     /// Every request is answered and every reply has left.
@@ -138,12 +157,111 @@ impl Output {
             }
             // Not only at the end: a pipeline of small questions can have gigabytes of answers.
             if state.unread_bytes() > self.limits.unread_reply_bytes {
-                self.push(&mut state);
+                self.send(&mut state);
             }
         }
         if state.waiting.len() < before {
             self.flush(state);
         }
+    }
+
+    /// A question that takes long is to be answered from a frozen view of the store. A thread of
+    /// this connection does it, one question after the other, so it holds up nobody else.
+    pub fn answer_later(self: &Arc<Output>, slot: Slot, query: FrozenQuery) {
+        let mut state = self.state.lock();
+        state.long_queries.push_back((slot, query));
+        if std::mem::replace(&mut state.has_query_thread, true) {
+            return;
+        }
+        drop(state);
+        let output = Arc::clone(self);
+        let thread = thread::Builder::new().name(format!("client-query-{}", self.name));
+        if let Err(error) = thread.spawn(move || output.answer_long_queries()) {
+            log::warn!("no thread to answer client {}: {error}", self.name);
+            self.cut();
+        }
+    }
+
+    /// The body of the thread that answers long questions: ends when there is none.
+    fn answer_long_queries(self: &Arc<Output>) {
+        loop {
+            let mut state = self.state.lock();
+            let Some((slot, query)) = state.long_queries.pop_front() else {
+                state.has_query_thread = false;
+                return;
+            };
+            drop(state);
+            self.complete([(slot, Reply::from(query.answer()))]);
+        }
+    }
+
+    /// What a WATCH has found, for the reader that waits in `wait_for_watch`. To be told before its
+    /// reply is.
+    pub fn note_watched(&self, watched: Watched) {
+        self.state.lock().watched = Some(watched);
+    }
+
+    /// Waits until the WATCH in this slot is answered, and returns what it found; `None` if it could
+    /// not be executed, or the connection is cut.
+    pub fn wait_for_watch(&self, slot: Slot) -> Option<Watched> {
+        let mut state = self.state.lock();
+        while !state.broken && !state.is_printed(slot) {
+            self.progress.wait(&mut state);
+        }
+        state.watched.take()
+    }
+
+    /// Waits until the reply to this slot has been printed, or never will be.
+    pub fn wait_until_printed(&self, slot: Slot) {
+        let mut state = self.state.lock();
+        while !state.broken && !state.is_printed(slot) {
+            self.progress.wait(&mut state);
+        }
+    }
+
+    /// Sends what nobody has asked for: the changes of a feed. Waits first until the client has
+    /// read most of what it was sent before.
+    pub fn push(self: &Arc<Output>, dialect: Dialect, replies: impl IntoIterator<Item = Reply>) {
+        let mut state = self.state.lock();
+        for reply in replies {
+            while !state.broken && !state.ended && state.unread_bytes() > PUSH_UNREAD_BYTES_MAX {
+                self.flush_locked(&mut state);
+                if state.unread_bytes() > PUSH_UNREAD_BYTES_MAX && !state.broken {
+                    self.progress.wait(&mut state);
+                }
+            }
+            if state.broken || state.ended {
+                return;
+            }
+            dialect.print(&reply, &mut state.unsent);
+        }
+        self.flush(state);
+    }
+
+    /// Closes the connection once everything printed has left: its reader wakes up.
+    pub fn close(&self) {
+        let mut state = self.state.lock();
+        while !state.broken && state.unread_bytes() > 0 {
+            self.progress.wait(&mut state);
+        }
+        self.give_up(&mut state);
+    }
+
+    /// The client's reader has ended.
+    pub fn end(&self) {
+        self.state.lock().ended = true;
+        self.progress.notify_all();
+    }
+
+    /// Whether nothing is to be pushed to this client any more.
+    pub fn is_over(&self) -> bool {
+        let state = self.state.lock();
+        state.ended || state.broken
+    }
+
+    /// For thread names and log lines.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Waits until the connection has few enough unanswered requests for the reader to go on.
@@ -183,17 +301,21 @@ impl Output {
 
     /// Sends what has been printed, as far as the socket takes it.
     fn flush(self: &Arc<Output>, mut state: MutexGuard<'_, State>) {
-        self.push(&mut state);
-        if !state.unsent.is_empty() && state.writer_bytes.is_none() && !state.broken {
-            self.start_writer(&mut state);
-        }
+        self.flush_locked(&mut state);
         drop(state);
         self.progress.notify_all();
     }
 
+    fn flush_locked(self: &Arc<Output>, state: &mut State) {
+        self.send(state);
+        if !state.unsent.is_empty() && state.writer_bytes.is_none() && !state.broken {
+            self.start_writer(state);
+        }
+    }
+
     /// Gives the socket what it takes without waiting, and cuts the connection if what remains is
     /// too much.
-    fn push(&self, state: &mut State) {
+    fn send(&self, state: &mut State) {
         if state.writer_bytes.is_none() && !state.broken {
             match socket::send_nonblocking(&self.socket, &state.unsent) {
                 Ok(sent) => {

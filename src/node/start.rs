@@ -132,6 +132,7 @@ struct Running {
     connections: Arc<Connections>,
     links: Arc<Links>,
     peers: Arc<Peers>,
+    history: Arc<History>,
 }
 
 impl Running {
@@ -169,12 +170,13 @@ impl Running {
             Arc::clone(&links),
             Deliveries { id, connections: Arc::clone(&connections) },
         ));
-        let running = Running { monitor, connections, links, peers };
+        let history = Arc::new(History::new(0, config.limits.feed_history_bytes));
+        let running = Running { monitor, connections, links, peers, history };
 
         running.start_log_writer(journal, log_writer_bell, endings)?;
-        let monitor = Arc::clone(&running.monitor);
+        let (monitor, history) = (Arc::clone(&running.monitor), Arc::clone(&running.history));
         spawn("applier", move || {
-            applier::run(&monitor, &applier_bell, &mut StateMachine::default());
+            applier::run(&monitor, &applier_bell, &mut StateMachine::default(), &history);
         })?;
         for peer in running.peers.ids() {
             let bell = bells.remove(&peer).expect("each peer has a bell");
@@ -226,13 +228,19 @@ impl Running {
         });
         spawn("peer-accept", move || receivers.accept(peer_listener))?;
 
-        let reporter = Reporter { cluster: config.cluster.clone(), tick_ms: TICK_MS };
-        let (monitor, open) = (Arc::clone(&self.monitor), Arc::clone(&self.connections));
         let clients = Arc::new(Clients {
             monitor: Arc::clone(&self.monitor),
             connections: Arc::clone(&self.connections),
             limits: Arc::new(config.limits.clone()),
-            status: Box::new(move || reporter.report(&monitor, open.count())),
+            history: Arc::clone(&self.history),
+            insights: Insights {
+                monitor: Arc::clone(&self.monitor),
+                connections: Arc::clone(&self.connections),
+                reporter: Reporter { cluster: config.cluster.clone(), tick_ms: TICK_MS },
+                config: config.clone(),
+                started: Instant::now(),
+            },
+            tick_ms: TICK_MS,
         });
         let closer = client_listener.closer();
         spawn("client-accept", move || clients.accept(client_listener))?;
@@ -278,7 +286,11 @@ fn server(config: &Effective, recovered: Recovered, incarnation: u64, seed: u64)
         forward_bytes_max: limits::FORWARD_BYTES_MAX,
     };
     let id = ServerId(config.id);
-    Server::new(id, membership, raft_options, gateway_options, recovered, incarnation, seed)
+    let mut server =
+        Server::new(id, membership, raft_options, gateway_options, recovered, incarnation, seed);
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    server.begin_log_time(u64::try_from(since_epoch.as_millis()).unwrap_or_default());
+    server
 }
 
 /// Whose data directory the configuration says it is.

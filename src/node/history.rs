@@ -1,0 +1,189 @@
+//! The last changes of the store, for those who watch it.
+//!
+//! The applier adds what each entry has changed; each feed (see `feed`) reads on from where it is,
+//! at its own pace. Nobody is sent anything from here, so nothing is buffered for a slow reader: it
+//! only falls behind, and when what it would read next has been dropped it is told so. The same
+//! goes for a watcher that comes back and names the index that it wants to go on from.
+//!
+//! Memory is bounded in bytes. A value that is still in the store is shared with it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use thiserror::Error;
+
+use crate::kv::command::Change;
+
+/// How many changes a reader looks through at once: a bound on how long it holds up the applier.
+const EXAMINED_MAX: usize = 1000;
+
+/// What a change weighs beside its key and value, in bytes.
+const OVERHEAD_BYTES: usize = 96;
+
+/// Where a reader is: how many changes lie before the one it reads next, dropped ones counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position(u64);
+
+/// Changes that a reader wants are not kept any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "changes before index {complete_from} are no longer kept here; read the keys, then FEED again"
+)]
+pub struct Gone {
+    /// Every change made by an entry at or after this index is kept.
+    pub complete_from: u64,
+}
+
+/// The last changes of the store, in the order of the log.
+pub struct History {
+    kept: Mutex<Kept>,
+    /// Signalled when changes were added.
+    grown: Condvar,
+    bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    changes: VecDeque<Change>,
+    /// How many changes have been dropped.
+    dropped: u64,
+    /// Bytes of `changes`.
+    bytes: usize,
+    /// Every change made by an entry at or after this index is kept.
+    complete_from: u64,
+    /// All entries up to this index have been applied.
+    applied: u64,
+}
+
+impl Kept {
+    fn end(&self) -> Position {
+        Position(self.dropped + self.changes.len() as u64)
+    }
+}
+
+impl History {
+    /// Nothing yet: the state machine has applied up to `applied`. At most `bytes_max` are kept.
+    pub fn new(applied: u64, bytes_max: usize) -> History {
+        let kept = Kept {
+            changes: VecDeque::new(),
+            dropped: 0,
+            bytes: 0,
+            complete_from: applied + 1,
+            applied,
+        };
+        History { kept: Mutex::new(kept), grown: Condvar::new(), bytes_max }
+    }
+
+    /// The state machine has applied up to `applied`, and that has made these changes.
+    pub fn add(&self, changes: Vec<Change>, applied: u64) {
+        let mut kept = self.kept.lock();
+        kept.applied = applied;
+        if changes.is_empty() {
+            return;
+        }
+        for change in changes {
+            kept.bytes += weight(&change);
+            kept.changes.push_back(change);
+        }
+        while kept.bytes > self.bytes_max {
+            let dropped = kept.changes.pop_front().expect("what weighs something is there");
+            kept.bytes -= weight(&dropped);
+            kept.dropped += 1;
+            kept.complete_from = dropped.index + 1;
+        }
+        drop(kept);
+        self.grown.notify_all();
+    }
+
+    /// Where to read on to see every change made by an entry at or after `from`, or if that is
+    /// `None`, every one that comes now; and the index that this means.
+    pub fn begin(&self, from: Option<u64>) -> Result<(Position, u64), Gone> {
+        let kept = self.kept.lock();
+        let from = from.unwrap_or(kept.applied + 1);
+        if from < kept.complete_from {
+            return Err(Gone { complete_from: kept.complete_from });
+        }
+        let before = kept.changes.partition_point(|change| change.index < from) as u64;
+        Ok((Position(kept.dropped + before), from))
+    }
+
+    /// The changes from `position` on whose keys begin with `prefix`, and where to read on. If there
+    /// is nothing new it waits, but no longer than `patience`. There may be more behind what it
+    /// returns, even behind nothing.
+    pub fn read(
+        &self,
+        position: Position,
+        prefix: &[u8],
+        patience: Duration,
+    ) -> Result<(Vec<Change>, Position), Gone> {
+        let mut kept = self.kept.lock();
+        if position == kept.end() {
+            self.grown.wait_for(&mut kept, patience);
+        }
+        let Some(skipped) = position.0.checked_sub(kept.dropped) else {
+            return Err(Gone { complete_from: kept.complete_from });
+        };
+        let skipped = usize::try_from(skipped).expect("no reader is ahead of what is in memory");
+        let examined = kept.changes.range(skipped..).take(EXAMINED_MAX);
+        let next = Position(position.0 + examined.len() as u64);
+        let found = examined.filter(|change| change.key.starts_with(prefix)).cloned().collect();
+        Ok((found, next))
+    }
+}
+
+fn weight(change: &Change) -> usize {
+    OVERHEAD_BYTES + change.key.len() + change.value.as_ref().map_or(0, |value| value.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::command::Bytes;
+
+    fn change(index: u64, key: &'static str) -> Change {
+        Change { index, key: Bytes::from(key), value: Some(Bytes::from_static(&[b'x'; 100])) }
+    }
+
+    fn read(history: &History, position: Position, prefix: &[u8]) -> (Vec<u64>, Position) {
+        let (changes, next) =
+            history.read(position, prefix, Duration::ZERO).expect("it is still kept");
+        (changes.iter().map(|change| change.index).collect(), next)
+    }
+
+    /// A watcher that comes back with the index it had misses nothing, whatever prefix it watches.
+    #[test]
+    fn a_reader_goes_on_where_it_was() {
+        let history = History::new(0, 10_000);
+        history.add(vec![change(1, "a1"), change(2, "b1"), change(2, "a2")], 2);
+        let (start, index) = history.begin(Some(1)).expect("nothing was dropped");
+        assert_eq!(index, 1);
+        let (seen, next) = read(&history, start, b"a");
+        assert_eq!(seen, [1, 2]);
+        assert_eq!(read(&history, next, b"a"), (vec![], next));
+        history.add(vec![change(5, "a1")], 7);
+        assert_eq!(read(&history, next, b"a").0, [5]);
+        assert_eq!(read(&history, history.begin(Some(2)).expect("kept").0, b"").0, [2, 2, 5]);
+        let (now, index) = history.begin(None).expect("from now on always works");
+        assert_eq!((read(&history, now, b"").0, index), (vec![], 8));
+    }
+
+    /// What is dropped is told, to a reader that has fallen behind as to one that comes back, and
+    /// never left out in silence.
+    #[test]
+    fn what_was_dropped_is_told() {
+        let weight = weight(&change(1, "a"));
+        let history = History::new(0, 2 * weight);
+        let (start, _) = history.begin(Some(1)).expect("nothing was dropped");
+        history.add(vec![change(1, "a"), change(3, "a")], 3);
+        assert_eq!(read(&history, start, b"").0, [1, 3]);
+        history.add(vec![change(4, "a")], 4);
+        let gone = Err(Gone { complete_from: 2 });
+        assert_eq!(history.read(start, b"", Duration::ZERO), gone);
+        assert_eq!(history.begin(Some(1)), Err(Gone { complete_from: 2 }));
+        assert_eq!(read(&history, history.begin(Some(2)).expect("kept").0, b"").0, [3, 4]);
+
+        // After a restart that begins in the middle of the log, nothing before is known.
+        assert_eq!(History::new(9, 1).begin(Some(9)), Err(Gone { complete_from: 10 }));
+    }
+}
