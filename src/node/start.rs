@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Sender;
 
@@ -32,6 +32,8 @@ use super::client::Clients;
 use super::connections::{Connections, connections_max};
 use super::doorbell::{Bell, doorbell};
 use super::ending::{self, Ending, LAST_WORDS_MAX, ServeError};
+use super::history::History;
+use super::insight::Insights;
 use super::links::Links;
 use super::monitor::{Deliver, Monitor};
 use super::peer_receiver::PeerReceivers;

@@ -40,6 +40,11 @@ impl Log {
         log
     }
 
+    /// The last entry before those held here.
+    pub fn base(&self) -> EntryId {
+        self.base
+    }
+
     /// The id of the last entry, or `base` if there is none.
     pub fn last(&self) -> EntryId {
         self.entries.back().map_or(self.base, |entry| entry.id)
