@@ -31,7 +31,7 @@ use crc32fast::Hasher;
 use crate::lab::{Rule, removed};
 
 /// The format this program writes.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 /// Length of a batch's header, in bytes.
 pub const HEADER_BYTES: usize = 48;
 /// The first bytes of each batch.

@@ -20,7 +20,7 @@ use crate::limits::{CLUSTER_ID_BYTES_MAX, GREETING_BYTES_MAX, HANDSHAKE_MS_MAX};
 use crate::raft::types::ServerId;
 
 /// The version of everything servers say to each other.
-pub const PEER_PROTOCOL_VERSION: u32 = 1;
+pub const PEER_PROTOCOL_VERSION: u32 = 2;
 
 /// Time for a whole handshake; the acceptor may have to write to its disk in it.
 pub const HANDSHAKE_MAX: Duration = Duration::from_millis(HANDSHAKE_MS_MAX);
