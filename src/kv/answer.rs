@@ -52,7 +52,11 @@ impl Store {
         };
         outcome.unwrap_or_else(|| {
             asking.work_left = usize::MAX;
-            Outcome::Frozen(Box::new(FrozenQuery { store: self.clone(), query: query.clone(), asking }))
+            Outcome::Frozen(Box::new(FrozenQuery {
+                store: self.clone(),
+                query: query.clone(),
+                asking,
+            }))
         })
     }
 

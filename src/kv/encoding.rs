@@ -209,8 +209,11 @@ pub(crate) mod tests {
         prop_oneof![
             key().prop_map(|key| Query::Get { key }),
             key().prop_map(|key| Query::GetVersioned { key }),
-            (key(), -4..4_i64, -4..4_i64)
-                .prop_map(|(key, start, end)| Query::GetRange { key, start, end }),
+            (key(), -4..4_i64, -4..4_i64).prop_map(|(key, start, end)| Query::GetRange {
+                key,
+                start,
+                end
+            }),
             keys().prop_map(|keys| Query::Exists { keys }),
             key().prop_map(|key| Query::Type { key }),
             key().prop_map(|key| Query::Length { key }),

@@ -146,7 +146,3 @@ impl OnceTable {
         Some(client)
     }
 }
-
-#[cfg(test)]
-#[path = "once_tests.rs"]
-mod tests;

@@ -223,4 +223,3 @@ mod tests {
         assert_eq!(many.to_string(), "DEL k k k k k k k k …(+2)");
     }
 }
-

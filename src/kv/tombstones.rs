@@ -15,9 +15,7 @@ use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 
 use super::digest::Fnv1a;
-use crate::limits::{
-    TOMBSTONE_SPAN_ENTRIES, TOMBSTONES_FORGOTTEN_PER_ENTRY_MAX, TOMBSTONES_MAX,
-};
+use crate::limits::{TOMBSTONE_SPAN_ENTRIES, TOMBSTONES_FORGOTTEN_PER_ENTRY_MAX, TOMBSTONES_MAX};
 
 /// The tombstones, and how far back they reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
