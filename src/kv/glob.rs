@@ -1,7 +1,7 @@
 //! Patterns of keys, as Redis matches them.
 //!
-//! `*` stands for any bytes, `?` for one, `[abc]` and `[a-z]` for one of these, `[^a]` for one other
-//! than these, and `\x` for x itself.
+//! `*` stands for any bytes, `?` for one, `[abc]` and `[a-z]` for one of these, `[^a]` for one that
+//! is none of these, and `\x` for x itself.
 //!
 //! A pattern with many stars must not take exponential time (a known way to stop a server). It need
 //! not: when a match fails, only the *last* star can help by standing for one byte more. What the
@@ -94,6 +94,7 @@ fn match_class(class: &[u8], byte: u8) -> (bool, usize) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::sample::select;
 
     use super::*;
 
@@ -153,8 +154,8 @@ mod tests {
         /// One place to go back to finds what all of them would find.
         #[test]
         fn one_star_to_go_back_to_is_enough(
-            pattern in proptest::collection::vec(proptest::sample::select(b"ab*?[]^-\\".to_vec()), 0..9),
-            text in proptest::collection::vec(proptest::sample::select(b"ab]\\".to_vec()), 0..9),
+            pattern in proptest::collection::vec(select(b"ab*?[]^-\\".to_vec()), 0..9),
+            text in proptest::collection::vec(select(b"ab]\\".to_vec()), 0..9),
         ) {
             let holds = matches(&pattern, &text);
             prop_assert_eq!(holds, naively(&pattern, &text));

@@ -6,10 +6,10 @@
 //! INCR visits`. The state machine remembers the last number of each name and its last few answers,
 //! and tells them again instead of executing again (diss. §6.3).
 //!
-//! Memory is bounded: clients that are idle for a day of log time are forgotten, and beyond a number
-//! of clients, or of bytes, the one that has been idle longest. A forgotten client that goes on with
-//! its numbers is told so. It must not be executed: it may have been before. Only number 1 of an
-//! unknown client can be nobody's repetition, as far as we can remember.
+//! Memory is bounded: clients that are idle for a day of log time are forgotten, and beyond a
+//! number of clients, or of bytes, the one that has been idle longest. A forgotten client that goes
+//! on with its numbers is told so. It must not be executed: it may have been before. Only number 1
+//! of an unknown client can be nobody's repetition, as far as we can remember.
 //!
 //! All of it follows from the entries and their stamps, and is part of the state.
 
@@ -109,8 +109,8 @@ impl OnceTable {
         }
     }
 
-    /// Forgets clients that have been idle for too long, now that the log time is `clock_ms`: all of
-    /// them, as each was one entry's work.
+    /// Forgets clients that have been idle for too long, now that the log time is `clock_ms`: all
+    /// of them, as each was one entry's work.
     pub(super) fn forget_idle(&mut self, clock_ms: u64) {
         while let Some((_, name)) = self.by_use.get_min()
             && let Some(client) = self.clients.get(name)

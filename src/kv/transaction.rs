@@ -1,9 +1,10 @@
 //! MULTI … EXEC: several operations in one entry, if what they depend on has not changed.
 //!
-//! One entry is applied at once, so nothing can happen in between: isolation comes for nothing. What
-//! is left is WATCH. The client read some keys, thought about them, and asks for its operations to
-//! be executed only if the keys are still as it found them. It sends along up to which log index it
-//! had looked, and whether each key existed. When the entry is applied, all servers find alike:
+//! One entry is applied at once, so nothing can happen in between: isolation comes for nothing.
+//! What is left is WATCH. The client read some keys, thought about them, and asks for its
+//! operations to be executed only if the keys are still as it found them. It sends along up to which
+//! log index it had looked, and whether each key existed. When the entry is applied, all servers
+//! find alike:
 //!
 //! - The key was written or deleted after that index: its version or its tombstone tells. Deleting
 //!   a key and creating it afresh does not bring the old version back.
