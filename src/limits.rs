@@ -158,3 +158,48 @@ pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// Largest size that a segment may be configured to have, in bytes. A segment grows beyond its size
 /// by one batch and a few dozen bytes for each start; recovery refuses to read files of 1 GiB.
 pub const SEGMENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Keys that SCAN looks at for one page, however many it is asked for.
+pub const SCAN_KEYS_MAX: usize = 1000;
+
+/// Keys that a query looks at while the applier waits for it; one that needs more is answered on
+/// its connection's thread.
+pub const QUERY_WORK_MAX: usize = 4096;
+
+/// Keys that all the queries of one transaction may look at, as it is answered by the applier and
+/// nobody else: some milliseconds.
+pub const TRANSACTION_WORK_MAX: usize = 10_000;
+
+/// Expired keys that an entry removes before its command is executed: half a millisecond.
+pub const EXPIRED_PER_ENTRY_MAX: usize = 256;
+
+/// Expired keys that an entry removes which carries no command and so delays nobody's: some
+/// milliseconds. When nothing is written, such entries come a few per second.
+pub const EXPIRED_PER_CLOCK_ENTRY_MAX: usize = 4096;
+
+/// Entries for which it is remembered that a key was deleted: seconds of full load, hours of a
+/// quiet day. A transaction that watches a missing key for longer is aborted.
+pub const TOMBSTONE_SPAN_ENTRIES: u64 = 100_000;
+
+/// Deleted keys that are remembered. With `KEY_BYTES_MAX` it bounds the memory for them.
+pub const TOMBSTONES_MAX: usize = 65_536;
+
+/// Deleted keys that one entry forgets because of their age: more than most entries delete.
+pub const TOMBSTONES_FORGOTTEN_PER_ENTRY_MAX: usize = 256;
+
+/// Clients of ONCE that are remembered.
+pub const ONCE_CLIENTS_MAX: usize = 10_000;
+
+/// Bytes that are remembered for all clients of ONCE.
+pub const ONCE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Answers that are remembered for one client of ONCE: a client that sends that many commands ahead
+/// can repeat them all.
+pub const ONCE_ANSWERS_MAX: usize = 16;
+
+/// Bytes of answers that are remembered for one client of ONCE; the newest is, of any size.
+pub const ONCE_ANSWERS_BYTES_MAX: usize = 64 * 1024;
+
+/// Log time after which an idle client of ONCE is forgotten, in milliseconds: a day. Whoever tries
+/// again later than that is told that it is not known.
+pub const ONCE_IDLE_MS_MAX: u64 = 24 * 60 * 60 * 1000;

@@ -111,38 +111,154 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kv::command::{Bytes, Condition};
+    use crate::kv::command::*;
 
     fn any_bytes() -> BoxedStrategy<Bytes> {
         proptest::collection::vec(any::<u8>(), 0..6).prop_map(Bytes::from).boxed()
     }
 
-    fn condition() -> impl Strategy<Value = Condition> {
+    fn condition(value: BoxedStrategy<Bytes>) -> impl Strategy<Value = Condition> {
         prop_oneof![
-            Just(Condition::Always),
-            Just(Condition::IfAbsent),
-            Just(Condition::IfPresent),
-            any_bytes().prop_map(Condition::IfEqual),
+            4 => Just(Condition::Always),
+            1 => Just(Condition::IfAbsent),
+            1 => Just(Condition::IfPresent),
+            1 => value.prop_map(Condition::IfEqual),
+            1 => (0..12_u64).prop_map(Condition::IfVersion),
         ]
+    }
+
+    fn deadline() -> impl Strategy<Value = Deadline> {
+        let near = prop_oneof![8 => -3..40_i64, 1 => Just(i64::MAX), 1 => Just(i64::MIN)];
+        (any::<bool>(), near).prop_map(|(is_relative, ms)| {
+            if is_relative { Deadline::In(ms) } else { Deadline::At(ms.saturating_mul(3)) }
+        })
+    }
+
+    fn expiry() -> impl Strategy<Value = Expiry> {
+        prop_oneof![Just(Expiry::Never), Just(Expiry::Keep), deadline().prop_map(Expiry::Set)]
+    }
+
+    fn expire_condition() -> impl Strategy<Value = ExpireCondition> {
+        proptest::sample::select(vec![
+            ExpireCondition::Always,
+            ExpireCondition::IfNone,
+            ExpireCondition::IfSome,
+            ExpireCondition::IfLater,
+            ExpireCondition::IfSooner,
+        ])
+    }
+
+    fn set(key: BoxedStrategy<Bytes>, value: BoxedStrategy<Bytes>) -> BoxedStrategy<Command> {
+        let answers = vec![SetAnswer::Done, SetAnswer::Old, SetAnswer::Flag];
+        let answer = proptest::sample::select(answers);
+        (key, value.clone(), condition(value), expiry(), answer)
+            .prop_map(|(key, value, condition, expiry, answer)| Command::Set {
+                key,
+                value,
+                condition,
+                expiry,
+                answer,
+            })
+            .boxed()
     }
 
     /// Any command, made of the keys and values that the strategies give.
     pub(crate) fn command_of(
         key: BoxedStrategy<Bytes>,
         value: BoxedStrategy<Bytes>,
-    ) -> impl Strategy<Value = Command> {
-        let pairs = proptest::collection::vec((key.clone(), value.clone()), 1..4);
+    ) -> BoxedStrategy<Command> {
+        let keys = proptest::collection::vec(key.clone(), 0..4);
+        let pairs = proptest::collection::vec((key.clone(), value.clone()), 0..4);
+        let key = || key.clone();
+        let value = || value.clone();
         prop_oneof![
-            (key.clone(), value.clone(), condition())
-                .prop_map(|(key, value, condition)| Command::Set { key, value, condition }),
-            proptest::collection::vec(key.clone(), 1..4).prop_map(|keys| Command::Delete { keys }),
-            (key.clone(), value.clone()).prop_map(|(key, value)| Command::Append { key, value }),
-            (key.clone(), value.clone(), value)
+            4 => set(key(), value()),
+            1 => keys.prop_map(|keys| Command::Delete { keys }),
+            1 => (key(), value()).prop_map(|(key, old)| Command::DeleteIfEqual { key, old }),
+            1 => key().prop_map(|key| Command::GetAndDelete { key }),
+            1 => (key(), expiry()).prop_map(|(key, expiry)| Command::GetAndExpire { key, expiry }),
+            1 => (key(), value(), 0..20_u64).prop_map(|(key, value, value_bytes_max)| {
+                Command::Append { key, value, value_bytes_max }
+            }),
+            1 => (key(), value(), value())
                 .prop_map(|(key, old, new)| Command::CompareAndSet { key, old, new }),
-            (key, prop_oneof![Just(i64::MAX), Just(i64::MIN), -3..3_i64])
+            1 => (key(), prop_oneof![Just(i64::MAX), Just(i64::MIN), -3..3_i64])
                 .prop_map(|(key, delta)| Command::Increment { key, delta }),
-            pairs.prop_map(|pairs| Command::SetMany { pairs }),
+            1 => (pairs, any::<bool>())
+                .prop_map(|(pairs, if_absent)| Command::SetMany { pairs, if_absent }),
+            2 => (key(), deadline(), expire_condition()).prop_map(|(key, deadline, condition)| {
+                Command::Expire { key, deadline, condition }
+            }),
+            1 => key().prop_map(|key| Command::Persist { key }),
+            1 => Just(Command::Flush),
         ]
+        .boxed()
+    }
+
+    /// Any query, made of such keys.
+    pub(crate) fn query_of(key: BoxedStrategy<Bytes>) -> BoxedStrategy<Query> {
+        let keys = proptest::collection::vec(key.clone(), 0..4).boxed();
+        let key = || key.clone();
+        let keys = || keys.clone();
+        let format = proptest::sample::select(vec![
+            DeadlineFormat::Seconds,
+            DeadlineFormat::Milliseconds,
+            DeadlineFormat::UnixSeconds,
+            DeadlineFormat::UnixMilliseconds,
+        ]);
+        prop_oneof![
+            key().prop_map(|key| Query::Get { key }),
+            key().prop_map(|key| Query::GetVersioned { key }),
+            (key(), -4..4_i64, -4..4_i64).prop_map(|(key, start, end)| Query::GetRange {
+                key,
+                start,
+                end
+            }),
+            keys().prop_map(|keys| Query::Exists { keys }),
+            key().prop_map(|key| Query::Type { key }),
+            key().prop_map(|key| Query::Length { key }),
+            keys().prop_map(|keys| Query::GetMany { keys }),
+            (key(), proptest::option::of(key()), 0..4_usize)
+                .prop_map(|(from, to, pairs_max)| Query::Range { from, to, pairs_max }),
+            (0..2_u64, proptest::option::of(key()), 0..9_usize)
+                .prop_map(|(cursor, pattern, count)| Query::Scan { cursor, pattern, count }),
+            key().prop_map(|pattern| Query::Keys { pattern }),
+            Just(Query::Count),
+            (key(), format).prop_map(|(key, format)| Query::TimeToLive { key, format }),
+            keys().prop_map(|keys| Query::Watch { keys }),
+            Just(Query::AppliedIndex),
+        ]
+        .boxed()
+    }
+
+    fn operation(
+        key: BoxedStrategy<Bytes>,
+        value: BoxedStrategy<Bytes>,
+    ) -> impl Strategy<Value = Operation> {
+        prop_oneof![
+            command_of(key.clone(), value).prop_map(Operation::Command),
+            query_of(key).prop_map(Operation::Query),
+        ]
+    }
+
+    /// Any write, made of such keys and values.
+    pub(crate) fn write_of(
+        key: BoxedStrategy<Bytes>,
+        value: BoxedStrategy<Bytes>,
+    ) -> BoxedStrategy<Write> {
+        let watch = (key.clone(), 0..30_u64, any::<bool>())
+            .prop_map(|(key, seen_at, existed)| Watch { key, seen_at, existed });
+        let watches = proptest::collection::vec(watch, 0..2);
+        let operations = proptest::collection::vec(operation(key.clone(), value.clone()), 0..4);
+        let command = command_of(key.clone(), value);
+        prop_oneof![
+            4 => command.clone().prop_map(Write::Command),
+            1 => (watches, operations)
+                .prop_map(|(watches, operations)| Write::Transaction { watches, operations }),
+            1 => (key, 0..4_u64, command)
+                .prop_map(|(client, sequence, command)| Write::Once { client, sequence, command }),
+        ]
+        .boxed()
     }
 
     const REQUEST: RequestId = RequestId { server: 3, incarnation: 7, serial: 9 };
@@ -150,12 +266,12 @@ pub(crate) mod tests {
     proptest! {
         /// What a gateway stamped is what every server applies.
         #[test]
-        fn a_command_comes_back_as_it_was_stamped(command in command_of(any_bytes(), any_bytes())) {
-            let mut bytes = encode(&command);
-            prop_assert!(bytes.len() <= HEADER_BYTES + command.bytes());
+        fn a_write_comes_back_as_it_was_stamped(write in write_of(any_bytes(), any_bytes())) {
+            let mut bytes = encode(&write);
+            prop_assert!(bytes.len() <= HEADER_BYTES + write.bytes());
             prop_assert_eq!(check(&bytes), Err(DecodeError::Header { serial: 0, floor: 0 }));
             stamp(&mut bytes, REQUEST, 4);
-            prop_assert_eq!(decode(&bytes), Ok((REQUEST, 4, command)));
+            prop_assert_eq!(decode(&bytes), Ok((REQUEST, 4, write)));
 
             // A cut or prolonged command must not pass for another one.
             for length in 0..bytes.len() {
@@ -176,7 +292,7 @@ pub(crate) mod tests {
     /// Session tables add one to a serial, and a floor above its own serial would ignore itself.
     #[test]
     fn a_header_that_no_gateway_stamps_is_refused() {
-        let mut bytes = encode(&Command::Delete { keys: Vec::new() });
+        let mut bytes = encode(&Command::Delete { keys: Vec::new() }.into());
         bytes[20] = 2; // the floor
         bytes[12] = 1; // the serial
         assert_eq!(check(&bytes), Err(DecodeError::Header { serial: 1, floor: 2 }));

@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 
-use super::store::FrozenQuery;
+use super::answer::FrozenQuery;
+use super::digest::Fnv1a;
 
 /// What the store answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -75,9 +76,44 @@ impl Outcome {
             _ => 0,
         }
     }
+
+    /// What commands answer, for the hash of a state that remembers it.
+    pub(super) fn digest(&self, hash: &mut Fnv1a) {
+        match self {
+            Outcome::Done => hash.number(0),
+            Outcome::Nothing => hash.number(1),
+            Outcome::Integer(number) => {
+                hash.number(2);
+                hash.number(number.cast_unsigned());
+            }
+            Outcome::Value(value) => {
+                hash.number(3);
+                hash.bytes(value);
+            }
+            Outcome::NotInteger => hash.number(4),
+            Outcome::Overflow => hash.number(5),
+            Outcome::BadDeadline => hash.number(6),
+            Outcome::TooBig { bytes, bytes_max } => {
+                hash.number(7);
+                hash.number(*bytes as u64);
+                hash.number(*bytes_max as u64);
+            }
+            Outcome::Text(_)
+            | Outcome::List(_)
+            | Outcome::Aborted
+            | Outcome::Watched { .. }
+            | Outcome::Frozen(_)
+            | Outcome::ReplyTooBig
+            | Outcome::TooMany { .. }
+            | Outcome::OnceUnknownClient
+            | Outcome::OnceGap { .. }
+            | Outcome::OnceForgotten { .. } => unreachable!("no single command answers {self:?}"),
+        }
+    }
 }
 
-/// One change of one key, as watchers of the store see it.
+/// One change of one key, as watchers of the store see it. An entry is applied at once, so of a
+/// transaction that writes a key twice they see what it left, and one change of each key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The log index of the entry that made it.
@@ -86,4 +122,12 @@ pub struct Change {
     pub key: Bytes,
     /// Its new value; `None`: it was deleted, or has expired.
     pub value: Option<Bytes>,
+}
+
+impl Change {
+    /// What it weighs against byte bounds. A value that is changed again is copied as long as its
+    /// last change is kept, so whoever gathers changes must bound these.
+    pub fn bytes(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, |value| value.len())
+    }
 }

@@ -1,0 +1,97 @@
+//! SCAN and KEYS: all keys, a page at a time or all at once.
+//!
+//! A client walks through the keys with a cursor, and between two pages keys come and go, servers
+//! restart, and the next page may be asked of another server. Still every key that was there all
+//! the time must come at least once. So the cursor is no memory of ours, but a *place* in an order
+//! that never changes: that of a hash of the key. "Cursor c" means: all with a hash below c have
+//! been told. Keys with equal hashes are never split between two pages, as a cursor could not say
+//! where among them to go on.
+//!
+//! Why not the order of the keys themselves? A cursor is a number, and a key does not fit into one.
+
+use super::answer::Asking;
+use super::command::Bytes;
+use super::digest::Fnv1a;
+use super::glob;
+use super::outcome::Outcome;
+use super::store::Store;
+use crate::limits::{RANGE_PAIRS_MAX, REPLY_BYTES_MAX, SCAN_KEYS_MAX, TRANSACTION_WORK_MAX};
+
+/// How many bits a position has: some clients keep cursors in floating-point numbers, which can
+/// count so far.
+const POSITION_BITS: u32 = 52;
+
+/// The place of a key in the order of SCAN.
+pub(super) fn position(key: &[u8]) -> u64 {
+    let mut hash = Fnv1a::new();
+    hash.raw(key);
+    // The high bits of FNV-1a know little of a short key's last bytes; this spreads them.
+    let mut mixed = hash.value();
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed ^ (mixed >> 31)) >> (u64::BITS - POSITION_BITS)
+}
+
+/// What it takes to look at a key: 1, and more if comparing it with the pattern can take long.
+fn work(key: &[u8], pattern: Option<&Bytes>) -> usize {
+    1 + pattern.map_or(0, |pattern| key.len() * pattern.len() / 1024)
+}
+
+impl Store {
+    /// One page of SCAN.
+    pub(super) fn scan(
+        &self,
+        cursor: u64,
+        pattern: Option<&Bytes>,
+        count: usize,
+        asking: &mut Asking,
+    ) -> Outcome {
+        if asking.work_left == 0 {
+            return Outcome::TooMany { keys_max: TRANSACTION_WORK_MAX };
+        }
+        let work_max = count.clamp(1, SCAN_KEYS_MAX).min(asking.work_left);
+        let (mut work_done, mut bytes, mut last) = (0, 0, None);
+        let mut next_cursor = 0;
+        let mut keys = Vec::new();
+        for (position, key, exists) in self.scan_from(cursor) {
+            if work_done >= work_max && last != Some(position) {
+                next_cursor = position;
+                break;
+            }
+            last = Some(position);
+            work_done += work(key, pattern);
+            if exists && pattern.is_none_or(|pattern| glob::matches(pattern, key)) {
+                bytes += key.len();
+                keys.push(Outcome::Value(key.clone()));
+            }
+            if bytes > REPLY_BYTES_MAX {
+                return Outcome::ReplyTooBig; // thousands of keys with one hash: somebody's work
+            }
+        }
+        asking.work_left = asking.work_left.saturating_sub(work_done);
+        let next_cursor = Outcome::Value(Bytes::from(next_cursor.to_string()));
+        Outcome::List(vec![next_cursor, Outcome::List(keys)])
+    }
+
+    /// All keys that a pattern describes. Those that do not begin like it are not looked at.
+    pub(super) fn keys(&self, pattern: &Bytes, asking: &mut Asking) -> Outcome {
+        let prefix = Bytes::from(glob::literal_prefix(pattern));
+        let mut keys = Vec::new();
+        for (key, found) in self.iter_from(&prefix) {
+            if !key.starts_with(&prefix) {
+                break;
+            }
+            let Some(left) = asking.work_left.checked_sub(work(key, Some(pattern))) else {
+                return Outcome::TooMany { keys_max: TRANSACTION_WORK_MAX };
+            };
+            asking.work_left = left;
+            if found.is_some() && glob::matches(pattern, key) {
+                if keys.len() == RANGE_PAIRS_MAX {
+                    return Outcome::TooMany { keys_max: RANGE_PAIRS_MAX };
+                }
+                keys.push(Outcome::Value(key.clone()));
+            }
+        }
+        Outcome::List(keys)
+    }
+}

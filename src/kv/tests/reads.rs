@@ -1,0 +1,152 @@
+//! Values: what they may be, and how much of them is answered at once.
+
+use super::*;
+use crate::limits::{
+    QUERY_WORK_MAX, RANGE_BYTES_MAX, RANGE_PAIRS_MAX, REPLY_BYTES_MAX, VALUE_BYTES_MAX,
+};
+
+/// S99: all servers must agree on what a number is and where it ends.
+#[test]
+fn integers_are_canonical_and_do_not_wrap() {
+    for text in ["0", "7", "-7", "9223372036854775807", "-9223372036854775808"] {
+        assert_eq!(parse_integer(text.as_bytes()), text.parse().ok(), "{text}");
+    }
+    let not_integers = ["", "-", "-0", "00", "07", "-07", "+7", " 7", "7 ", "7\n", "1e3", "0x7"];
+    let too_big = ["9223372036854775808", "-9223372036854775809", "99999999999999999999"];
+    for text in not_integers.iter().chain(&too_big) {
+        assert_eq!(parse_integer(text.as_bytes()), None, "{text:?}");
+    }
+
+    let mut server = Server::default();
+    let mut add = |delta| {
+        let outcome = server.write(Command::Increment { key: bytes("n"), delta });
+        (outcome, server.machine.store.get(&bytes("n")).map(|found| found.version))
+    };
+    assert_eq!(add(i64::MAX), (Outcome::Integer(i64::MAX), Some(1)));
+    assert_eq!(add(1), (Outcome::Overflow, Some(1)), "a refused increment leaves no trace");
+    assert_eq!(add(i64::MIN), (Outcome::Integer(-1), Some(3)));
+    assert_eq!(add(i64::MIN), (Outcome::Overflow, Some(3)));
+    server.write(set("n", "07"));
+    assert_eq!(server.write(increment("n")), Outcome::NotInteger);
+}
+
+/// The bound holds where values grow, not only where they arrive.
+#[test]
+fn append_stops_at_the_largest_value() {
+    let mut server = Server::default();
+    let append = |length| Command::Append {
+        key: bytes("k"),
+        value: Bytes::from(vec![b'x'; length]),
+        value_bytes_max: VALUE_BYTES_MAX as u64,
+    };
+    let max = VALUE_BYTES_MAX as i64;
+    assert_eq!(server.write(append(VALUE_BYTES_MAX - 1)), Outcome::Integer(max - 1));
+    assert_eq!(server.write(append(1)), Outcome::Integer(max));
+    let too_big = Outcome::TooBig { bytes: VALUE_BYTES_MAX + 1, bytes_max: VALUE_BYTES_MAX };
+    assert_eq!(server.write(append(1)), too_big);
+    assert_eq!(server.machine.store.get(&bytes("k")).map(|found| found.version), Some(2));
+}
+
+/// A value of a megabyte that grows by one byte a thousand times must not be copied a thousand
+/// times; and who has been given the old value keeps it.
+#[test]
+fn append_grows_a_value_in_its_place() {
+    let append =
+        || Command::Append { key: bytes("k"), value: bytes("x"), value_bytes_max: 1 << 30 };
+    let mut server = Server::default();
+    server.write(append());
+    let place = |server: &Server| {
+        let found = server.machine.store.get(&bytes("k")).expect("it was appended to");
+        found.value.as_ptr()
+    };
+    let (mut moves, mut before) = (0, place(&server));
+    for _ in 0..1000 {
+        server.changes.clear(); // they share the value
+        server.write(append());
+        let after = place(&server);
+        moves += usize::from(after != before);
+        before = after;
+    }
+    assert!(moves < 12, "it moved {moves} times: its room should double");
+    let Outcome::Value(old) = server.ask(get("k")) else { panic!("it exists") };
+    server.write(append());
+    assert_eq!(old.len(), 1001);
+    assert_eq!(server.ask(Query::Length { key: bytes("k") }), Outcome::Integer(1002));
+}
+
+/// A reply is measured before it takes memory (S76).
+#[test]
+fn large_replies_are_refused_or_end_early() {
+    let mut server = Server::default();
+    let half = Bytes::from(vec![b'x'; RANGE_BYTES_MAX / 2]);
+    for key in ["a", "b", "c"] {
+        server.write(Command::set(bytes(key), half.clone(), Condition::Always));
+    }
+    let range = |server: &Server, from: &str, to: Option<&str>, pairs_max| {
+        let query = Query::Range { from: bytes(from), to: to.map(bytes), pairs_max };
+        match server.ask(query) {
+            Outcome::List(list) => list.len() / 2,
+            other => panic!("a range is a list, not {other:?}"),
+        }
+    };
+    assert_eq!(range(&server, "", None, 10), 1, "two would be a few bytes too many");
+    assert_eq!(range(&server, "b", Some("b"), 10), 0);
+    assert_eq!(range(&server, "c", Some("a"), 10), 0);
+    assert_eq!(range(&server, "", None, 0), 0);
+
+    let mget = |keys| server.ask(Query::GetMany { keys: vec![bytes("a"); keys] });
+    let keys_max = REPLY_BYTES_MAX / half.len();
+    assert!(matches!(mget(keys_max), Outcome::List(list) if list.len() == keys_max));
+    assert_eq!(mget(keys_max + 1), Outcome::ReplyTooBig);
+
+    for number in 0..RANGE_PAIRS_MAX + 1 {
+        server.write(set(&format!("d{number}"), ""));
+    }
+    assert_eq!(range(&server, "d", None, usize::MAX), RANGE_PAIRS_MAX);
+}
+
+/// A range smaller than its first pair still makes progress.
+#[test]
+fn a_range_returns_at_least_one_pair() {
+    let mut server = Server::default();
+    server.write(set("k", &"x".repeat(VALUE_BYTES_MAX)));
+    let query = Query::Range { from: bytes(""), to: None, pairs_max: 10 };
+    assert!(matches!(server.ask(query), Outcome::List(list) if list.len() == 2));
+}
+
+/// Overdue keys are nobody's, but looking past a million of them takes long: another thread does.
+#[test]
+fn a_range_behind_many_overdue_keys_is_answered_elsewhere() {
+    let mut machine = StateMachine::default();
+    let mut entry = machine.advance_to(1, 1, 0);
+    for number in 0..QUERY_WORK_MAX {
+        machine.execute(&mut entry, set_for(&number.to_string(), "v", 1).into());
+    }
+    machine.execute(&mut entry, set("z", "v").into());
+    machine.advance_to(2, 10, 0);
+    let query = Query::Range { from: bytes(""), to: None, pairs_max: 1 };
+    let Outcome::Frozen(frozen) = machine.query(&query, 0) else { panic!("it takes long") };
+    assert_eq!(frozen.answer(), Outcome::List(vec![value("z"), value("v")]));
+}
+
+/// As Redis: both ends included, counted from the end if negative, and cut to what is there.
+#[test]
+fn a_part_of_a_value_is_cut_to_what_there_is() {
+    let mut server = Server::default();
+    server.write(set("k", "This is a string"));
+    for (start, end, part) in [
+        (0, 3, "This"),
+        (-3, -1, "ing"),
+        (0, -1, "This is a string"),
+        (10, 100, "string"),
+        (i64::MIN, i64::MAX, "This is a string"),
+        (5, 3, ""),
+        (16, 20, ""),
+        (-1, -5, ""),
+        (0, i64::MIN, ""),
+    ] {
+        let query = Query::GetRange { key: bytes("k"), start, end };
+        assert_eq!(server.ask(query), value(part), "{start} {end}");
+    }
+    assert_eq!(server.ask(Query::GetRange { key: bytes("-"), start: 0, end: -1 }), value(""));
+}

@@ -1,0 +1,132 @@
+//! When keys that do not exist were last written or deleted.
+//!
+//! WATCH saw that a key did not exist. Until EXEC somebody may have created it *and* deleted it
+//! again; the transaction must not be executed then, but nothing is left of the key to tell. So a
+//! key that goes leaves a tombstone: the log index of the last entry that wrote or deleted it.
+//!
+//! Tombstones are kept for a bounded span of the log and up to a bounded number. What has been
+//! forgotten raises the *horizon*: of a key without a tombstone we know that it was left alone in
+//! every entry after the horizon, and nothing about those before. A WATCH that looked before the
+//! horizon may have missed something, and its EXEC must not take place.
+//!
+//! A key that exists needs no tombstone: its version tells.
+
+use bytes::Bytes;
+use imbl::{OrdMap, OrdSet};
+
+use super::digest::Fnv1a;
+use crate::limits::{TOMBSTONE_SPAN_ENTRIES, TOMBSTONES_FORGOTTEN_PER_ENTRY_MAX, TOMBSTONES_MAX};
+
+/// The tombstones, and how far back they reach.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Tombstones {
+    /// The last index at which each was written or deleted.
+    by_key: OrdMap<Bytes, u64>,
+    /// The same, the oldest first.
+    by_index: OrdSet<(u64, Bytes)>,
+    /// The highest index of a tombstone that has been forgotten. Only rises.
+    horizon: u64,
+}
+
+impl Tombstones {
+    /// A key has gone that was last written or deleted at `index`.
+    pub(super) fn record(&mut self, key: Bytes, index: u64) {
+        self.forget(&key);
+        if index <= self.horizon {
+            return; // the horizon says as much
+        }
+        self.by_index.insert((index, key.clone()));
+        self.by_key.insert(key, index);
+        while self.by_key.len() > TOMBSTONES_MAX {
+            self.forget_oldest();
+        }
+    }
+
+    /// A key exists again.
+    pub(super) fn forget(&mut self, key: &Bytes) {
+        if let Some((key, index)) = self.by_key.remove_with_key(key) {
+            self.by_index.remove(&(index, key));
+        }
+    }
+
+    /// Forgets some of what is older than the span, now that the log has come to `index`: a few per
+    /// entry, so that no entry takes long.
+    pub(super) fn forget_old(&mut self, index: u64) {
+        for _ in 0..TOMBSTONES_FORGOTTEN_PER_ENTRY_MAX {
+            match self.by_index.get_min() {
+                Some((oldest, _)) if oldest + TOMBSTONE_SPAN_ENTRIES < index => {
+                    self.forget_oldest();
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// The index of the last entry that wrote or deleted this key, which does not exist. A key that
+    /// has left no tombstone may have been touched as late as at the horizon, but no later.
+    pub(super) fn last_touched(&self, key: &Bytes) -> u64 {
+        self.by_key.get(key).copied().unwrap_or(self.horizon)
+    }
+
+    pub(super) fn digest(&self, hash: &mut Fnv1a) {
+        hash.number(self.horizon);
+        hash.number(self.by_key.len() as u64);
+        for (key, index) in self.by_key.iter() {
+            hash.bytes(key);
+            hash.number(*index);
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((index, key)) = self.by_index.remove_min() {
+            self.by_key.remove(&key);
+            self.horizon = self.horizon.max(index);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: usize) -> Bytes {
+        Bytes::from(number.to_string())
+    }
+
+    /// What has been forgotten must count as touched: better one EXEC too few.
+    #[test]
+    fn what_is_forgotten_raises_the_horizon() {
+        let mut tombstones = Tombstones::default();
+        for number in 1..=TOMBSTONES_MAX {
+            tombstones.record(key(number), number as u64);
+        }
+        assert_eq!(tombstones.last_touched(&key(0)), 0);
+        assert_eq!(tombstones.last_touched(&key(1)), 1);
+        tombstones.record(key(0), TOMBSTONES_MAX as u64 + 1);
+        assert_eq!(tombstones.by_key.len(), TOMBSTONES_MAX);
+        assert_eq!(tombstones.last_touched(&key(1)), 1, "from the horizon now");
+        assert_eq!(tombstones.last_touched(&Bytes::from("never seen")), 1);
+        assert_eq!(tombstones.last_touched(&key(2)), 2);
+
+        tombstones.forget(&key(2));
+        assert_eq!(tombstones.last_touched(&key(2)), 1, "it exists, so nobody asks");
+    }
+
+    /// Old tombstones go a few per entry, and not before their time.
+    #[test]
+    fn tombstones_outlive_a_span_of_the_log() {
+        let mut tombstones = Tombstones::default();
+        let many = TOMBSTONES_FORGOTTEN_PER_ENTRY_MAX + 1;
+        for number in 0..many {
+            tombstones.record(key(number), 7);
+        }
+        tombstones.forget_old(7 + TOMBSTONE_SPAN_ENTRIES);
+        assert_eq!(tombstones.by_key.len(), many);
+        tombstones.forget_old(8 + TOMBSTONE_SPAN_ENTRIES);
+        assert_eq!((tombstones.by_key.len(), tombstones.horizon), (1, 7));
+        tombstones.forget_old(9 + TOMBSTONE_SPAN_ENTRIES);
+        assert_eq!((tombstones.by_key.len(), tombstones.by_index.len()), (0, 0));
+        tombstones.record(key(1), 7);
+        assert!(tombstones.by_key.is_empty(), "the horizon says as much");
+    }
+}

@@ -1,0 +1,60 @@
+//! MULTI … EXEC: several operations in one entry, if what they depend on has not changed.
+//!
+//! One entry is applied at once, so nothing can happen in between: isolation comes for nothing.
+//! What is left is WATCH. The client read some keys, thought about them, and asks for its
+//! operations to be executed only if the keys are still as it found them. It sends along up to which
+//! log index it had looked, and whether each key existed. When the entry is applied, all servers
+//! find alike:
+//!
+//! - The key was written or deleted after that index: its version or its tombstone tells. Deleting
+//!   a key and creating it afresh does not bring the old version back.
+//! - It existed and has expired since, or the reverse. To expire is no entry's doing and leaves the
+//!   version alone, so this is asked for itself. A key that had expired when WATCH looked, and is
+//!   taken out in between, has not changed.
+//! - It is too long ago to tell: then the answer must be no.
+
+use super::answer::Asking;
+use super::command::{Operation, Watch};
+use super::outcome::Outcome;
+use super::store::{Entry, Store};
+use crate::limits::{REPLY_BYTES_MAX, TRANSACTION_WORK_MAX};
+
+impl Store {
+    /// Executes the operations in order, or none of them.
+    pub(super) fn transact(
+        &mut self,
+        entry: &mut Entry,
+        watches: &[Watch],
+        operations: Vec<Operation>,
+    ) -> Outcome {
+        if watches.iter().any(|watch| self.has_changed(watch)) {
+            return Outcome::Aborted;
+        }
+        let applied_index = entry.index;
+        let now_ms = self.clock_ms();
+        let mut asking = Asking { applied_index, now_ms, work_left: TRANSACTION_WORK_MAX };
+        let mut bytes_left = REPLY_BYTES_MAX;
+        let mut outcomes = Vec::with_capacity(operations.len());
+        for operation in operations {
+            let outcome = match operation {
+                Operation::Command(command) => self.execute(entry, command),
+                Operation::Query(query) => self.answer(&query, &mut asking),
+            };
+            // Until here the outcome only points to the values, so nothing has been built yet. A
+            // command has been executed, though its answer does not fit.
+            outcomes.push(match bytes_left.checked_sub(outcome.bytes()) {
+                Some(left) => {
+                    bytes_left = left;
+                    outcome
+                }
+                None => Outcome::ReplyTooBig,
+            });
+        }
+        Outcome::List(outcomes)
+    }
+
+    fn has_changed(&self, watch: &Watch) -> bool {
+        let exists = self.get(&watch.key).is_some();
+        self.last_touched(&watch.key) > watch.seen_at || exists != watch.existed
+    }
+}
