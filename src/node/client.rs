@@ -14,7 +14,7 @@ use crate::config::Limits;
 use crate::gateway::{self, ClientId, Slot};
 use crate::kv::encoding;
 use crate::protocol::status::StatusReport;
-use crate::protocol::{Input, Local, Parsed, Parser, Reply, Request};
+use crate::protocol::{self, Conversation, Input, Local, Parsed, Reply, Request};
 use crate::raft::types::Command;
 use crate::transport::listener::{Accepted, Listener};
 use crate::transport::socket::prepare_for_client;
@@ -98,7 +98,8 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
     /// Reads and submits until the client ends, or is to be ended. Returns whether the client has
     /// said that it will send nothing more.
     fn read_requests(&self, client: ClientId, socket: &TcpStream, output: &Arc<Output>) -> bool {
-        let mut parser = Parser::default();
+        let limits = protocol::Limits::default();
+        let mut parser = Conversation::new(client.0, String::new(), limits);
         let mut buffer = [0; READ_BYTES];
         let mut begun: Option<Instant> = None;
         let mut requests = Vec::new();
@@ -157,7 +158,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
         let mut requests = Vec::new();
         for Parsed { input, dialect, bytes } in parsed {
             let due = match input {
-                Input::Wrong(reply) => Some(Due::Reply(reply)),
+                Input::Reply(reply) => Some(Due::Reply(reply)),
                 Input::Close(reason) => {
                     log::info!("closing a client connection: {reason}");
                     Some(Due::Farewell(reason))
@@ -168,10 +169,11 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
                     requests.push((expected.len() as u64, gateway::Request::Write(command)));
                     None
                 }
-                Input::Request(Request::Read(query)) => {
+                Input::Request(Request::Read(query) | Request::StaleRead(query)) => {
                     requests.push((expected.len() as u64, gateway::Request::Read(query)));
                     None
                 }
+                Input::Request(_) => Some(Due::Reply(Reply::busy("not connected yet"))),
             };
             expected.push(Expected { dialect, bytes, due });
         }
