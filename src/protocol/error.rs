@@ -54,6 +54,13 @@ pub enum Wrong {
         /// How many there were.
         got: usize,
     },
+    /// ERR: a command takes pairs of key and value, and one half is missing.
+    Pairs {
+        /// The command.
+        command: &'static str,
+        /// How many arguments there were.
+        got: usize,
+    },
     /// ERR: a deadline that is not positive where it must be, or beyond what can be counted.
     ExpireTime {
         /// The command; `None` if only the store found out.
@@ -161,7 +168,7 @@ impl Wrong {
             Wrong::UnknownSubcommand { command, word } => {
                 format!("ERR unknown subcommand '{word}'. Try HELP {command}.")
             }
-            Wrong::Arity { command, .. } => {
+            Wrong::Arity { command, .. } | Wrong::Pairs { command, .. } => {
                 let command = lower(command).replace(' ', "|");
                 format!("ERR wrong number of arguments for '{command}' command")
             }
@@ -225,6 +232,9 @@ impl fmt::Display for Wrong {
             }
             Wrong::Arity { command, arity, got } => {
                 write!(formatter, "{command} takes {arity}, got {got}")
+            }
+            Wrong::Pairs { command, got } => {
+                write!(formatter, "{command} takes pairs of key and value, got {got} arguments")
             }
             Wrong::ExpireTime { command } => write!(
                 formatter,

@@ -117,9 +117,7 @@ pub fn decrement(mut arguments: Arguments<'_>) -> Result<Action, Wrong> {
 pub fn set_many(mut arguments: Arguments<'_>, if_absent: bool) -> Result<Action, Wrong> {
     let count = arguments.count();
     if !count.is_multiple_of(2) {
-        // An arity as the table has it cannot say "an even number".
-        let arity = Arity::exactly(count + 1);
-        return Err(Wrong::Arity { command: arguments.command, arity, got: count });
+        return Err(Wrong::Pairs { command: arguments.command, got: count });
     }
     write(Command::SetMany { pairs: pairs(&mut arguments)?, if_absent })
 }
