@@ -28,11 +28,31 @@ pub const ARGUMENTS_CEILING: usize = 64 * 1024;
 /// around its arguments fit into a frame between servers.
 pub const REQUEST_BYTES_CEILING: usize = 8 * 1024 * 1024;
 
-/// Commands that one connection may queue between MULTI and EXEC.
+/// Arguments of an array that is refused and stepped over; more are no array. As in Redis.
+pub const SKIPPED_ARGUMENTS_MAX: usize = 1024 * 1024;
+
+/// Bytes of arguments of an array that is refused and stepped over, in all; who claims more is cut
+/// off. As much as Redis takes for one argument.
+pub const SKIPPED_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Commands that MULTI gathers, and keys that WATCH watches.
 pub const TRANSACTION_COMMANDS_MAX: usize = 1024;
 
-/// The same bound in bytes: a transaction is one entry of the log.
+/// Bytes of the commands that MULTI gathers, and of the keys that WATCH watches. A transaction is
+/// one entry of the log.
 pub const TRANSACTION_BYTES_MAX: usize = 1024 * 1024;
+
+/// Longest name that a client may give its connection, or the library it uses, in bytes.
+pub const CONNECTION_NAME_BYTES_MAX: usize = 256;
+
+/// Largest COUNT of SCAN: the keys that one call may examine.
+pub const SCAN_COUNT_MAX: usize = 1000;
+
+/// Most entries that LOG shows at once.
+pub const LOG_ENTRIES_SHOWN_MAX: usize = 100;
+
+/// Longest time that WAITINDEX waits, in milliseconds.
+pub const WAIT_INDEX_MS_MAX: u64 = 60_000;
 
 /// Largest reply to one request, in bytes: known before it is built.
 pub const REPLY_BYTES_MAX: usize = 4 * 1024 * 1024;

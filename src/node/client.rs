@@ -132,6 +132,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
             };
             conversation.push(&buffer[..count]);
             let completed = self.take_requests(client, &mut conversation, output, count == 0);
+            output.set_label(conversation.name());
             if count == 0 {
                 return true;
             }
@@ -219,17 +220,16 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
                 ask(gateway::Request::Wait { index: Index(index), ticks });
                 None
             }
-            Input::Request(Request::Feed { prefix, from }) => Some(Due::Reply(
-                match self.history.begin(from) {
+            Input::Request(Request::Feed { prefix, from }) => {
+                Some(Due::Reply(match self.history.begin(from) {
                     Ok((position, index)) => {
                         let (history, output) = (Arc::clone(&self.history), Arc::clone(output));
-                        batch.feed =
-                            Some(Feed { history, output, dialect, prefix, position });
+                        batch.feed = Some(Feed { history, output, dialect, prefix, position });
                         Reply::Integer(i64::try_from(index).unwrap_or(i64::MAX))
                     }
                     Err(gone) => Reply::err(gone.to_string()),
-                },
-            )),
+                }))
+            }
         };
         batch.expected.push(Expected { dialect, bytes, due });
     }
@@ -255,7 +255,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
     fn answer(&self, local: &Local) -> Reply {
         match local {
             Local::Insight(question) => self.insights.answer(question),
-            local => local.reply(),
+            local => local.reply().expect("only insights need the server"),
         }
     }
 }

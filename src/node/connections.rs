@@ -87,6 +87,18 @@ impl Connections {
         self.open.read().len()
     }
 
+    /// Who is connected, one a line: id, address, name.
+    pub fn list(&self) -> Vec<String> {
+        let open = self.open.read();
+        let mut clients: Vec<(&ClientId, &Arc<Output>)> = open.iter().collect();
+        clients.sort_by_key(|(client, _)| **client);
+        let line = |(client, output): (&ClientId, &Arc<Output>)| {
+            let label = output.label();
+            format!("id={} addr={} name={}", client.0, output.name(), label.escape_ascii())
+        };
+        clients.into_iter().map(line).collect()
+    }
+
     /// Whether nobody waits for a reply, or for the rest of one.
     pub fn are_done(&self) -> bool {
         self.open.read().values().all(|output| output.is_done())

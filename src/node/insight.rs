@@ -11,7 +11,7 @@ use crate::kv::command::Bytes;
 use crate::kv::{encoding, glob};
 use crate::protocol::request::Insight;
 use crate::protocol::status::{RoleName, StatusReport};
-use crate::protocol::{Reply, commands};
+use crate::protocol::{REDIS_VERSION, Reply};
 use crate::raft::types::{Entry, Index, Payload};
 
 use super::connections::Connections;
@@ -83,13 +83,16 @@ impl<D: Deliver> Insights<D> {
     /// Names and values of the settings whose names match one of the patterns.
     fn settings(&self, patterns: &[Bytes]) -> Reply {
         let ours = self.config.settings();
-        let ours = ours.into_iter().map(|(section, key, value)| (format!("{section}.{key}"), value));
+        let ours =
+            ours.into_iter().map(|(section, key, value)| (format!("{section}.{key}"), value));
         let redis = REDIS_SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let max_clients = ("maxclients".to_owned(), self.config.limits.connections.to_string());
         let mut settings: Vec<(String, String)> =
             redis.into_iter().chain([max_clients]).chain(ours).collect();
         settings.retain(|(name, _)| {
-            patterns.iter().any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
+            patterns
+                .iter()
+                .any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
         });
         let text = |text: String| Reply::Value(Bytes::from(text.into_bytes()));
         Reply::Map(settings.into_iter().map(|(name, value)| (text(name), text(value))).collect())
@@ -100,19 +103,25 @@ impl<D: Deliver> Insights<D> {
         let report = self.report();
         let all: [(&str, Vec<String>); 5] = [
             ("Server", self.info_server()),
-            ("Clients", vec![
-                format!("connected_clients:{}", report.connections),
-                format!("maxclients:{}", self.config.limits.connections),
-                format!("pending_requests:{}", report.pending),
-                format!("pending_bytes:{}", report.pending_bytes),
-            ]),
+            (
+                "Clients",
+                vec![
+                    format!("connected_clients:{}", report.connections),
+                    format!("maxclients:{}", self.config.limits.connections),
+                    format!("pending_requests:{}", report.pending),
+                    format!("pending_bytes:{}", report.pending_bytes),
+                ],
+            ),
             ("Persistence", vec!["loading:0".to_owned(), "aof_enabled:1".to_owned()]),
             // Every server takes every write and forwards it, which is what clients mean by master.
-            ("Replication", vec![
-                "role:master".to_owned(),
-                "connected_slaves:0".to_owned(),
-                format!("master_repl_offset:{}", report.applied),
-            ]),
+            (
+                "Replication",
+                vec![
+                    "role:master".to_owned(),
+                    "connected_slaves:0".to_owned(),
+                    format!("master_repl_offset:{}", report.applied),
+                ],
+            ),
             ("Raft", info_raft(&report)),
         ];
         let wants = |name: &str| {
@@ -138,7 +147,7 @@ impl<D: Deliver> Insights<D> {
         let uptime = self.started.elapsed().as_secs();
         let port = self.config.client_listen.rsplit(':').next().unwrap_or_default();
         vec![
-            format!("redis_version:{}", commands::REDIS_VERSION),
+            format!("redis_version:{}", REDIS_VERSION),
             "redis_mode:standalone".to_owned(),
             format!("raft_server_version:{}", env!("CARGO_PKG_VERSION")),
             format!("process_id:{}", std::process::id()),
@@ -170,7 +179,7 @@ fn info_raft(report: &StatusReport) -> Vec<String> {
     ];
     for peer in &report.peers {
         let at = peer.match_index.map_or(String::new(), |index| format!(",match={index}"));
-        lines.push(format!("raft_peer{}:state={}{at}", peer.id, peer.state.word()));
+        lines.push(format!("raft_peer{}:state={}{at}", peer.id, peer.state));
     }
     lines
 }

@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::config::Limits;
 use crate::gateway::Slot;
-use crate::kv::store::FrozenQuery;
+use crate::kv::FrozenQuery;
 use crate::protocol::{CloseReason, Dialect, Reply};
 use crate::transport::socket;
 
@@ -55,6 +55,8 @@ struct State {
     broken: bool,
     /// The client's reader has ended: nothing is pushed to it any more.
     ended: bool,
+    /// What the client calls itself.
+    label: Vec<u8>,
     /// What the last WATCH found, until its reader takes it.
     watched: Option<Watched>,
     /// Questions that take long, to be answered by a thread of this connection.
@@ -257,6 +259,19 @@ impl Output {
     pub fn is_over(&self) -> bool {
         let state = self.state.lock();
         state.ended || state.broken
+    }
+
+    /// The client calls itself this.
+    pub fn set_label(&self, label: &[u8]) {
+        let mut state = self.state.lock();
+        if state.label != label {
+            state.label = label.to_owned();
+        }
+    }
+
+    /// What the client calls itself; empty if it has not said.
+    pub fn label(&self) -> Vec<u8> {
+        self.state.lock().label.clone()
     }
 
     /// For thread names and log lines.

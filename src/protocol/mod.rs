@@ -4,23 +4,33 @@
 //! RESP. Both reach the same server through one path:
 //!
 //! ```text
-//! bytes ─ parser ─ arguments ─ commands ─ Request ─ … the server … ─ Reply ─ line ─ bytes
-//!           │        └ quoting    └ one table: names, arity, help        └ one printer per dialect
-//!           └ which dialect does this request speak?
+//! bytes ─ parser ─ arguments ─ commands ─ conversation ─ Request ─ … the server … ─ Reply ─ bytes
+//!           ├ quoting: lines     │          └ MULTI, WATCH, HELLO, FEED                └ line, resp
+//!           └ array: RESP        └ one table: names, arity, help
 //! ```
 //!
 //! The dialect belongs to the request, never to the connection, and travels beside it to the
-//! printer. RESP comes as one file for reading arrays, called where the parser now says so, and one
-//! for each printer.
+//! printer.
 
+mod array;
+mod bounds;
+mod close;
 pub mod commands;
+mod conversation;
+mod dialect;
+pub mod error;
 pub mod line;
 pub mod parser;
 pub mod quoting;
 pub mod reply;
 pub mod request;
+pub mod resp;
 pub mod status;
+mod transaction;
 
-pub use parser::{CloseReason, Dialect, Input, Parsed, Parser};
+pub use bounds::Limits;
+pub use close::{CloseReason, Malformed};
+pub use conversation::{Conversation, Input, Parsed, REDIS_VERSION};
+pub use dialect::Dialect;
 pub use reply::Reply;
-pub use request::{Local, Request};
+pub use request::{Insight, Local, Request};

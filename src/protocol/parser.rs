@@ -1,203 +1,201 @@
-//! From the bytes of a connection to requests, however the network has cut them.
+//! From the bytes of a connection to the arguments of requests, however the network has cut them.
 //!
 //! The caller pushes what it has read and pulls until there is nothing more. What comes out depends
 //! on the bytes alone, never on where they were split. A request is taken only when it is complete;
-//! what is held is what was received and not yet taken, and never more than a line and what came
-//! with it. Nothing is allocated because a client *says* that much will come (S88).
+//! what is held is what was received and not yet taken, and never more than one request and what
+//! came with it. Nothing is allocated because a client *says* that much will come (S88).
 //!
-//! Whatever ends the connection ends the parsing: after a `Close`, and after QUIT, nothing is
-//! executed that the client may have sent behind it.
+//! The first byte tells what a request is: `*` begins an array (see `array`), anything that is no
+//! other RESP type a line (see `quoting`).
 
-use std::fmt;
-
-use crate::limits::{ARGUMENTS_MAX, LINE_BYTES_MAX};
-use crate::protocol::commands;
-use crate::protocol::line::{self, LineEnd};
+use crate::kv::command::Bytes;
+use crate::protocol::array::{Array, Taken};
+use crate::protocol::bounds::Limits;
+use crate::protocol::close::CloseReason;
+use crate::protocol::error::Wrong;
+use crate::protocol::line::LineEnd;
 use crate::protocol::quoting::{self, QuotingError};
-use crate::protocol::reply::Reply;
-use crate::protocol::request::{Local, Request};
+
+/// Memory that a parser keeps for its next request when it has taken all it received, in bytes: a
+/// connection that once sent a giant must not hold its memory for ever.
+const IDLE_BYTES_MAX: usize = 64 * 1024;
 
 /// Takes requests out of a stream of bytes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Parser {
+    limits: Limits,
     /// Bytes received and not yet dropped.
     buffer: Vec<u8>,
-    /// Where in `buffer` the next request begins.
+    /// Where in `buffer` the next request, or the next part of an array, begins.
     start: usize,
     /// Up to where in `buffer` there is certainly no line end after `start`: what has been searched
     /// once is not searched again, or a long line that arrives byte by byte would cost its square.
     searched: usize,
+    /// The array that is arriving.
+    array: Option<Array>,
     /// Nothing more is to be executed.
     closed: bool,
 }
 
 /// One thing that the parser found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parsed {
+pub struct Found {
     /// What it is.
-    pub input: Input,
-    /// How to answer it.
-    pub dialect: Dialect,
+    pub what: Piece,
+    /// In which form it came.
+    pub form: Form,
     /// How many bytes it took.
     pub bytes: usize,
 }
 
-/// What a client's bytes ask for.
+/// What can be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// To execute this.
-    Request(Request),
-    /// Nothing that can be executed: send this reply in its turn, and go on.
-    Wrong(Reply),
-    /// To end: send what `CloseReason::farewell` says after the replies still due, and close.
+pub enum Piece {
+    /// A request: its arguments, of which there is at least one, the command word.
+    Arguments(Vec<Bytes>),
+    /// A request that cannot be taken apart, or was too large to be kept.
+    Wrong(Wrong),
+    /// The end.
     Close(CloseReason),
 }
 
-/// In which dialect a request came, and its reply is to go. RESP2 and RESP3 will stand beside it.
+/// The two forms of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
-    /// Lines, with this end.
+pub enum Form {
+    /// A line that ended so.
     Line(LineEnd),
-}
-
-impl Dialect {
-    /// Appends the reply in this dialect to `out`.
-    pub fn print(self, reply: &Reply, out: &mut Vec<u8>) {
-        match self {
-            Dialect::Line(end) => line::print(reply, end, out),
-        }
-    }
-}
-
-/// Why a connection is to be closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
-    /// A line is longer than `limits::LINE_BYTES_MAX`: where it ends, nobody knows.
-    LineTooLong,
-    /// The input ended within a line. Executing it could set `x` to 10 where 100 was meant.
-    Unterminated,
-    /// A RESP array; its parser has its place here.
-    RespArray,
-    /// A RESP type that is no request.
-    RespSigil,
-    /// An HTTP request line.
-    Http,
-    /// Something a browser sends when a web page makes it talk to us (S94).
-    CrossProtocol,
-    /// The first byte of a TLS handshake.
-    Tls,
-}
-
-impl CloseReason {
-    /// What to send before closing; nothing to those who would not understand it.
-    pub fn farewell(self, dialect: Dialect, out: &mut Vec<u8>) {
-        match self {
-            CloseReason::CrossProtocol | CloseReason::Tls => {}
-            CloseReason::Http => out.extend_from_slice(
-                b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
-                This port speaks lines, not HTTP. Try: nc HOST PORT, then HELP\r\n",
-            ),
-            CloseReason::LineTooLong => {
-                let text = format!("the line is longer than {LINE_BYTES_MAX} bytes");
-                dialect.print(&Reply::too_big_because(text), out);
-            }
-            CloseReason::Unterminated => dialect.print(&Reply::err("unterminated line"), out),
-            CloseReason::RespArray => dialect.print(&Reply::err("RESP comes later"), out),
-            CloseReason::RespSigil => {
-                dialect.print(&Reply::err("protocol: expected '*' or a command word"), out);
-            }
-        }
-    }
-}
-
-/// For the log.
-impl fmt::Display for CloseReason {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            CloseReason::LineTooLong => "a line is too long",
-            CloseReason::Unterminated => "the input ended within a line",
-            CloseReason::RespArray => "a RESP array, which is not spoken yet",
-            CloseReason::RespSigil => "a RESP type that is not a request",
-            CloseReason::Http => "an HTTP request on the client port",
-            CloseReason::CrossProtocol => "a line that only a browser would send",
-            CloseReason::Tls => "a TLS handshake on a plain port",
-        })
-    }
+    /// A RESP array.
+    Array,
 }
 
 impl Parser {
+    /// A parser that has received nothing.
+    pub fn new(limits: Limits) -> Parser {
+        Parser { limits, buffer: Vec::new(), start: 0, searched: 0, array: None, closed: false }
+    }
+
     /// Takes in what was received. Pull all there is with `next` before the next push.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.closed {
             return;
         }
         self.buffer.drain(..self.start);
-        self.searched -= self.start;
+        self.searched = self.searched.saturating_sub(self.start);
         self.start = 0;
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next thing found, or `None` until more is pushed. Blank lines are nothing.
+    /// The next thing found, or `None` until more is pushed. Blank lines and empty arrays are
+    /// nothing.
     // Not an iterator: `None` does not mean the end.
     #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Option<Parsed> {
+    pub fn next(&mut self) -> Option<Found> {
         while !self.closed {
-            let first = *self.buffer.get(self.start)?;
-            if let Some((reason, end)) = not_a_line(first) {
-                return Some(self.close(reason, end));
-            }
-            let Some(line_feed) = self.line_feed() else {
-                return self
-                    .is_too_long()
-                    .then(|| self.close(CloseReason::LineTooLong, LineEnd::Lf));
+            let Some(first) = self.buffer.get(self.start) else {
+                self.rest();
+                return None;
             };
-            let begin = self.start;
-            let (line, end) = match self.buffer[begin..line_feed].strip_suffix(b"\r") {
-                Some(line) => (line, LineEnd::CrLf),
-                None => (&self.buffer[begin..line_feed], LineEnd::Lf),
-            };
-            if line.len() > LINE_BYTES_MAX {
-                return Some(self.close(CloseReason::LineTooLong, LineEnd::Lf));
-            }
-            let input = parse_line(line);
-            self.start = line_feed + 1;
-            self.searched = self.start;
-            match input {
-                None => continue,
-                Some(Input::Close(reason)) => return Some(self.close(reason, end)),
-                Some(input) => {
-                    if input == Input::Request(Request::Local(Local::Quit)) {
-                        self.stop();
-                    }
-                    let bytes = line_feed + 1 - begin;
-                    return Some(Parsed { input, dialect: Dialect::Line(end), bytes });
+            if self.array.is_none() {
+                if let Some((reason, form)) = not_a_request(*first) {
+                    return Some(self.close(reason, form));
                 }
+                if *first == b'*' {
+                    self.array = Some(Array::default());
+                }
+            }
+            let taken = match &mut self.array {
+                Some(_) => self.next_of_array(),
+                None => self.next_line(),
+            };
+            match taken {
+                Step::Found(found) => return Some(found),
+                Step::Nothing => continue,
+                Step::Incomplete => return None,
             }
         }
         None
     }
 
     /// The client will send no more. To be called when `next` has returned `None`.
-    pub fn finish(&mut self) -> Option<Parsed> {
-        self.is_within_request().then(|| self.close(CloseReason::Unterminated, LineEnd::Lf))
+    pub fn finish(&mut self) -> Option<Found> {
+        let form = if self.array.is_some() { Form::Array } else { Form::Line(LineEnd::Lf) };
+        self.is_within_request().then(|| self.close(CloseReason::Unterminated, form))
     }
 
     /// Whether a request has begun to arrive and is not complete: it has a deadline.
     pub fn is_within_request(&self) -> bool {
-        !self.closed && self.start < self.buffer.len()
+        !self.closed && (self.array.is_some() || self.start < self.buffer.len())
     }
 
-    /// Whether the input is over for this parser: after a close or QUIT it ignores what is pushed.
+    /// Whether the input is over for this parser: it ignores what is pushed.
     pub fn is_closed(&self) -> bool {
         self.closed
     }
 
     /// How much memory the parser holds, in bytes.
     pub fn held_bytes(&self) -> usize {
-        self.buffer.capacity()
+        self.buffer.capacity() + self.array.as_ref().map_or(0, Array::held_bytes)
+    }
+
+    /// Nothing more is to be executed: forgets what it holds, and ignores what will be pushed.
+    pub fn stop(&mut self) {
+        self.closed = true;
+        self.buffer = Vec::new();
+        (self.start, self.searched, self.array) = (0, 0, None);
+    }
+
+    fn next_of_array(&mut self) -> Step {
+        let array = self.array.as_mut().expect("the caller has looked");
+        let (used, taken) = array.take(&self.buffer[self.start..], &self.limits);
+        self.start += used;
+        let what = match taken {
+            Taken::More => {
+                self.rest();
+                return Step::Incomplete;
+            }
+            Taken::Malformed(what) => {
+                let reason = CloseReason::Malformed(what);
+                return Step::Found(self.close(reason, Form::Array));
+            }
+            Taken::Empty => {
+                self.array = None;
+                return Step::Nothing;
+            }
+            Taken::Arguments(arguments) => Piece::Arguments(arguments),
+            Taken::Wrong(wrong) => Piece::Wrong(wrong),
+        };
+        let bytes = array.kept_bytes();
+        self.array = None;
+        Step::Found(Found { what, form: Form::Array, bytes })
+    }
+
+    fn next_line(&mut self) -> Step {
+        let Some(line_feed) = self.line_feed() else {
+            return if self.is_too_long() { self.line_too_long() } else { Step::Incomplete };
+        };
+        let begin = self.start;
+        let (line, end) = match self.buffer[begin..line_feed].strip_suffix(b"\r") {
+            Some(line) => (line, LineEnd::CrLf),
+            None => (&self.buffer[begin..line_feed], LineEnd::Lf),
+        };
+        if line.len() > self.limits.line_bytes {
+            return self.line_too_long();
+        }
+        let form = Form::Line(end);
+        let what = match web_request(line) {
+            Some(reason) => return Step::Found(self.close(reason, form)),
+            None => take_apart(line, self.limits.arguments),
+        };
+        self.start = line_feed + 1;
+        self.searched = self.start;
+        match what {
+            None => Step::Nothing,
+            Some(what) => Step::Found(Found { what, form, bytes: line_feed + 1 - begin }),
+        }
     }
 
     fn line_feed(&mut self) -> Option<usize> {
+        self.searched = self.searched.max(self.start);
         let found = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n');
         let line_feed = found.map(|distance| self.searched + distance);
         self.searched = line_feed.unwrap_or(self.buffer.len());
@@ -208,45 +206,54 @@ impl Parser {
     /// one.
     fn is_too_long(&self) -> bool {
         let line = &self.buffer[self.start..];
-        line.strip_suffix(b"\r").unwrap_or(line).len() > LINE_BYTES_MAX
+        line.strip_suffix(b"\r").unwrap_or(line).len() > self.limits.line_bytes
     }
 
-    fn close(&mut self, reason: CloseReason, end: LineEnd) -> Parsed {
+    fn line_too_long(&mut self) -> Step {
+        let reason = CloseReason::LineTooLong { bytes_max: self.limits.line_bytes };
+        Step::Found(self.close(reason, Form::Line(LineEnd::Lf)))
+    }
+
+    fn close(&mut self, reason: CloseReason, form: Form) -> Found {
         self.stop();
-        Parsed { input: Input::Close(reason), dialect: Dialect::Line(end), bytes: 0 }
+        Found { what: Piece::Close(reason), form, bytes: 0 }
     }
 
-    fn stop(&mut self) {
-        *self = Parser { closed: true, ..Parser::default() };
+    /// Gives memory back where all that was received has been taken.
+    fn rest(&mut self) {
+        if self.start == self.buffer.len() {
+            self.buffer.clear();
+            self.buffer.shrink_to(IDLE_BYTES_MAX);
+            (self.start, self.searched) = (0, 0);
+        }
     }
 }
 
-/// What the first byte of a request gives away, before there is a line; and how to end the answer.
-/// RESP's other types are never requests.
-fn not_a_line(first: u8) -> Option<(CloseReason, LineEnd)> {
+enum Step {
+    Found(Found),
+    /// Something was taken that asks for nothing.
+    Nothing,
+    Incomplete,
+}
+
+/// What the first byte of a request gives away. RESP's other types are never requests.
+fn not_a_request(first: u8) -> Option<(CloseReason, Form)> {
     match first {
-        b'*' => Some((CloseReason::RespArray, LineEnd::CrLf)),
-        b'$' | b':' | b'+' | b'-' => Some((CloseReason::RespSigil, LineEnd::CrLf)),
-        0x16 => Some((CloseReason::Tls, LineEnd::CrLf)),
+        b'$' | b':' | b'+' | b'-' => Some((CloseReason::RespSigil, Form::Array)),
+        0x16 => Some((CloseReason::Tls, Form::Array)),
         _ => None,
     }
 }
 
-/// What a complete line asks for; `None` if it is blank.
-fn parse_line(line: &[u8]) -> Option<Input> {
-    if let Some(reason) = web_request(line) {
-        return Some(Input::Close(reason));
-    }
-    match quoting::split(line) {
+/// The arguments of a complete line; `None` if it is blank.
+fn take_apart(line: &[u8], arguments_max: usize) -> Option<Piece> {
+    match quoting::split(line, arguments_max) {
         Ok(arguments) if arguments.is_empty() => None,
-        Ok(arguments) => Some(match commands::request(arguments) {
-            Ok(request) => Input::Request(request),
-            Err(reply) => Input::Wrong(reply),
-        }),
-        Err(error @ QuotingError::TooMany) => {
-            Some(Input::Wrong(Reply::too_big_because(error.to_string())))
+        Ok(arguments) => Some(Piece::Arguments(arguments)),
+        Err(error @ QuotingError::TooMany { .. }) => {
+            Some(Piece::Wrong(Wrong::TooBig(error.to_string())))
         }
-        Err(error) => Some(Input::Wrong(Reply::err(error.to_string()))),
+        Err(error) => Some(Piece::Wrong(Wrong::Other(error.to_string()))),
     }
 }
 
@@ -267,6 +274,3 @@ fn web_request(line: &[u8]) -> Option<CloseReason> {
     let is_host = first.get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"Host:"));
     (is_post || is_host).then_some(CloseReason::CrossProtocol)
 }
-
-const _: () =
-    assert!(ARGUMENTS_MAX < LINE_BYTES_MAX, "a line can hold as many arguments as allowed");

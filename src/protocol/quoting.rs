@@ -7,7 +7,6 @@
 use thiserror::Error;
 
 use crate::kv::command::Bytes;
-use crate::limits::ARGUMENTS_MAX;
 
 /// Why a line cannot be taken apart. Columns count bytes from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -39,12 +38,15 @@ pub enum QuotingError {
         column: usize,
     },
     /// More arguments than a request may have.
-    #[error("the line has more than {ARGUMENTS_MAX} arguments")]
-    TooMany,
+    #[error("the line has more than {arguments_max} arguments")]
+    TooMany {
+        /// How many it may have.
+        arguments_max: usize,
+    },
 }
 
 /// Takes a line, without its end, apart. No arguments means that the line is blank.
-pub fn split(line: &[u8]) -> Result<Vec<Bytes>, QuotingError> {
+pub fn split(line: &[u8], arguments_max: usize) -> Result<Vec<Bytes>, QuotingError> {
     let mut arguments = Vec::new();
     let mut at = 0;
     loop {
@@ -52,8 +54,8 @@ pub fn split(line: &[u8]) -> Result<Vec<Bytes>, QuotingError> {
         if at == line.len() {
             return Ok(arguments);
         }
-        if arguments.len() == ARGUMENTS_MAX {
-            return Err(QuotingError::TooMany);
+        if arguments.len() == arguments_max {
+            return Err(QuotingError::TooMany { arguments_max });
         }
         let (argument, end) = match line[at] {
             b'"' => double_quoted(line, at)?,

@@ -1,14 +1,11 @@
 //! What the server answers, before it is known in which dialect.
 //!
-//! A client gets one of three kinds of answer, and for errors the kind is a type: [`Wrong`] (never
-//! retry), [`Refused`] (certainly not executed: retry is safe) and [`Unknown`] (may have been
-//! executed). Whoever makes an error has to choose, so an unknown cannot be dressed as a refusal by
-//! a slip in a string.
+//! A client gets one of three kinds of answer: done, refused (certainly not executed), or unknown.
+//! What is not done is an [`Error`], whose type tells the kind (see `error`).
 
-use std::fmt;
-
-use crate::kv::command::{Bytes, Outcome};
+use crate::kv::command::{Bytes, Change, Outcome};
 use crate::limits::REPLY_BYTES_MAX;
+pub use crate::protocol::error::{Error, Refused, Unknown, Wrong};
 
 /// An answer to one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,98 +22,22 @@ pub enum Reply {
     Value(Bytes),
     /// Several answers.
     List(Vec<Reply>),
+    /// No list: a transaction that was not executed, because what it depends on has changed.
+    NoList,
+    /// Several answers, each with its name.
+    Map(Vec<(Reply, Reply)>),
     /// Text for people, line by line.
     Lines(Vec<String>),
+    /// Not an answer: a change that FEED tells.
+    Change(Change),
     /// It was not done, or nobody knows.
     Error(Error),
-}
-
-/// An error, by family.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// The request is wrong: sending it again gives the same error.
-    Wrong(Wrong),
-    /// The request was certainly not executed and never will be.
-    Refused(Refused),
-    /// The request may have been executed, or may still be.
-    Unknown(Unknown),
-}
-
-/// Why a request is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wrong {
-    /// ERR: syntax, unknown command, arity.
-    Syntax(String),
-    /// TOOBIG: over a limit.
-    TooBig(String),
-    /// NOTINT: not an integer, or out of range.
-    NotInteger,
-}
-
-/// Why a request was refused. To be used only where it is proven that no log entry exists for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// NOLEADER: no leader is known, and the request never left this server.
-    NoLeader(String),
-    /// TRYAGAIN: a limit is reached; the text names it.
-    TryAgain {
-        /// What is full.
-        limit: &'static str,
-        /// The limit's value.
-        max: usize,
-    },
-    /// TRYAGAIN: there was no room, or no answer, in time.
-    Busy(&'static str),
-    /// SHUTDOWN: this server is stopping.
-    Shutdown,
-}
-
-/// The outcome is unknown; the text says what is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unknown(pub String);
-
-impl Error {
-    /// The error's stable first word.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Error::Wrong(Wrong::Syntax(_)) => "ERR",
-            Error::Wrong(Wrong::TooBig(_)) => "TOOBIG",
-            Error::Wrong(Wrong::NotInteger) => "NOTINT",
-            Error::Refused(Refused::NoLeader(_)) => "NOLEADER",
-            Error::Refused(Refused::TryAgain { .. } | Refused::Busy(_)) => "TRYAGAIN",
-            Error::Refused(Refused::Shutdown) => "SHUTDOWN",
-            Error::Unknown(_) => "UNKNOWN",
-        }
-    }
-}
-
-/// The error's prose, without the code.
-impl fmt::Display for Error {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Wrong(Wrong::Syntax(text) | Wrong::TooBig(text))
-            | Error::Refused(Refused::NoLeader(text))
-            | Error::Unknown(Unknown(text)) => formatter.write_str(text),
-            Error::Wrong(Wrong::NotInteger) => {
-                formatter.write_str("value is not an integer or out of range")
-            }
-            Error::Refused(Refused::TryAgain { limit, max }) => {
-                write!(
-                    formatter,
-                    "{limit} reached its limit of {max}; nothing was executed, try again"
-                )
-            }
-            Error::Refused(Refused::Busy(text)) => formatter.write_str(text),
-            Error::Refused(Refused::Shutdown) => formatter
-                .write_str("this server is stopping; nothing was executed, use another one"),
-        }
-    }
 }
 
 impl Reply {
     /// ERR: the request is wrong, and the text says what and where.
     pub fn err(text: impl Into<String>) -> Reply {
-        Reply::Error(Error::Wrong(Wrong::Syntax(text.into())))
+        Reply::Error(Error::Wrong(Wrong::Other(text.into())))
     }
 
     /// TOOBIG: `what` has `size`, and the limit is `max`.
@@ -161,23 +82,47 @@ impl Reply {
     }
 }
 
+impl From<Wrong> for Reply {
+    fn from(wrong: Wrong) -> Reply {
+        Reply::Error(Error::Wrong(wrong))
+    }
+}
+
+/// A frozen question is answered here: call this where it may take long.
 impl From<Outcome> for Reply {
     fn from(outcome: Outcome) -> Reply {
         match outcome {
-            Outcome::Done => Reply::Ok,
+            Outcome::Done | Outcome::Watched { .. } => Reply::Ok,
             Outcome::Nothing => Reply::Nothing,
             Outcome::Integer(number) => Reply::Integer(number),
             Outcome::Value(value) => Reply::Value(value),
+            Outcome::Text(text) => Reply::Text(text),
             Outcome::List(items) => Reply::List(items.into_iter().map(Reply::from).collect()),
+            Outcome::Aborted => Reply::NoList,
+            Outcome::Frozen(query) => Reply::from(query.answer()),
             Outcome::NotInteger => Reply::not_integer(),
+            Outcome::Overflow => Wrong::Overflow.into(),
+            Outcome::BadDeadline => Wrong::ExpireTime { command: None }.into(),
             Outcome::TooBig { bytes, bytes_max } => {
                 Reply::too_big("bytes the value would have", bytes, bytes_max)
             }
-            Outcome::Frozen(query) => Reply::from(query.answer()),
             Outcome::ReplyTooBig => Reply::too_big_because(format!(
                 "the reply would exceed {REPLY_BYTES_MAX} bytes; ask for fewer keys at once"
             )),
-            _ => Reply::Ok,
+            Outcome::TooMany { keys_max } => Reply::too_big_because(format!(
+                "more than {keys_max} keys match; use SCAN or PREFIX, which answer in parts"
+            )),
+            Outcome::OnceUnknownClient => Reply::err(
+                "ONCE: this client is unknown or was forgotten, and its number is above 1; not \
+                 executed now, whether earlier cannot be told; take a new name and begin at 1",
+            ),
+            Outcome::OnceGap { expected } => Reply::err(format!(
+                "ONCE: the client's next number is {expected}; nothing was executed"
+            )),
+            Outcome::OnceForgotten { last } => Reply::err(format!(
+                "ONCE: executed before, but its answer is no longer remembered; the client's last \
+                 number is {last}"
+            )),
         }
     }
 }

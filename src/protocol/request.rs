@@ -1,7 +1,7 @@
 //! What a client asks for, once its words are understood.
 
 use crate::kv::command::{Bytes, Query, Write};
-use crate::protocol::commands;
+use crate::protocol::commands::help;
 use crate::protocol::reply::Reply;
 
 /// A request, by the way it takes through the server.
@@ -11,6 +11,28 @@ pub enum Request {
     Write(Write),
     /// Asks the store: answered once the state is known to be recent enough.
     Read(Query),
+    /// Asks the store as this server has it, however old that is.
+    StaleRead(Query),
+    /// WATCH key…: a read whose outcome the conversation must be told.
+    Watch {
+        /// The keys.
+        keys: Vec<Bytes>,
+    },
+    /// WAITINDEX index ms: answers the applied index as an integer, once it is at least `index` or
+    /// the time is over.
+    WaitIndex {
+        /// The index to wait for.
+        index: u64,
+        /// How long to wait, in milliseconds.
+        wait_ms: u64,
+    },
+    /// FEED prefix [FROM index]: from now on tells the changes of these keys.
+    Feed {
+        /// What their names begin with.
+        prefix: Bytes,
+        /// The log index of the first change to tell; `None`: from now on.
+        from: Option<u64>,
+    },
     /// Concerns only this connection or this server: answered at once.
     Local(Local),
 }
@@ -35,8 +57,34 @@ pub enum Local {
     },
     /// QUIT: nothing after it is executed; close once the answer is sent.
     Quit,
+    /// A question about this server.
+    Insight(Insight),
+}
+
+/// What can be asked about a server, and only the server knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Insight {
     /// STATUS
     Status,
+    /// INFO [section…]
+    Info {
+        /// Which sections; none: the usual ones.
+        sections: Vec<Bytes>,
+    },
+    /// LOG from [count]
+    Log {
+        /// The first index.
+        from: u64,
+        /// How many entries at the most.
+        count: usize,
+    },
+    /// CONFIG GET pattern…
+    ConfigGet {
+        /// Globs, of which one has to match a setting's name.
+        patterns: Vec<Bytes>,
+    },
+    /// CLIENT LIST
+    ClientList,
 }
 
 impl Request {
@@ -44,27 +92,28 @@ impl Request {
     pub fn bytes(&self) -> usize {
         match self {
             Request::Write(write) => write.bytes(),
-            Request::Read(query) => query.bytes(),
+            Request::Read(query) | Request::StaleRead(query) => query.bytes(),
+            Request::Watch { keys } => keys.iter().map(|key| key.len()).sum(),
+            Request::Feed { prefix, .. } => prefix.len(),
             Request::Local(
                 Local::Ping { message: Some(bytes) } | Local::Echo { message: bytes },
             ) => bytes.len(),
-            Request::Local(_) => 0,
+            Request::Local(_) | Request::WaitIndex { .. } => 0,
         }
     }
 }
 
 impl Local {
-    /// The answer, where the protocol alone knows it; `None` for STATUS, which only the server
-    /// knows.
+    /// The answer, where the protocol alone knows it; `None` for what only the server knows.
     pub fn reply(&self) -> Option<Reply> {
         match self {
             Local::Ping { message: None } => Some(Reply::Text("PONG")),
             Local::Ping { message: Some(message) } | Local::Echo { message } => {
                 Some(Reply::Value(message.clone()))
             }
-            Local::Help { command } => Some(commands::help(command.as_ref())),
+            Local::Help { command } => Some(help::help(command.as_ref())),
             Local::Quit => Some(Reply::Ok),
-            Local::Status => None,
+            Local::Insight(_) => None,
         }
     }
 }
