@@ -1,0 +1,42 @@
+"""Where we differ from Redis 7 on purpose: each row is run against both, with its own expectation.
+
+The README quotes this table."""
+
+from expect import (ANYTHING, NIL, NOT_INTEGER, OK, QUEUED, Error, Fails, case)
+
+# (what, commands that both get, what Redis answers, what we answer)
+DIFFERENCES = [
+    ("keys of at most 1 KiB", (["SET", b"~" + b"k" * 1024, "v"],), (OK,), (Fails("TOOBIG"),)),
+    ("values of at most 1 MiB", (["SET", "~k", b"v" * ((1 << 20) + 1)], "EXISTS ~k", "DEL ~k"),
+     (OK, 1, 1), (Fails("TOOBIG"), 0, 0)),
+    ("APPEND up to 1 MiB",
+     (["SET", "~k", b"v" * (1 << 20)], "APPEND ~k v", "STRLEN ~k", "DEL ~k"),
+     (OK, (1 << 20) + 1, (1 << 20) + 1, 1), (OK, Fails("TOOBIG"), 1 << 20, 1)),
+    ("at most 1,024 arguments, the command's name among them",
+     (["EXISTS"] + ["~k"] * 1024, "PING x"), (0, "x"), (Fails("TOOBIG"), "x")),
+    ("at most 1,024 commands in a transaction",
+     ("MULTI", *["INCR ~k"] * 1024, "INCR ~k", "EXEC", "EXISTS ~k"),
+     (OK, *[QUEUED] * 1025, list(range(1, 1026)), 1),
+     (OK, *[QUEUED] * 1024, Fails("TOOBIG"), Fails("EXECABORT"), 0)),
+    ("no database but 0", ("SELECT 1", "SELECT 0"), (OK, OK),
+     (Error(b"ERR DB index is out of range"), OK)),
+    ("no values but strings", ("LPUSH ~k a", "HSET ~h f v", "SADD ~s a", "DEL ~k ~h ~s"),
+     (1, 1, 1, 3), (*[Fails("ERR", "unknown command")] * 3, 0)),
+    ("no overflow text of its own", ("SET ~k 9223372036854775807", "INCR ~k"),
+     (OK, Error(b"ERR increment or decrement would overflow")), (OK, NOT_INTEGER)),
+    ("no scripts", (["EVAL", "return 1", "0"],), (1,), (Fails("ERR", "unknown command"),)),
+    ("HELLO with a version to come is answered as 3", ("HELLO 4",), (Fails("NOPROTO"),),
+     (ANYTHING,)),
+    ("CLIENT SETINFO, which came with Redis 7.2", ("CLIENT SETINFO LIB-NAME x",),
+     (Fails("ERR"),), (OK,)),
+    ("READONLY is welcome though this is no Redis cluster", ("READONLY",), (Fails("ERR"),), (OK,)),
+    ("SET IFEQ, after Valkey 8.1 and Redis 8.4", ("SET ~k a", "SET ~k b IFEQ a", "GET ~k"),
+     (OK, Fails("ERR"), "a"), (OK, OK, "b")),
+    ("GET takes STALE", ("GET ~k STALE",), (Fails("ERR"),), (NIL,)),
+]
+
+
+def cases(against_redis):
+    """The rows as cases, for one of the two."""
+    for what, commands, redis, ours in DIFFERENCES:
+        yield case(f"differs: {what}", *zip(commands, redis if against_redis else ours))
