@@ -185,9 +185,18 @@ def terminal():
 
 
 def hints():
-    """Half a command, and redis-cli says what comes next: it has that from COMMAND DOCS."""
-    for typed, hint in ((b"GET ", b"GET key"), (b"EXPIRE ", b"EXPIRE key seconds"),
-                        (b"INCRBY k ", b"INCRBY k increment"), (b"SET k ", b"SET k value")):
+    """Half a command, and redis-cli says what comes next."""
+    shows_hints((b"GET ", b"GET key"), (b"EXPIRE ", b"EXPIRE key seconds"),
+                (b"INCRBY k ", b"INCRBY k increment"), (b"SET k ", b"SET k value"))
+
+
+def hints_from_our_docs():
+    """redis-cli has a table of its own to fall back on; of these it knows from COMMAND DOCS only."""
+    shows_hints((b"CAS ", b"CAS key "), (b"GETV ", b"GETV key"), (b"PREFIX ", b"PREFIX prefix"))
+
+
+def shows_hints(*expected):
+    for typed, hint in expected:
         with Terminal() as typist:
             typist.wait_for(b"> ")
             typist.type(typed)
@@ -219,6 +228,7 @@ def main():
                      scan, every_server, pipe_resp, pipe_lines, terminal, hints, help_text,
                      terminal_protocol_3):
         report.check(function.__name__.replace("_", " "), function)
+    report.check("hints from our docs", hints_from_our_docs, ours_only=True)
     report.end()
 
 

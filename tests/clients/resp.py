@@ -70,7 +70,7 @@ class Connection:
     """One connection; replies are read strictly, byte by byte as they are framed."""
     address: tuple
     protocol: int = 2
-    patience: float = 20.0
+    patience: float = 10.0
     buffer: bytearray = field(default_factory=bytearray)
 
     def __post_init__(self):
