@@ -1,4 +1,5 @@
-"""The protocol itself: what a connection is greeted and asked with, and bytes that are no request."""
+"""The protocol itself: what a connection is greeted and asked with, and bytes that are no
+request."""
 
 from dataclasses import dataclass
 
@@ -31,7 +32,8 @@ CONNECTION = [
     case("CONFIG with what it does not know", ("CONFIG FROBNICATE", Fails("ERR"))),
     ours("READONLY, READWRITE", ("READONLY", OK), ("READWRITE", OK)),
     ours("CLIENT SETINFO", ("CLIENT SETINFO LIB-NAME mine", OK), ("CLIENT SETINFO LIB-VER 1", OK)),
-    ours("LASTINDEX is an index", ("SET ~k v", OK), ("LASTINDEX", Between(1, 1 << 62))),
+    ours("LASTINDEX is an index", ("SET ~k v", OK), ("LASTINDEX", Between(1, 1 << 62)),
+         ("WAITINDEX 1 1000", ANYTHING)),
 ]
 
 CASES = CONNECTION
@@ -55,7 +57,8 @@ RAW = [
     Raw("two at once", b"*1\r\n$4\r\nPING\r\n*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\n",
         b"+PONG\r\n$2\r\nhi\r\n"),
     Raw("an empty argument", b"*2\r\n$4\r\nECHO\r\n$0\r\n\r\n", b"$0\r\n\r\n"),
-    Raw("CR LF within an argument", b"*2\r\n$4\r\nECHO\r\n$4\r\n\r\n\r\n\r\n", b"$4\r\n\r\n\r\n\r\n"),
+    Raw("CR LF within an argument",
+        b"*2\r\n$4\r\nECHO\r\n$4\r\n\r\n\r\n\r\n", b"$4\r\n\r\n\r\n\r\n"),
     Raw("*0 is nothing", b"*0\r\n*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"),
     Raw("*-1 is nothing", b"*-1\r\n*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"),
     Raw("*-10 is nothing", b"*-10\r\n*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"),
@@ -83,6 +86,9 @@ RAW = [
     Raw("a good request before a bad one is answered",
         array("PING") + b"*1\r\n$x\r\n", b"+PONG\r\n-ERR", closes=True),
     Raw("a line with an unbalanced quote", b'SET k "abc\r\n', ANY_ERROR, closes=None),
+    Raw("a line that does not end", b"ECHO " + b"x" * 65_535, b"-", closes=True),
+    Raw("both dialects on one connection", array("ECHO", "hi") + b"ECHO hi\n" + array("ECHO", "hi"),
+        b"$2\r\nhi\r\n+hi\n$2\r\nhi\r\n", ours_only=True),
     Raw("lines are lines", b'ECHO "a\\x41\\n"\r\nECHO blue\nGET raft:none\n',
         b'+"aA\\n"\r\n+blue\n_\n', ours_only=True),
     Raw("HTTP is answered with HTTP", b"GET / HTTP/1.1\r\nHost: here\r\n\r\n", b"HTTP/1.1 400",

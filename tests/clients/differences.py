@@ -2,7 +2,12 @@
 
 The README quotes this table."""
 
-from expect import (ANYTHING, NIL, NOT_INTEGER, OK, QUEUED, Error, Fails, case)
+from expect import (ANYTHING, NIL, NOT_INTEGER, OK, PONG, QUEUED, AnyError, AnyOrder, Error,
+                    Fails, case)
+
+NAMES = tuple(f"~{number:04}" for number in range(1200))
+MANY = [["MSET", *(word for name in NAMES[at:at + 400] for word in (name, "v"))]
+        for at in (0, 400, 800)]
 
 # (what, commands that both get, what Redis answers, what we answer)
 DIFFERENCES = [
@@ -18,6 +23,13 @@ DIFFERENCES = [
      ("MULTI", *["INCR ~k"] * 1024, "INCR ~k", "EXEC", "EXISTS ~k"),
      (OK, *[QUEUED] * 1025, list(range(1, 1026)), 1),
      (OK, *[QUEUED] * 1024, Fails("TOOBIG"), Fails("EXECABORT"), 0)),
+    ("replies of at most 4 MiB",
+     (["SET", "~k", b"v" * (1 << 20)], ["MGET"] + ["~k"] * 5, "GET ~none", "DEL ~k"),
+     (OK, [b"v" * (1 << 20)] * 5, NIL, 1), (OK, Fails("TOOBIG"), NIL, 1)),
+    ("KEYS names at most 1,000", (*MANY, "KEYS ~*"), (OK, OK, OK, AnyOrder(NAMES)),
+     (OK, OK, OK, AnyError())),
+    ("HELLO 1: back to lines, for whoever types", ("HELLO 1", "PING"), (Fails("NOPROTO"), PONG),
+     (ANYTHING, PONG)),
     ("no database but 0", ("SELECT 1", "SELECT 0"), (OK, OK),
      (Error(b"ERR DB index is out of range"), OK)),
     ("no values but strings", ("LPUSH ~k a", "HSET ~h f v", "SADD ~s a", "DEL ~k ~h ~s"),

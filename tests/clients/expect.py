@@ -25,6 +25,11 @@ class Fails:
 
 
 @dataclass(frozen=True)
+class AnyError:
+    """An error, whatever it says."""
+
+
+@dataclass(frozen=True)
 class Between:
     """An integer from low to high."""
     low: int
@@ -141,6 +146,8 @@ class Stage:
             return got == Null(sign)
         if wanted is ANYTHING:
             return not isinstance(got, Error)
+        if isinstance(wanted, AnyError):
+            return isinstance(got, Error)
         if isinstance(wanted, Fails):
             return self.fits_error(wanted, got)
         if isinstance(wanted, Between):

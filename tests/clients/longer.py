@@ -4,9 +4,10 @@ comes back in a shape that clients take apart."""
 import random
 import socket
 import threading
+import time
 
 from report import same
-from resp import Connection, Error, Map, Null, Text, Verbatim, array
+from resp import Connection, Error, Map, Null, Push, Text, Verbatim, array
 
 OK = Text(b"OK")
 
@@ -167,7 +168,8 @@ def deep_pipeline(stage):
 def unfinished_request_is_not_done(stage):
     """A connection that is cut in the middle of a request: nothing of it happens."""
     key = stage.prefix + b"k"
-    for request in (array("SET", key, "100")[:-4], b"SET %s 100" % key, array("SET", key, "1")[:-1]):
+    whole = array("SET", key, "100")
+    for request in (whole[:-4], whole[:-1], b"SET %s 100" % key):
         with Connection(stage.addresses[0]) as other:
             other.send(request)
             other.finish_sending()
@@ -272,12 +274,14 @@ def client_list(stage):
 
 
 def ids_differ(stage):
-    ids = {stage.connection(number).call("CLIENT", "ID") for number in (1, 1 + len(stage.addresses))}
+    again = 1 + len(stage.addresses)  # the next connection to the first server
+    ids = {stage.connection(number).call("CLIENT", "ID") for number in (1, again)}
     same(len(ids), 2, "different ids on one server")
 
 
 def versions(stage):
-    """GETV and SET IFVER: a version is good for one write, and delete-and-recreate does not fool it."""
+    """GETV and SET IFVER: a version is good for one write, and a key that was deleted and made
+    anew does not fool it."""
     connection = stage.connection(1)
     key = stage.prefix + b"k"
     connection.call("SET", key, "a")
@@ -297,15 +301,15 @@ def feed(stage):
     key = stage.prefix + b"k"
     with Connection(stage.addresses[0], 3) as watcher:
         watcher.send(array("FEED", stage.prefix))
-        if (first := watcher.read()) and isinstance(first, Error):
-            raise AssertionError(f"FEED: {first!r}")
+        time.sleep(0.3)  # whether FEED is answered before the first change is not asked here
         other = stage.connection(2)
         for value in (b"a", b"b", b"c"):
             other.call("SET", key, value)
         seen = b""
-        watcher.socket.settimeout(5)
         while b"c" not in seen.split(b"|"):
-            items = getattr(watcher.read(), "items", [])
+            got = watcher.read()
+            assert not isinstance(got, Error), f"FEED: {got!r}"
+            items = got.items if isinstance(got, Push) else []
             if key in items:
                 seen += b"|" + b"|".join(i for i in items if i in (b"a", b"b", b"c"))
         same(seen, b"|a|b|c", "changes")
@@ -315,6 +319,14 @@ def feed_needs_push_frames(stage):
     with Connection(stage.addresses[0], 2) as watcher:
         got = watcher.call("FEED", stage.prefix)
         assert isinstance(got, Error) and b"HELLO 3" in got.text, repr(got)
+
+
+def blocks_of_text(stage):
+    """HELP, STATUS and INFO are text of many lines: a bulk string in RESP2, verbatim in RESP3."""
+    connection = stage.connection(1)
+    for command in (("HELP",), ("HELP", "SET"), ("STATUS",), ("INFO",)):
+        got = connection.call(*command)
+        same(type(got), Verbatim if stage.protocol == 3 else bytes, f"{command} is answered with")
 
 
 def bytes_through_resp_read_through_lines(stage):
@@ -351,4 +363,5 @@ SHARED = [scan_finds_everything, scan_while_keys_change, scan_deleting_what_it_f
           thousand_commands_in_random_pieces, deep_pipeline, unfinished_request_is_not_done,
           inline_quotes, hello, protocol_goes_back_and_forth, info, command_docs, command_table,
           client_list, ids_differ, slow_reader_does_not_stop_others]
-OURS_ONLY = [versions, feed, feed_needs_push_frames, bytes_through_resp_read_through_lines]
+OURS_ONLY = [versions, blocks_of_text, feed, feed_needs_push_frames,
+             bytes_through_resp_read_through_lines]

@@ -191,7 +191,8 @@ def hints():
 
 
 def hints_from_our_docs():
-    """redis-cli has a table of its own to fall back on; of these it knows from COMMAND DOCS only."""
+    """redis-cli has a table of its own to fall back on; of these commands only COMMAND DOCS can
+    have told it."""
     shows_hints((b"CAS ", b"CAS key "), (b"GETV ", b"GETV key"), (b"PREFIX ", b"PREFIX prefix"))
 
 

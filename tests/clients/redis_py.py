@@ -270,7 +270,7 @@ def questions_about_the_server(protocol, key):
     assert store.client_getname() in ("asker", b"asker")
     same(store.client_setname("other"), True)
     assert store.client_id() > 0
-    assert any(entry["name"] == "other" for entry in store.client_list())
+    assert "other" in [entry["name"] for entry in store.client_list()]
 
 
 def hello(protocol, key):
@@ -295,7 +295,7 @@ CHECKS = [plain, set_options, decoding, pipeline_in_a_transaction, pipeline_with
 
 
 def as_installed(protocol, key):
-    """Without a word about the protocol, as most programs do it: each version has its own choice."""
+    """Without a word about the protocol, as most programs do it: each version chooses itself."""
     host, port = addresses()[0]
     store = redis.Redis(host, port)
     same(store.set(key, "v"), True)
