@@ -1,11 +1,12 @@
 """Strings: SET and its options, GET and its kin, counting, appending, many keys at once."""
 
-from expect import (ANYTHING, NIL, NOT_INTEGER, OK, Between, Fails, Soon, case, ours)
+from expect import (ANYTHING, NIL, NOT_INTEGER, OK, Between, Error, Fails, Soon, case, ours)
 
 EVERY_BYTE = bytes(range(256))
 MEBIBYTE = bytes(range(256)) * 4096
 FAR = 4_000_000_000  # seconds; some time in 2096
-SYNTAX = Fails("ERR")
+SYNTAX = Error(b"ERR syntax error")
+ARGUMENTS = Fails("ERR", "wrong number of arguments")
 
 SET_AND_GET = [
     case("SET and GET", ("SET ~k hello", OK), ("GET ~k", "hello")),
@@ -171,7 +172,7 @@ MANY_KEYS = [
     case("MSET takes the time to live away", ("SET ~a 1 EX 100", OK), ("MSET ~a 2", OK),
          ("TTL ~a", -1)),
     case("MSET with a key that lacks its value", ("MSET ~a 1 ~b", Fails("ERR")), ("EXISTS ~a", 0)),
-    case("MSET and MGET without arguments", ("MSET", Fails("ERR")), ("MGET", Fails("ERR"))),
+    case("MSET and MGET without arguments", ("MSET", ARGUMENTS), ("MGET", ARGUMENTS)),
     case("MGET of as many keys as are allowed",
          (["SET", "~k", "v"], OK), (["MGET"] + ["~k"] * 1023, ["v"] * 1023)),
     case("MSET of many", (["MSET"] + [w for i in range(500) for w in (f"~{i}", f"{i}")], OK),
@@ -180,7 +181,7 @@ MANY_KEYS = [
 
 ARITY = [
     case("too few or too many arguments",
-         *((command, Fails("ERR")) for command in (
+         *((command, ARGUMENTS) for command in (
              "GET", "GET ~k x y", "SET ~k", "SET", "INCR", "INCR ~k 1", "INCRBY ~k", "DECR",
              "DECRBY ~k 1 2", "APPEND ~k", "APPEND ~k a b", "STRLEN", "STRLEN ~k x", "DEL",
              "EXISTS", "ECHO", "ECHO a b", "TTL", "EXPIRE ~k", "SETNX ~k", "GETSET ~k",

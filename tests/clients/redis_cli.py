@@ -149,15 +149,20 @@ class Terminal:
         os.waitpid(self.pid, 0)
 
     def type(self, text):
+        """Types when the prompt is there: what comes earlier is thrown away by redis-cli."""
+        self.wait_until(lambda shown: shown.endswith(b"> "), "a prompt")
         self.seen = b""
         os.write(self.file, text)
 
     def wait_for(self, wanted):
+        self.wait_until(lambda shown: wanted in shown, repr(wanted))
+
+    def wait_until(self, fits, what):
         deadline = time.monotonic() + 10
-        while wanted not in self.plain():
+        while not fits(self.plain()):
             left = deadline - time.monotonic()
             ready = left > 0 and select.select([self.file], [], [], left)[0]
-            assert ready, f"{wanted!r} did not come; the terminal shows {self.plain()[-300:]!r}"
+            assert ready, f"{what} did not come; the terminal shows {self.plain()[-300:]!r}"
             self.seen += os.read(self.file, 4096)
 
     def plain(self):
@@ -199,16 +204,14 @@ def hints_from_our_docs():
 def shows_hints(*expected):
     for typed, hint in expected:
         with Terminal() as typist:
-            typist.wait_for(b"> ")
             typist.type(typed)
             typist.wait_for(hint)
-            typist.type(b"\x03")
+            os.write(typist.file, b"\x03")
 
 
 def help_text():
     """`help GET` shows the summary from COMMAND DOCS."""
     with Terminal() as typist:
-        typist.wait_for(b"> ")
         typist.type(b"help GET\r")
         typist.wait_for(b"GET key")
         typist.wait_for(b"summary: ")
@@ -217,7 +220,6 @@ def help_text():
 
 def terminal_protocol_3():
     with Terminal("-3") as typist:
-        typist.wait_for(b"> ")
         typist.type(b"CONFIG GET appendonly\r")
         typist.wait_for(b'1# "appendonly" => "')
         typist.type(b"exit\r")
