@@ -45,6 +45,7 @@ fn execute(action: &Action, register: &mut Option<Vec<u8>>) -> Outcome {
                 Condition::IfAbsent => before.is_some(),
                 Condition::IfPresent => before.is_none(),
                 Condition::IfEqual(old) => before != Some(old.to_vec()),
+                Condition::IfVersion(_) => unreachable!("a register has no versions"),
             };
             if fails {
                 return Outcome::Nothing;
