@@ -142,8 +142,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// What the last WATCH found: the index it looked at, and which keys existed; `None` if it could
-    /// not be read.
+    /// What the last WATCH found: the index it looked at, and which keys existed; `None` if it
+    /// could not be read.
     pub fn watched(&mut self, seen: Option<(u64, Vec<bool>)>) {
         let asked = std::mem::take(&mut self.asked);
         match seen {
