@@ -10,7 +10,7 @@ const INTRODUCTION: &[&str] = &[
     "You type a command in a line and get an answer, whose first character tells its kind:",
     "  +text   :number   _ nothing   *N and then N answers   -CODE an error",
     "Try: SET color blue, then GET color. HELP SET explains SET. Keys and values with spaces",
-    "go in quotes: SET color \"dark blue\"; within them \\n \\r \\t \\0 \\\" \\\\ \\x41 are a byte.",
+    "go in quotes: SET color \"dark blue\"; in them \\n \\r \\t \\0 \\\" \\\\ \\x41 are a byte.",
 ];
 
 /// What stands below them.
