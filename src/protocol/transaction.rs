@@ -134,6 +134,8 @@ impl Transaction {
         let wrong = too_big("watched keys", count, limits.transaction_commands)
             .or_else(|| too_big("bytes of watched keys", bytes, limits.transaction_bytes));
         if let Some(wrong) = wrong {
+            // A pipeline may have sent its MULTI and EXEC already, and counts on being guarded.
+            self.watch_failed = true;
             return Err(wrong);
         }
         // A WATCH nobody has told the outcome of is one that could not be read.
@@ -142,8 +144,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// What the last WATCH found: the index it looked at, and which keys existed; `None` if it could
-    /// not be read.
+    /// What the last WATCH found: the index it looked at, and which keys existed; `None` if it
+    /// could not be read.
     pub fn watched(&mut self, seen: Option<(u64, Vec<bool>)>) {
         let asked = std::mem::take(&mut self.asked);
         match seen {
