@@ -68,6 +68,7 @@ impl Store {
             ExpireCondition::IfSome => found.deadline_ms.is_some(),
             ExpireCondition::IfLater => new_ms > current_ms,
             ExpireCondition::IfSooner => new_ms < current_ms,
+            ExpireCondition::IfSomeAndSooner => found.deadline_ms.is_some() && new_ms < current_ms,
         };
         if holds {
             self.live_for(entry, key, lifetime);

@@ -82,7 +82,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// EXEC: the entry to write; `None` if nothing was queued. Ends the transaction and forgets
+    /// EXEC: the entry to write; `None` if nothing was queued or watched. Ends the transaction and forgets
     /// what was watched, whatever it returns.
     pub fn take(&mut self) -> Result<Option<Write>, Wrong> {
         let transaction = std::mem::take(self);
@@ -100,7 +100,7 @@ impl Transaction {
         if transaction.watch_failed || !transaction.asked.is_empty() {
             return Err(Wrong::WatchFailed);
         }
-        if queue.operations.is_empty() {
+        if queue.operations.is_empty() && transaction.watched.is_empty() {
             return Ok(None);
         }
         let watches = transaction.watched.into_iter();

@@ -87,7 +87,7 @@ use self::log::Log;
 use self::message::{Message, PreVoteReply};
 use self::quorum::Membership;
 use self::random::Random;
-use self::types::{Command, EntryId, HardState, Index, Payload, ServerId, Stamp, Term};
+use self::types::{EntryId, HardState, Index, ServerId, Stamp, Term};
 use crate::lab::{Rule, removed};
 
 /// One server's Raft state: Figure 2's "State" box, and what our departures add to it.
@@ -281,38 +281,6 @@ impl Raft {
             }
             Role::Follower(_) => {}
         }
-    }
-
-    /// What an entry that we append from now on is stamped with, if we lead; but never less than
-    /// the entry before it.
-    pub fn set_log_time(&mut self, now: Stamp) {
-        self.log_time = now;
-    }
-
-    /// Appends a command to the leader's log [L2]. The caller answers its client when the state
-    /// machine has applied the entry, and only if the entry applied at that index has the returned
-    /// term.
-    pub fn propose(&mut self, command: Command) -> Result<EntryId, Refused> {
-        self.propose_payload(Payload::Command(command))
-    }
-
-    /// Appends an entry that carries nothing but its stamp, for what waits for a time.
-    pub fn propose_time(&mut self) -> Result<EntryId, Refused> {
-        self.propose_payload(Payload::Noop)
-    }
-
-    fn propose_payload(&mut self, payload: Payload) -> Result<EntryId, Refused> {
-        if !matches!(self.role, Role::Leader(_)) {
-            return Err(Refused::NotLeader { hint: self.leader() });
-        }
-        let settled = self.commit_index.min(self.durable.index());
-        let bytes = self.log.bytes_between(settled, self.log.last_index());
-        if bytes + payload.len() as u64 > self.options.uncommitted_bytes_max as u64 && bytes > 0 {
-            return Err(Refused::TooMuchUncommitted { bytes });
-        }
-        let id = self.append_own(payload);
-        self.check_invariants();
-        Ok(id)
     }
 
     // ---- Outputs: what it wants done. One worker each. (`take_write` is in `durability`.) ----

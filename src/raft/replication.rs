@@ -10,8 +10,8 @@ use super::event::{Event, StepDownReason};
 use super::message::{AppendEntries, AppendEntriesReply, Mismatch, Round};
 use super::progress::{Mode, Progress};
 use super::read_index::PendingRead;
-use super::types::{Entry, EntryId, Index, Payload, ServerId};
-use super::{Raft, Role};
+use super::types::{Command, Entry, EntryId, Index, Payload, ServerId, Stamp};
+use super::{Raft, Refused, Role};
 use crate::lab::{Rule, removed};
 
 /// Volatile state on leaders (Figure 2), reinitialized after election.
@@ -102,6 +102,38 @@ impl Raft {
             && self.membership.has_majority(|server| {
                 server != self.id && leader.progress[&server].match_index > self.durable.index()
             })
+    }
+
+    /// What an entry that we append from now on is stamped with, if we lead; but never less than
+    /// the entry before it.
+    pub fn set_log_time(&mut self, now: Stamp) {
+        self.log_time = now;
+    }
+
+    /// Appends a command to the leader's log [L2]. The caller answers its client when the state
+    /// machine has applied the entry, and only if the entry applied at that index has the returned
+    /// term.
+    pub fn propose(&mut self, command: Command) -> Result<EntryId, Refused> {
+        self.propose_payload(Payload::Command(command))
+    }
+
+    /// Appends an entry that carries nothing but its stamp, for what waits for a time.
+    pub fn propose_time(&mut self) -> Result<EntryId, Refused> {
+        self.propose_payload(Payload::Noop)
+    }
+
+    fn propose_payload(&mut self, payload: Payload) -> Result<EntryId, Refused> {
+        if !matches!(self.role, Role::Leader(_)) {
+            return Err(Refused::NotLeader { hint: self.leader() });
+        }
+        let settled = self.commit_index.min(self.durable.index());
+        let bytes = self.log.bytes_between(settled, self.log.last_index());
+        if bytes + payload.len() as u64 > self.options.uncommitted_bytes_max as u64 && bytes > 0 {
+            return Err(Refused::TooMuchUncommitted { bytes });
+        }
+        let id = self.append_own(payload);
+        self.check_invariants();
+        Ok(id)
     }
 
     /// [L2] Appends an entry of our own term. It leaves for the disk and for the followers with

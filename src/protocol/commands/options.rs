@@ -111,14 +111,16 @@ fn deadline(
     }
 }
 
-/// The same option twice is no contradiction; the last one counts.
+/// A condition may be said twice; then the last one counts. Two times contradict each other.
 fn set_once<T>(
     place: &mut Option<(Bytes, T)>,
     option: Bytes,
     found: T,
     contradiction: &str,
 ) -> Result<(), Wrong> {
-    if place.as_ref().is_some_and(|(before, _)| !before.eq_ignore_ascii_case(&option)) {
+    let may_repeat = ["NX", "XX", "IFEQ", "IFVER"].iter().any(|name| is(&option, name));
+    let is_same = |before: &Bytes| before.eq_ignore_ascii_case(&option) && may_repeat;
+    if place.as_ref().is_some_and(|(before, _)| !is_same(before)) {
         return Err(Wrong::Syntax(contradiction.to_owned()));
     }
     *place = Some((option, found));
@@ -200,9 +202,7 @@ fn expire_condition(mut arguments: Arguments<'_>) -> Result<ExpireCondition, Wro
         (_, _, true, true) => {
             Err(Wrong::Other("GT and LT options at the same time are not compatible".to_owned()))
         }
-        (_, true, _, true) => {
-            Err(Wrong::Other("XX and LT at the same time are not supported".to_owned()))
-        }
+        (_, true, _, true) => Ok(ExpireCondition::IfSomeAndSooner),
         // GT never holds for a key without a deadline, so XX adds nothing to it.
         (_, _, true, _) => Ok(ExpireCondition::IfLater),
         (_, _, _, true) => Ok(ExpireCondition::IfSooner),
