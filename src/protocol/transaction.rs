@@ -82,8 +82,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// EXEC: the entry to write; `None` if nothing was queued or watched. Ends the transaction and forgets
-    /// what was watched, whatever it returns.
+    /// EXEC: the entry to write; `None` if nothing was queued or watched. Ends the transaction and
+    /// forgets what was watched, whatever it returns.
     pub fn take(&mut self) -> Result<Option<Write>, Wrong> {
         let transaction = std::mem::take(self);
         let queue = transaction.queue.ok_or(TransactionError::ExecOutside);
