@@ -106,8 +106,8 @@ fn details(name: &str) -> &'static [&'static str] {
         "MULTI" | "EXEC" | "DISCARD" => &[
             "MULTI, then commands that read or write keys, each answered by QUEUED, then EXEC,",
             "which answers a list of what they answer. Nothing happens in between, and a command",
-            "that fails does not undo the others. PING, CLIENT and other commands about the",
-            "connection or the server are refused within, and so are ONCE and WATCH.",
+            "that fails does not undo the others. Commands about the server and the connection,",
+            "other than PING and ECHO, are refused within, and so are ONCE and WATCH.",
             "If a command has an error when it is queued, EXEC executes nothing (EXECABORT).",
             "Example: MULTI, INCR visits, GET color, EXEC",
         ],
