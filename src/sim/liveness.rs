@@ -4,11 +4,21 @@
 //! safe. So every run ends with peace, and within a stated time there must be one leader, every
 //! client must be served, and every server must have applied the same log.
 //!
-//! The time is ten election timeouts, two deadlines of requests and a client's patience, and for
-//! each entry that the slowest server misses as long as one entry takes at most: in a world of the
-//! smallest windows they go one by one. Peace ends faults, not slowness: disks, networks and
-//! threads stay as slow as they are, as long as a vote can be heard within an election timeout
-//! (`Plan::make_peace`).
+//! # How long it may take
+//!
+//! Peace ends faults, not slowness: disks, networks and threads stay as slow as they are, as long
+//! as a vote can be heard within an election timeout (`Plan::make_peace`). So the time follows from
+//! the plan. Let `e` be what passes until entries are committed and what was under way before has
+//! been answered: ten election timeouts, two deadlines of requests and a client's patience. Let
+//! `n` be the entries to come: those that the slowest server misses, the requests that wait in
+//! gateways, and what clients ask until they are content. An entry takes at most `t`: in a world of
+//! the smallest windows they go one by one. That makes `e + n t`, if each request is asked once.
+//!
+//! But one that has waited for a whole deadline ends as "unknown", keeps its place in the log, and
+//! its client asks again. In peace all clients together ask so little that what they have under way
+//! takes half a deadline, so these requests come at most half as fast as entries are committed: by
+//! the time `T` there are `T / 2t` of them. All is done when `T - e ≥ (n + T / 2t) t`, which is at
+//! `T = 2 (e + n t)`.
 
 use super::checks::{Checked, ensure};
 use super::faults::TICK;
@@ -32,11 +42,10 @@ impl World {
         // its connection and once as it is.
         let deadlines = 2 * self.plan.gateway.deadline_ticks * TICK + self.plan.clients.patience;
         // Whoever asks a server that is behind is served when it is not.
-        let entries = self.entries_missing() + self.clients.requests_to_come(&self.plan.clients);
-        let mut until = excused
-            + ELECTION_TIMEOUTS_MAX * timeout
-            + deadlines
-            + entries * self.plan.entry_takes_max();
+        let to_come = self.clients.requests_to_come(&self.plan.clients);
+        let entries = self.entries_missing() + self.requests_waiting() + to_come;
+        let recovery = ELECTION_TIMEOUTS_MAX * timeout + deadlines;
+        let mut until = excused + 2 * (recovery + entries * self.plan.entry_takes_max());
         self.clients.expect_service();
         let mut look_at = self.now;
         loop {
@@ -47,7 +56,8 @@ impl World {
             look_at = self.now + POLL;
             if self.clients.all_served() && !self.clients.quiet {
                 self.clients.quiet = true;
-                until = until.max(self.now) + self.entries_missing() * self.plan.entry_takes_max();
+                let entries = self.entries_missing() + self.requests_waiting();
+                until = until.max(self.now) + entries * self.plan.entry_takes_max();
             }
             if self.clients.quiet && self.has_settled() {
                 return Ok(());
@@ -84,6 +94,12 @@ impl World {
         let end = processes.clone().map(|it| it.server.raft().log().last_index().0).max();
         let start = processes.map(|it| it.state.applied_index()).min();
         end.unwrap_or(0).saturating_sub(start.unwrap_or(0))
+    }
+
+    /// How many requests wait in gateways; each may become an entry.
+    fn requests_waiting(&self) -> u64 {
+        let processes = self.machines.iter().filter_map(|machine| machine.process.as_ref());
+        processes.map(|it| it.server.gateway().pending_requests() as u64).sum()
     }
 
     /// One leader, and everybody has applied all that it has.
