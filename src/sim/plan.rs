@@ -7,6 +7,7 @@
 //! they are; then the habits of network, disks and clients, the bounds and timings of the servers,
 //! and the faults with their times (`schedule`).
 
+use super::absence::Absence;
 use super::faults::{Fault, Kinds, TICK};
 use super::queue::Micros;
 use super::random::{PerTenThousand, Random};
@@ -39,6 +40,8 @@ pub struct Plan {
     pub socket_max: Micros,
     /// What goes wrong, by the time at which it begins.
     pub faults: Vec<Fault>,
+    /// What lasts on, for a time, when the faults have ended.
+    pub absence: Option<Absence>,
 }
 
 /// How messages travel.
@@ -146,6 +149,7 @@ impl Plan {
             wake_max,
             socket_max,
             faults,
+            absence: Absence::draw(seed, servers, kinds),
         }
     }
 
