@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use super::checks::{Checked, ensure};
+use super::checks::{Checked, Violation, ensure};
 use super::disk::Ending;
 use super::faults::Kinds;
 use super::queue::{Micros, Place};
@@ -146,6 +146,7 @@ impl World {
     pub(super) fn absence_begins(&mut self, absence: Absence) -> Checked {
         self.tell(|| format!("STILL OUT: {absence}"));
         self.absence = Some(absence);
+        self.stats.absences += 1;
         match absence {
             Absence::Down(out, ending) => {
                 for place in places(out) {
@@ -170,7 +171,7 @@ impl World {
     /// Everybody is back. Returns whether nobody brings trouble along, so that the leader must stay
     /// what it is: no newer term, and no election that was under way when its candidate froze and
     /// whose votes it is about to find in its inbox.
-    pub(super) fn absence_ends(&mut self) -> Result<bool, super::checks::Violation> {
+    pub(super) fn absence_ends(&mut self) -> Result<bool, Violation> {
         self.tell(|| "ALL RETURN".to_owned());
         self.absence_lasts(self.now);
         let Some(absence) = self.absence.take() else { return Ok(true) };
@@ -189,9 +190,12 @@ impl World {
         Ok((0..self.plan.servers as Place).all(harmless))
     }
 
-    /// The cluster has settled: until then, whoever leads goes on leading in its term.
+    /// The cluster has settled: until then, whoever leads goes on leading in its term. And nobody
+    /// enters a newer one: a server that is cut off asks before it does (diss. §9.6), or it would
+    /// come back with a term that deposes the leader for nothing (S13).
     pub(super) fn leader_is_left_alone(&mut self, until: Micros, poll: Micros) -> Checked {
         let leader = self.leader_in_contact();
+        let newest = self.newest_term();
         while self.now < until {
             self.absence_lasts(self.now + 2 * poll);
             let next = self.now + poll;
@@ -199,8 +203,16 @@ impl World {
                 self.step()?;
             }
             self.check_leader(leader)?;
+            ensure(self.newest_term() == newest, "Who cannot win starts no term", || {
+                format!("the newest was {newest:?}; {}", self.why_not_settled())
+            })?;
         }
         Ok(())
+    }
+
+    fn newest_term(&self) -> Option<Term> {
+        let processes = self.machines.iter().filter_map(|machine| machine.process.as_ref());
+        processes.map(|process| process.server.raft().current_term()).max()
     }
 
     /// Nobody has deposed this leader.
