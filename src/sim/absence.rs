@@ -10,7 +10,7 @@ use std::fmt;
 
 use super::checks::{Checked, Violation, ensure};
 use super::disk::Ending;
-use super::faults::Kinds;
+use super::faults::{FaultKind, Kinds};
 use super::queue::{Micros, Place};
 use super::random::Random;
 use super::world::World;
@@ -81,16 +81,11 @@ fn draw_cuts(random: &mut Random, servers: usize, out: u8) -> [u8; 8] {
         let is_out = out & bit != 0;
         let across = if side & bit != 0 { !side } else { side };
         let blocked = match shape {
-            0 => {
-                if is_out {
-                    !out
-                } else {
-                    out
-                }
-            } // the minority among itself
-            1 if is_out => !out, // nobody hears the minority
+            // The minority is among itself; or heard by nobody; or hears nobody.
+            0 | 1 if is_out => !out,
+            0 => out,
             1 => 0,
-            2 if is_out => 0, // the minority hears nobody
+            2 if is_out => 0,
             2 => out,
             // Two halves meet in one server only: with it, the larger one is a majority.
             3 if from == one => 0,
@@ -230,25 +225,12 @@ fn places(set: u8) -> impl Iterator<Item = Place> {
 
 impl fmt::Display for Absence {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |out: &mut fmt::Formatter<'_>, set: u8| {
-            places(set).try_for_each(|place| write!(out, " n{}", place + 1))
-        };
-        match self {
-            Absence::Down(who, ending) => {
-                write!(out, "{ending:?}:")?;
-                list(out, *who)
-            }
+        match *self {
+            Absence::Down(who, ending) => FaultKind::Crash(who, ending).fmt(out),
+            Absence::CutOff(blocked) => FaultKind::Partition(blocked).fmt(out),
             Absence::Frozen(who) => {
                 write!(out, "frozen:")?;
-                list(out, *who)
-            }
-            Absence::CutOff(blocked) => {
-                write!(out, "messages do not arrive")?;
-                for (from, blocked) in blocked.iter().enumerate().filter(|(_, to)| **to != 0) {
-                    write!(out, "; from n{} to", from + 1)?;
-                    list(out, *blocked)?;
-                }
-                Ok(())
+                places(who).try_for_each(|place| write!(out, " n{}", place + 1))
             }
         }
     }
