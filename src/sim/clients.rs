@@ -256,6 +256,7 @@ impl Clients {
     /// From now on every client must be served.
     pub fn expect_service(&mut self) {
         self.frugal = true;
+        self.quiet = false;
         self.clients.iter_mut().for_each(|client| client.served = 0);
     }
 

@@ -146,8 +146,9 @@ impl World {
 
     /// A server comes up, unless it is up or something keeps it down.
     pub(super) fn start(&mut self, place: Place) -> Checked {
+        let stays_down = self.stays_down(place);
         let machine = &mut self.machines[usize::from(place)];
-        if machine.process.is_some() || machine.down > 0 {
+        if machine.process.is_some() || machine.down > 0 || stays_down {
             return Ok(());
         }
         machine.disk.audit(u64::from(place) + 1)?;

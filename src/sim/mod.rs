@@ -30,7 +30,8 @@
 //! 8. **Believe the clients.** They know nothing of terms; they know what they were told, and one
 //!    register per key must explain it. ([`linearizability`], `judge`)
 //! 9. **End in peace.** A cluster that does nothing is safe. When the faults stop it must elect,
-//!    serve and agree within a stated time. (`liveness`)
+//!    serve and agree within a stated time, first perhaps without a minority. (`liveness`,
+//!    [`absence`])
 //! 10. **Doubt it.** Put each bug that you are afraid of back into the code and see it found. A
 //!     check that has never failed has not been tested.
 //!
@@ -43,6 +44,7 @@
 //! Threads and sockets (tests with real processes), bit rot (the journal's own tests), and commands
 //! on several keys, which are judged key by key.
 
+pub mod absence;
 pub mod checks;
 pub mod clients;
 pub mod disk;

@@ -7,6 +7,7 @@
 //! they are; then the habits of network, disks and clients, the bounds and timings of the servers,
 //! and the faults with their times (`schedule`).
 
+use super::absence::Absence;
 use super::faults::{Fault, Kinds, TICK};
 use super::queue::Micros;
 use super::random::{PerTenThousand, Random};
@@ -39,6 +40,8 @@ pub struct Plan {
     pub socket_max: Micros,
     /// What goes wrong, by the time at which it begins.
     pub faults: Vec<Fault>,
+    /// What lasts on, for a time, when the faults have ended.
+    pub absence: Option<Absence>,
 }
 
 /// How messages travel.
@@ -146,6 +149,7 @@ impl Plan {
             wake_max,
             socket_max,
             faults,
+            absence: Absence::draw(seed, servers, kinds),
         }
     }
 
@@ -161,11 +165,23 @@ impl Plan {
         // shortest timeout, a message, a wake-up and a busy socket take a twentieth each, a sync a
         // tenth, and all that a vote takes together a little less than a half.
         let timeout = u64::from(self.raft.election_min_ticks) * TICK;
-        self.network.delay_max =
-            self.network.delay_max.min(timeout / 20).max(self.network.delay_min);
-        self.wake_max = self.wake_max.min(timeout / 20);
-        self.socket_max = self.socket_max.min(timeout / 20);
-        self.disk.sync_max = self.disk.sync_max.min(timeout / 10);
+        // And nobody can be served where what all clients ask at once takes longer than a request
+        // may take. An entry takes eight such times at most (`entry_takes_max`): if they are a
+        // sixteenth of each client's share of a deadline, one request of each takes half of it.
+        let deadline = self.gateway.deadline_ticks * TICK;
+        let clients = self.clients.count as u64;
+        let way_max = (timeout / 20).min(deadline / clients / 16);
+        self.network.delay_max = self.network.delay_max.min(way_max).max(self.network.delay_min);
+        self.wake_max = self.wake_max.min(way_max);
+        self.socket_max = self.socket_max.min(way_max);
+        self.disk.sync_max = self.disk.sync_max.min(timeout / 10).min(deadline / clients / 16);
+        // Clients that ask more than that would never be served either, nor those that give up
+        // before their gateway does and ask again: what they asked first still has its turn, so the
+        // more they ask, the longer is the line. How fast they could do so is up to them alone, and
+        // no cluster is faster than every client.
+        let together = deadline / 2 / clients / self.entry_takes_max();
+        self.clients.pipeline_max = self.clients.pipeline_max.min(together.max(1) as usize);
+        self.clients.patience = self.clients.patience.max(deadline * 5 / 4);
     }
 
     /// What one entry takes at most from leader to follower and back, where windows and writes are

@@ -4,6 +4,7 @@
 //! client's requests, a fault. After every step the server's workers take what `work()` names,
 //! exactly as the threads of `node` do, and the checks look at what has changed.
 
+use super::absence::Absence;
 use super::checks::{Checked, Checks, check_pending, ensure};
 use super::clients::{Action, Clients};
 use super::disk::{Disk, Ending};
@@ -33,6 +34,8 @@ pub struct World {
     pub(super) trace: Trace,
     /// Faults no longer begin.
     pub(super) peace: bool,
+    /// Who is still out although the faults have ended.
+    pub(super) absence: Option<Absence>,
     /// Faults that wait for a leader to come to a moment of its work.
     pub(super) ambushes: Vec<(Moment, u16)>,
     /// The moment to which this step has brought a leader.
@@ -96,6 +99,7 @@ impl World {
             stats: Stats::default(),
             trace,
             peace: false,
+            absence: None,
             ambushes: Vec::new(),
             moment: None,
             random: Random::part(plan.seed, 4),
@@ -261,8 +265,8 @@ impl World {
         let pause = self.random.between(100, self.plan.clients.think_max);
         self.queue.push(self.now + pause, Event::Client(client));
         let mut lives = [None; 8];
-        for (life, machine) in lives.iter_mut().zip(&self.machines) {
-            let process = machine.process.as_ref();
+        for (place, (life, machine)) in lives.iter_mut().zip(&self.machines).enumerate() {
+            let process = machine.process.as_ref().filter(|_| !self.is_out(place as Place));
             *life = process.map(|process| (machine.life, process.ticks));
         }
         let when = (self.now, self.stats.steps);
@@ -330,6 +334,9 @@ impl World {
     /// Until when the server that this client talks to is frozen, if the client bears with that.
     fn is_kept_waiting(&self, client: u16) -> Option<Micros> {
         let place = self.clients.place_of(client, self.now, &self.plan.clients)?;
+        if self.is_out(place) {
+            return None; // its clients have given it up
+        }
         let until = self.machines[usize::from(place)].frozen_until;
         (until > self.now).then_some(until)
     }
