@@ -148,8 +148,9 @@ impl World {
         if outgoing.is_empty() {
             return Ok(false);
         }
-        let machine = &self.machines[usize::from(place)];
-        let raft = machine.process.as_ref().expect("just used").server.raft();
+        let machine = &mut self.machines[usize::from(place)];
+        let process = machine.process.as_mut().expect("just used");
+        let (raft, witness) = (process.server.raft(), &mut process.witness);
         let carries =
             |it: &Message| matches!(it, Message::AppendEntries(it) if !it.entries.is_empty());
         if outgoing.raft.iter().any(carries) {
@@ -158,6 +159,7 @@ impl World {
         }
         for message in &outgoing.raft {
             self.checks.promise(raft, to, message, machine.disk.image())?;
+            witness.leaves(to, message, raft)?;
             if let Message::AppendEntries(append) = message {
                 check_batch(&append.entries, self.plan.raft.append_bytes_max)?;
             }

@@ -14,9 +14,10 @@ use super::plan::Plan;
 use super::queue::{Event, Micros, Place, Queue};
 use super::random::Random;
 use super::report::{Stats, Trace};
+use super::witness::Witness;
 use crate::kv::StateMachine;
 use crate::raft::types::{Payload, ServerId};
-use crate::raft::{ConnectionId, event};
+use crate::raft::event;
 use crate::server::{Finished, Server, Task, execute};
 
 /// A whole cluster with its clients, its network and its misfortunes.
@@ -59,6 +60,7 @@ pub(super) struct Process {
     pub(super) server: Server,
     pub(super) state: StateMachine,
     pub(super) heard: Heard,
+    pub(super) witness: Witness,
     /// What the applier is busy with.
     pub(super) tasks: Vec<Task>,
     /// Workers that will wake up; see `bell`.
@@ -145,8 +147,7 @@ impl World {
             Event::Dial(from, to) => self.dial(from, to),
             Event::HungUp { at, life, from, connection } if self.lives(at, life) => {
                 self.tell(|| format!("{} loses a connection from {}", id_of(at), id_of(from)));
-                self.server(at).disconnected(id_of(from), ConnectionId(connection.into()));
-                self.after(at)
+                self.hung_up(at, from, connection)
             }
             _ => Ok(()), // it belonged to a process that is gone
         }
@@ -163,10 +164,11 @@ impl World {
             self.queue.push(self.now + 50_000, Event::Restart(place));
             return self.crash(place, Ending::Killed);
         }
-        self.process(place).ticks += 1;
-        self.server(place).tick();
         let options = &self.plan.raft;
         let process = self.machines[usize::from(place)].process.as_mut().expect("it lives");
+        process.ticks += 1;
+        process.witness.before_tick(process.server.raft(), options)?;
+        process.server.tick();
         process.heard.tick(process.server.raft(), place, options)?;
         self.after(place)
     }
@@ -195,7 +197,9 @@ impl World {
         let before = process.server.raft().current_term();
         let must_refuse =
             leaders::must_refuse(process.server.raft(), &packet.content.raft, options);
+        let told = process.witness.before_step(process.server.raft(), from, &packet.content.raft);
         process.server.step(id_of(from), packet.content);
+        told.check(process.server.raft(), id_of(from))?;
         if must_refuse {
             leaders::check_refused(process.server.raft(), before)?;
         }
@@ -298,6 +302,7 @@ impl World {
         if process.server.raft().has_events() {
             for event in process.server.take_events() {
                 self.stats.saw(&event);
+                process.witness.saw(&event, process.server.raft(), &self.plan.raft)?;
                 match event {
                     event::Event::BecameLeader { .. } => {
                         self.moment = Some((place, Moment::Elected));
