@@ -19,6 +19,9 @@ use super::world::{Machine, World};
 /// notices, a few for split votes, which become rarer with each.
 const ELECTION_TIMEOUTS_MAX: u64 = 10;
 
+/// How often a majority must recover alone first, in ten-thousandths.
+const MINORITY_LOST: u32 = 3_000;
+
 /// How often we look, in microseconds.
 const POLL: Micros = 20_000;
 
@@ -26,6 +29,19 @@ impl World {
     /// Ends the faults and waits for the cluster to recover.
     pub fn recover(&mut self) -> Checked {
         self.make_peace()?;
+        if self.plan.servers > 2 && self.random.chance(MINORITY_LOST) {
+            self.lose_a_minority()?;
+            self.settle()?;
+            for place in 0..self.plan.servers as Place {
+                self.heal_machine(place)?;
+            }
+        }
+        self.settle()
+    }
+
+    /// Waits until the servers that are up have recovered.
+    fn settle(&mut self) -> Checked {
+        self.clients.quiet = false;
         let excused = self.last_excuse();
         let timeout = u64::from(self.plan.raft.election_max_ticks) * TICK;
         // What clients have under way may have to run into its deadline first, once in the queue of
@@ -97,7 +113,7 @@ impl World {
                 .then_some((applied, raft.current_term()))
         };
         let Some(first) = servers.next().and_then(end) else { return false };
-        let all_up = servers.clone().count() + 1 == self.plan.servers;
+        let all_up = servers.clone().count() + 1 == self.expected_up();
         all_up
             && leaders == 1
             && self.clients.nobody_waits()

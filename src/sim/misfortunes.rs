@@ -12,6 +12,9 @@ use crate::kv::StateMachine;
 use crate::raft::quorum::Membership;
 use crate::server::Server;
 
+/// So many faults keep a server down that no number of them that end brings it back.
+const FOR_GOOD: u32 = 1 << 20;
+
 impl World {
     pub(super) fn fault_begins(&mut self, number: u16) -> Checked {
         match self.plan.faults[usize::from(number)].kind {
@@ -194,6 +197,25 @@ impl World {
             self.dial_later(place, peer);
         }
         self.after(place)
+    }
+
+    /// Ends some servers for good, fewer than half: what is left must do. (With three servers up, a
+    /// third one can hide that two of them refuse each other for ever.)
+    pub(super) fn lose_a_minority(&mut self) -> Checked {
+        let all = self.plan.servers;
+        let first = self.random.position(all);
+        let count = self.random.position((all - 1) / 2 + 1);
+        for place in (first..first + count).map(|place| (place % all) as Place) {
+            self.tell(|| format!("{} is gone for good", id_of(place)));
+            self.machines[usize::from(place)].down = FOR_GOOD;
+            self.crash(place, Ending::Killed)?;
+        }
+        Ok(())
+    }
+
+    /// How many servers must be up by now.
+    pub(super) fn expected_up(&self) -> usize {
+        self.machines.iter().filter(|machine| machine.down < FOR_GOOD / 2).count()
     }
 
     /// Everything that was wrong with a machine is right again.

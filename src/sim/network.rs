@@ -139,7 +139,8 @@ impl Network {
                 continue;
             }
             if self.random.chance(habits.twice) {
-                let at = now + self.delay(habits);
+                let straggles = self.random.between(0, habits.straggles_max);
+                let at = now + self.delay(habits) + straggles;
                 arrives(at, self.keep(Packet { from, to, connection, content: single.clone() }));
             }
             let at = now + self.delay(habits);

@@ -4,7 +4,7 @@
 //! client's requests, a fault. After every step the server's workers take what `work()` names,
 //! exactly as the threads of `node` do, and the checks look at what has changed.
 
-use super::checks::{Checked, Checks, check_pending, ensure};
+use super::checks::{Checked, Checks, check_pending, check_uncommitted, ensure};
 use super::clients::{Action, Clients};
 use super::disk::{Disk, Ending};
 use super::faults::{Moment, TICK};
@@ -329,6 +329,7 @@ impl World {
             self.checks.after_commit((place, self.stats.steps), raft, on_disks)?;
         }
         self.stats.mix(raft.commit_index().0 ^ raft.current_term().0 << 32);
+        check_uncommitted(raft, self.plan.raft.uncommitted_bytes_max)?;
         check_pending(&process.server, self.plan.gateway.pending_bytes_max)
     }
 
