@@ -114,13 +114,8 @@ pub enum Action {
 impl Clients {
     /// Clients that have not asked anything yet.
     pub fn new(seed: u64, count: usize) -> Clients {
-        let client = |_| Client {
-            connection: None,
-            rests_until: 0,
-            served: 0,
-            wrote: false,
-            read: false,
-        };
+        let client =
+            |_| Client { connection: None, rests_until: 0, served: 0, wrote: false, read: false };
         Clients {
             random: Random::part(seed, 3),
             clients: (0..count).map(client).collect(),

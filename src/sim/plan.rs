@@ -58,9 +58,9 @@ pub struct NetworkHabits {
     pub loss: PerTenThousand,
     /// How often a message arrives twice.
     pub twice: PerTenThousand,
-    /// How late the second copy is at most; 0: no later than any message. It may arrive when its
-    /// sender and its receiver have had other lives and other terms.
-    pub straggles_max: Micros,
+    /// Whether second copies may straggle, and arrive when their senders and receivers have had
+    /// other lives and other terms.
+    pub stragglers: bool,
     /// How often a closed connection is noticed only when it is replaced.
     pub silent_close: PerTenThousand,
 }
@@ -212,7 +212,7 @@ impl NetworkHabits {
             late_max: random.pick(&[20_000, 100_000, 1_000_000]),
             loss,
             twice,
-            straggles_max: random.pick(&[0, 300_000, 3_000_000]),
+            stragglers: random.chance(7_000),
             silent_close: random.pick(&[0, 2_000, 8_000]),
         }
     }

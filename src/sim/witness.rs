@@ -66,12 +66,7 @@ impl Witness {
     }
 
     /// Messages from a peer are about to reach the server.
-    pub(super) fn before_step(
-        &mut self,
-        raft: &Raft,
-        from: Place,
-        messages: &[Message],
-    ) -> Told {
+    pub(super) fn before_step(&mut self, raft: &Raft, from: Place, messages: &[Message]) -> Told {
         let mut told = Told::default();
         for message in messages {
             // Votes are withheld while a leader is heard; pre-votes speak of a term to come.
@@ -131,9 +126,11 @@ impl Witness {
             }
             Event::BecameCandidate { term, .. } => {
                 let consents = with(self.consents, *term, id.0);
-                ensure(consents > voters / 2, "A term is spent with a majority's pre-votes", || {
-                    format!("{id} stands for {term} with {consents} of {voters}")
-                })?;
+                ensure(
+                    consents > voters / 2,
+                    "A term is spent with a majority's pre-votes",
+                    || format!("{id} stands for {term} with {consents} of {voters}"),
+                )?;
                 self.reset();
             }
             Event::BecameLeader { term, .. } => {

@@ -16,8 +16,8 @@ use super::random::Random;
 use super::report::{Stats, Trace};
 use super::witness::Witness;
 use crate::kv::StateMachine;
-use crate::raft::types::{Payload, ServerId};
 use crate::raft::event;
+use crate::raft::types::{Payload, ServerId};
 use crate::server::{Finished, Server, Task, execute};
 
 /// A whole cluster with its clients, its network and its misfortunes.
@@ -127,6 +127,12 @@ impl World {
         }
         self.stats.mix(at);
         self.happens(event)?;
+        if let Some((leader, Moment::Elected)) = self.moment {
+            // The worst time for what was said long ago to arrive.
+            let (now, queue) = (self.now, &mut self.queue);
+            let arrives = |number| queue.push(now + 1, Event::Deliver(number));
+            self.network.stragglers_arrive(leader, arrives);
+        }
         match self.moment.take() {
             Some(moment) if !self.ambushes.is_empty() => self.spring(moment),
             _ => Ok(()),
