@@ -11,6 +11,21 @@
 //!
 //! Read it without its second half: that is the rule. Without the feature `removed` is the constant
 //! `false` and the compiler leaves nothing of it.
+//!
+//! Some rules have no switch, because their absence cannot be noticed or cannot be written:
+//!
+//! - *A candidate counts its own vote when it is on disk*: nobody is asked before that, so no answer
+//!   makes a majority earlier, and a cluster of one counts only when its write completes.
+//! - *Probes repeat*: the heartbeat that would repeat one is itself an empty AppendEntries at the
+//!   same place.
+//! - *A leader that steps down hands its reads back as failed*: whoever asked asks the next leader
+//!   anyway, when it learns of it.
+//! - *A command carries the lowest serial that its gateway waits for*: parts are taken in their
+//!   order, so a command's own serial would do as its floor; the rule is there for who reads it.
+//! - *One write at a time; a forward goes one hop; an ignored entry has no outcome*: the log writer
+//!   is one thread, `propose_all` cannot forward, and there is no outcome to answer with.
+//! - *A lock while sending, snapshots* (L15, L12, L13): threads are tested with real processes, and
+//!   snapshots are not there yet. *Cloned directories* are told by the hello of `transport`.
 
 macro_rules! rules {
     ($($rule:ident $name:literal $text:literal $place:literal [$($property:literal),+])*) => {

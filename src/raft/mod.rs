@@ -39,11 +39,9 @@
 //! # Departures from the paper
 //!
 //! - **Pre-vote** (diss. §9.6): a server asks whether it could win before it spends a term, so that
-//!   one that was cut off does not depose a healthy leader when it returns. The refusal carries the
-//!   refuser's term, which the asker adopts: otherwise a short log in a high term and a long log in
-//!   a low one would refuse each other for ever.
-//! - **Check-quorum** (diss. §6.2): a leader that no majority has answered for an election timeout
-//!   steps down.
+//!   one that was cut off does not depose a healthy leader when it returns. Who refuses tells its
+//!   term, or a short log in a high term and a long one in a low refused each other for ever.
+//! - **Check-quorum** (diss. §6.2): a leader steps down that no majority answers any more.
 //! - **Votes are withheld** while a leader is heard (diss. §4.2.3); losing the leader's connection
 //!   ends that at once, so a killed leader is replaced within milliseconds. Safety does not depend
 //!   on it.
