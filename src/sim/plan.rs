@@ -35,6 +35,8 @@ pub struct Plan {
     pub tick_percent: [u64; 8],
     /// How long a worker thread takes to wake up, at most.
     pub wake_max: Micros,
+    /// How long the state machine takes for what it is handed at once, at most (S24).
+    pub apply_max: Micros,
     /// How long a socket is busy with one batch of messages, at most.
     pub socket_max: Micros,
     /// What goes wrong, by the time at which it begins.
@@ -135,6 +137,7 @@ impl Plan {
         let worst = random.position(drifts.len()) + 1;
         let tick_percent = std::array::from_fn(|_| random.pick(&drifts[..worst]));
         let wake_max = random.pick(&[0, 0, 50, 3_000]);
+        let apply_max = random.pick(&[0, 0, 0, 30_000]);
         let socket_max = random.pick(&[0, 30, 2_000]);
         let faults = schedule::draw(&mut random, servers, kinds);
         Plan {
@@ -147,6 +150,7 @@ impl Plan {
             clients,
             tick_percent,
             wake_max,
+            apply_max,
             socket_max,
             faults,
         }
@@ -168,6 +172,7 @@ impl Plan {
             self.network.delay_max.min(timeout / 20).max(self.network.delay_min);
         self.wake_max = self.wake_max.min(timeout / 20);
         self.socket_max = self.socket_max.min(timeout / 20);
+        self.apply_max = self.apply_max.min(timeout / 20);
         self.disk.sync_max = self.disk.sync_max.min(timeout / 10);
     }
 
@@ -176,6 +181,7 @@ impl Plan {
     pub fn entry_takes_max(&self) -> Micros {
         2 * (self.network.delay_max + self.wake_max + self.socket_max)
             + self.wake_max
+            + self.apply_max
             + self.disk.sync_max
     }
 }

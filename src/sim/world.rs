@@ -298,7 +298,7 @@ impl World {
     /// After every step: workers take, checks look.
     pub(super) fn after(&mut self, place: Place) -> Checked {
         self.stats.steps += 1;
-        while self.ring_bells(place)? {}
+        self.ring_until_quiet(place)?;
         self.check(place)
     }
 
