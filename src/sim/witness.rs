@@ -13,6 +13,7 @@
 //! - what is committed is told at once.
 
 use super::checks::{Checked, ensure};
+use super::leaders;
 use super::queue::Place;
 use crate::raft::event::{Event, StepDownReason};
 use crate::raft::message::{Message, PreVoteReply, Round};
@@ -66,17 +67,25 @@ impl Witness {
     }
 
     /// Messages from a peer are about to reach the server.
-    pub(super) fn before_step(&mut self, raft: &Raft, from: Place, messages: &[Message]) -> Told {
+    pub(super) fn before_step(
+        &mut self,
+        raft: &Raft,
+        from: Place,
+        messages: &[Message],
+        options: &Options,
+    ) -> Told {
         let mut told = Told::default();
         for message in messages {
-            // Votes are withheld while a leader is heard; pre-votes speak of a term to come.
+            // Votes are withheld while a leader is heard, and only then; pre-votes speak of a
+            // term to come.
             let moves = !matches!(
                 message,
                 Message::RequestVote(_)
                     | Message::PreVote(_)
                     | Message::PreVoteReply(PreVoteReply { granted: true, .. })
             );
-            if moves {
+            let alone = messages.len() == 1 && matches!(message, Message::RequestVote(_));
+            if moves || (alone && !leaders::must_refuse(raft, messages, options)) {
                 told.term = told.term.max(message.term());
             }
             match message {

@@ -203,7 +203,8 @@ impl World {
         let before = process.server.raft().current_term();
         let must_refuse =
             leaders::must_refuse(process.server.raft(), &packet.content.raft, options);
-        let told = process.witness.before_step(process.server.raft(), from, &packet.content.raft);
+        let told =
+            process.witness.before_step(process.server.raft(), from, &packet.content.raft, options);
         process.server.step(id_of(from), packet.content);
         told.check(process.server.raft(), id_of(from))?;
         if must_refuse {
