@@ -14,8 +14,8 @@
 //!
 //! Some rules have no switch, because their absence cannot be noticed or cannot be written:
 //!
-//! - *A candidate counts its own vote when it is on disk*: nobody is asked before that, so no answer
-//!   makes a majority earlier, and a cluster of one counts only when its write completes.
+//! - *A candidate counts its own vote when it is on disk*: nobody is asked before that, so no
+//!   answer makes a majority earlier, and a cluster of one counts only when its write completes.
 //! - *Probes repeat*: the heartbeat that would repeat one is itself an empty AppendEntries at the
 //!   same place.
 //! - *A leader that steps down hands its reads back as failed*: whoever asked asks the next leader
@@ -187,7 +187,7 @@ rules! {
         "§5.3; a stored acknowledgement commits an entry that has been replaced"
         ["Committed is on a majority of disks", "Liveness"]
     DebtsBelongToTerm "debts-outlive-term"
-        "What one term's leader is owed is not paid to the next: a round of one term is none of another."
+        "What one term's leader is owed is not paid to the next: rounds belong to their term."
         "diss. §6.4; an old echo would confirm reads that nobody has confirmed"
         ["An echo answers its own term's round"]
     EchoWaitsForNothing "echo-waits-for-disk"
@@ -240,7 +240,7 @@ rules! {
         "A queue without a bound is a failure that waits for its load"
         ["Queues are bounded"]
     HeartbeatFollowsWhatWasSent "heartbeat-from-match"
-        "A heartbeat stands after what was sent last, so that a follower notices what it has missed."
+        "A heartbeat stands after what was sent last: so a follower notices what it has missed."
         "[L3], §5.3; else lost entries are never sent again"
         ["Liveness"]
     OnlyMatchFreesTheWindow "echo-frees-window"

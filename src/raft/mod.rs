@@ -209,7 +209,7 @@ impl Raft {
     /// A message from another server. Requires `message.check_shape()` to have succeeded.
     ///
     /// The term rules stand here, in one place, and handlers only assert them: a higher term makes
-    /// us a follower [ALL2]; a stale request is told our term [AE1] [RV1]; a stale reply is dropped.
+    /// us a follower [ALL2]; a stale request is told our term [AE1] [RV1]; a stale reply dropped.
     /// (Of pre-votes their handlers judge: a refusal from a lower term is no old one.)
     pub fn step(&mut self, from: ServerId, message: Message) {
         debug_assert_eq!(message.check_shape(), Ok(()), "malformed messages stop at the door");

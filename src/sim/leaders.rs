@@ -60,8 +60,8 @@ impl Heard {
     }
 }
 
-/// Whether a message, arriving alone, must leave its receiver in its term: a pre-vote always (it asks
-/// what would be), a request for its vote if it hears a leader or leads.
+/// Whether a message, arriving alone, must leave its receiver in its term: a pre-vote always (it
+/// asks what would be), a request for its vote if it hears a leader or leads.
 pub(super) fn must_refuse(raft: &Raft, messages: &[Message], options: &Options) -> bool {
     let asks = match messages {
         [Message::PreVote(_)] => return true,

@@ -162,7 +162,7 @@ impl Witness {
                     .filter(|other| self.answered_ticks[*other as usize - 1] <= patience)
                     .count();
                 let has_reason = match reason {
-                    StepDownReason::NoMajority => near + 1 <= voters / 2,
+                    StepDownReason::NoMajority => near < voters / 2,
                     StepDownReason::HungDisk => self.disk_is_overdue,
                 };
                 ensure(has_reason, "A leader gives up only for a reason", || {
@@ -260,5 +260,5 @@ fn with((counted, who): (Term, u8), term: Term, id: u32) -> usize {
 fn holds_up_a_majority(leader: &Raft) -> bool {
     let (status, durable) = (leader.status(), leader.durable().index());
     let further = status.peers.iter().filter(|peer| peer.match_index > durable).count();
-    further > (status.peers.len() + 1) / 2
+    further > status.peers.len().div_ceil(2)
 }
