@@ -11,6 +11,21 @@
 //!
 //! Read it without its second half: that is the rule. Without the feature `removed` is the constant
 //! `false` and the compiler leaves nothing of it.
+//!
+//! Some rules have no switch, because their absence cannot be noticed or cannot be written:
+//!
+//! - *A candidate counts its own vote when it is on disk*: nobody is asked before that, so no
+//!   answer makes a majority earlier, and a cluster of one counts only when its write completes.
+//! - *Probes repeat*: the heartbeat that would repeat one is itself an empty AppendEntries at the
+//!   same place.
+//! - *A leader that steps down hands its reads back as failed*: whoever asked asks the next leader
+//!   anyway, when it learns of it.
+//! - *A command carries the lowest serial that its gateway waits for*: parts are taken in their
+//!   order, so a command's own serial would do as its floor; the rule is there for who reads it.
+//! - *One write at a time; a forward goes one hop; an ignored entry has no outcome*: the log writer
+//!   is one thread, `propose_all` cannot forward, and there is no outcome to answer with.
+//! - *A lock while sending, snapshots* (L15, L12, L13): threads are tested with real processes, and
+//!   snapshots are not there yet. *Cloned directories* are told by the hello of `transport`.
 
 macro_rules! rules {
     ($($rule:ident $name:literal $text:literal $place:literal [$($property:literal),+])*) => {
@@ -105,6 +120,46 @@ rules! {
         "A leader whose disk hangs steps down if a majority is further without it."
         "one bad disk stops the cluster while its heartbeats go on"
         ["A hung disk does not lead"]
+    RefusalTellsTheTerm "refusal-without-term"
+        "Who refuses a pre-vote tells its term, and the asker adopts it."
+        "diss. §9.6; else a short log in a high term and a long log in a low one refuse each other"
+        ["Who is told a higher term adopts it", "Liveness"]
+    PreVoteMovesNoTerm "pre-vote-moves-term"
+        "A pre-vote moves no term: it asks what would be."
+        "diss. §9.6; else asking does the harm that it is there to prevent"
+        ["A leader that is heard is left alone"]
+    HigherTermIsAdopted "higher-term-ignored"
+        "Who is told a higher term adopts it and follows."
+        "[ALL2], §5.1"
+        ["Who is told a higher term adopts it", "Liveness"]
+    TermNeedsPreVotes "no-pre-vote"
+        "A term is spent only when a majority would vote."
+        "diss. §9.6; who was cut off comes back with a term that deposes a healthy leader"
+        ["A term is spent with a majority's pre-votes"]
+    CandidateClockWaits "candidate-clock-before-fsync"
+        "A candidate's clock starts when its vote is on disk: before, nobody has been asked."
+        "diss. §10.2.1; with slow disks every candidate would give up before it has begun"
+        ["An election waits for its timeout"]
+    FormerLeaderStartsItsClock "step-down-without-clock"
+        "A leader that follows a higher term starts its election clock."
+        "§5.2; a leader has no clock running: the old one would go off at once, or never"
+        ["An election waits for its timeout", "Who hears nobody stands up"]
+    StaleLeadersResetNoClock "clock-reset-by-old-leader"
+        "A request of an older term resets no election clock."
+        "[F2]; a deposed leader that talks on would keep the others from electing the next"
+        ["Who hears nobody stands up"]
+    LeaderHearsItself "leader-hears-nobody"
+        "A leader hears a leader: itself."
+        "diss. §4.2.3; else it votes itself out of office"
+        ["A leader that is heard is left alone"]
+    LateCloseIsIgnored "late-close-counts"
+        "Only the newest connection's end means that the leader is gone."
+        "an old connection's end is noticed long after it was replaced"
+        ["Only the newest connection's end is one"]
+    LostIsUnheard "lost-leader-still-heard"
+        "A leader whose connection has ended is heard no more."
+        "a killed leader is replaced at once, not after a timeout"
+        ["Only the newest connection's end is one"]
 
     // ---- raft: the follower's log ----
     HeartbeatIsChecked "heartbeat-without-check"
@@ -131,6 +186,14 @@ rules! {
         "What was verified with one term's leader is not vouched for to the next."
         "§5.3; a stored acknowledgement commits an entry that has been replaced"
         ["Committed is on a majority of disks", "Liveness"]
+    DebtsBelongToTerm "debts-outlive-term"
+        "What one term's leader is owed is not paid to the next: rounds belong to their term."
+        "diss. §6.4; an old echo would confirm reads that nobody has confirmed"
+        ["An echo answers its own term's round"]
+    EchoWaitsForNothing "echo-waits-for-disk"
+        "An echo waits for no disk: a follower with a slow one is still there."
+        "diss. §6.2, §6.4; check-quorum and reads count echoes"
+        ["An echo waits for nothing", "Work is what there is to take"]
 
     // ---- raft: the disk ----
     HardStateIsWritten "hard-state-only-with-entries"
@@ -176,6 +239,30 @@ rules! {
         "One message carries a bounded number of bytes."
         "A queue without a bound is a failure that waits for its load"
         ["Queues are bounded"]
+    HeartbeatFollowsWhatWasSent "heartbeat-from-match"
+        "A heartbeat stands after what was sent last: so a follower notices what it has missed."
+        "[L3], §5.3; else lost entries are never sent again"
+        ["Liveness"]
+    OnlyMatchFreesTheWindow "echo-frees-window"
+        "Only what a follower has on disk makes room for more; an echo does not."
+        "A queue without a bound is a failure that waits for its load"
+        ["Queues are bounded"]
+    UncommittedIsBounded "unbounded-uncommitted"
+        "What a leader has accepted and not committed is bounded."
+        "A leader without a majority would take on work for ever"
+        ["Queues are bounded"]
+    CommitIsToldAtOnce "commit-with-heartbeats"
+        "Followers learn at once that the commit index has moved."
+        "whoever accepted a request at a follower waits for it"
+        ["Commit is told at once"]
+    EchoesAreHeard "check-quorum-counts-matches"
+        "Every answer shows a leader that its follower is there, not only an acknowledgement."
+        "diss. §6.2; a quiet cluster or slow disks would depose their leader"
+        ["A leader gives up only for a reason"]
+    SlowDisksLead "slow-disk-steps-down"
+        "A leader with a slow disk leads on if nobody's is faster."
+        "stepping down helps nobody where all disks are slow"
+        ["A leader gives up only for a reason"]
 
     // ---- raft: reads and applying ----
     ReadWaitsForNoop "read-before-noop"
@@ -232,8 +319,40 @@ rules! {
         "What lies below a gateway's floor was seen, or is not waited for any more."
         "diss. §6.3; one number remembers all of it"
         ["No request is executed twice"]
+    AnswerNamesItsLife "answer-to-another-life"
+        "The answer to a question of an earlier life says nothing to this one."
+        "diss. §6.4; answers outlive those who asked, and lives count their questions alike"
+        ["Linearizability"]
+    ReadFollowsWrites "read-overtakes-write"
+        "On one connection a read is executed after the writes before it."
+        "a client reads what it has written"
+        ["A connection's requests are executed in order", "Linearizability"]
+    WriteFollowsReads "write-overtakes-read"
+        "On one connection a write is started after the reads before it."
+        "a client does not read what it had not yet written"
+        ["A connection's requests are executed in order", "Linearizability"]
+    PartsComeInOrder "forward-with-gaps"
+        "The parts of a forward are taken in their order, and none after a gap."
+        "what a connection sends is executed in the order in which it was sent"
+        ["A connection's requests are executed in order", "Done has happened"]
+    RefusalEndsAttempt "forward-after-refusal"
+        "After a part that was refused nothing of the same attempt is taken."
+        "what a connection sends is executed in the order in which it was sent"
+        ["A connection's requests are executed in order", "Done has happened"]
+    OlderLivesAreOver "older-life-accepted"
+        "A command of a gateway's earlier life is ignored once its next life has spoken."
+        "§8; diss. §6.3; messages outlive those who sent them"
+        ["No request is executed twice"]
+    FloorOnlyRises "floor-falls"
+        "A gateway's floor only rises, whatever a late command says."
+        "diss. §6.3; what was forgotten below it would be executed again"
+        ["No request is executed twice"]
 
     // ---- storage ----
+    FailedJournalIsOver "journal-goes-on"
+        "A journal that has failed once takes no more."
+        "what follows would stand behind a hole"
+        ["a journal that has failed once must never succeed again"]
     FailedSyncEndsTheServer "failed-sync-ignored"
         "A sync that fails is the end of the process: the kernel may have dropped the pages."
         "a sync that succeeds after one that failed proves nothing"

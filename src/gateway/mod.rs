@@ -367,7 +367,9 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(&client) else { return };
         while let Some((slot, request)) = connection.queue.pop_front() {
             let stage = match request {
-                Request::Write(command) if connection.reads_started > 0 => {
+                Request::Write(command)
+                    if connection.reads_started > 0 && !removed(Rule::WriteFollowsReads) =>
+                {
                     connection.queue.push_front((slot, Request::Write(command)));
                     break;
                 }

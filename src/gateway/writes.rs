@@ -198,9 +198,12 @@ impl Gateway {
             *inbox = fresh;
         }
         let current = (incarnation, attempt) == (inbox.incarnation, inbox.attempt);
-        let accepted = current && part == inbox.next_part && !inbox.refused;
+        let in_line =
+            part == inbox.next_part || (removed(Rule::PartsComeInOrder) && part > inbox.next_part);
+        let refused = inbox.refused && !removed(Rule::RefusalEndsAttempt);
+        let accepted = current && in_line && !refused;
         if accepted {
-            inbox.next_part += 1;
+            inbox.next_part = part + 1;
         }
         accepted
     }

@@ -39,11 +39,9 @@
 //! # Departures from the paper
 //!
 //! - **Pre-vote** (diss. §9.6): a server asks whether it could win before it spends a term, so that
-//!   one that was cut off does not depose a healthy leader when it returns. The refusal carries the
-//!   refuser's term, which the asker adopts: otherwise a short log in a high term and a long log in
-//!   a low one would refuse each other for ever.
-//! - **Check-quorum** (diss. §6.2): a leader that no majority has answered for an election timeout
-//!   steps down.
+//!   one that was cut off does not depose a healthy leader when it returns. Who refuses tells its
+//!   term, or a short log in a high term and a long one in a low refused each other for ever.
+//! - **Check-quorum** (diss. §6.2): a leader steps down that no majority answers any more.
 //! - **Votes are withheld** while a leader is heard (diss. §4.2.3); losing the leader's connection
 //!   ends that at once, so a killed leader is replaced within milliseconds. Safety does not depend
 //!   on it.
@@ -211,8 +209,8 @@ impl Raft {
     /// A message from another server. Requires `message.check_shape()` to have succeeded.
     ///
     /// The term rules stand here, in one place, and handlers only assert them: a higher term makes
-    /// us a follower [ALL2]; a stale request is answered with our term [AE1] [RV1]; a stale reply
-    /// is dropped. (Of pre-votes their handlers judge: a refusal from a lower term is no old one.)
+    /// us a follower [ALL2]; a stale request is told our term [AE1] [RV1]; a stale reply dropped.
+    /// (Of pre-votes their handlers judge: a refusal from a lower term is no old one.)
     pub fn step(&mut self, from: ServerId, message: Message) {
         debug_assert_eq!(message.check_shape(), Ok(()), "malformed messages stop at the door");
         if from == self.id || !self.membership.contains(from) {
@@ -224,8 +222,9 @@ impl Raft {
             match &message {
                 // A pre-vote speaks of a term that nobody is in yet, and so does the reply that
                 // grants it; only a refusal tells a term that is real.
-                Message::PreVote(_) | Message::PreVoteReply(PreVoteReply { granted: true, .. }) => {
-                }
+                Message::PreVote(_) if !removed(Rule::PreVoteMovesNoTerm) => {}
+                Message::PreVoteReply(PreVoteReply { granted: true, .. }) => {}
+                Message::PreVoteReply(_) if removed(Rule::RefusalTellsTheTerm) => {}
                 // A server that hears its leader does not let a candidate disturb it (diss.
                 // §4.2.3).
                 Message::RequestVote(_)
@@ -233,6 +232,7 @@ impl Raft {
                 {
                     return self.withhold_vote(from, term);
                 }
+                _ if removed(Rule::HigherTermIsAdopted) => return,
                 _ => self.become_follower(term), // [ALL2]
             }
         }
@@ -257,10 +257,10 @@ impl Raft {
         *newest = connection.max(*newest);
     }
 
-    /// A connection from `peer` has ended. Only the newest means anything: an older one that closes
-    /// late has been replaced.
+    /// A connection from `peer` has ended. An older one that closes late means nothing.
     pub fn disconnected(&mut self, peer: ServerId, connection: ConnectionId) {
-        if self.connections.get(&peer) == Some(&connection) {
+        let newest = self.connections.get(&peer) == Some(&connection);
+        if newest || removed(Rule::LateCloseIsIgnored) {
             self.connections.remove(&peer);
             self.lose_leader(peer);
         }
@@ -281,15 +281,15 @@ impl Raft {
     }
 
     /// Appends a command to the leader's log [L2]. The caller answers its client when the state
-    /// machine has applied the entry, and only if the entry applied at that index has the returned
-    /// term.
+    /// machine has applied the entry, if that has the returned term.
     pub fn propose(&mut self, command: Command) -> Result<EntryId, Refused> {
         if !matches!(self.role, Role::Leader(_)) {
             return Err(Refused::NotLeader { hint: self.leader() });
         }
         let settled = self.commit_index.min(self.durable.index());
         let bytes = self.log.bytes_between(settled, self.log.last_index());
-        if bytes + command.len() as u64 > self.options.uncommitted_bytes_max as u64 && bytes > 0 {
+        let bounded = bytes > 0 && !removed(Rule::UncommittedIsBounded);
+        if bounded && bytes + command.len() as u64 > self.options.uncommitted_bytes_max as u64 {
             return Err(Refused::TooMuchUncommitted { bytes });
         }
         let id = self.append_own(Payload::Command(command));

@@ -340,6 +340,24 @@ impl Checks {
     }
 }
 
+/// What a leader has accepted and not committed is bounded, but for one entry that is larger than
+/// the bound. Its predecessors' entries and its no-op are none that it has accepted.
+pub fn check_uncommitted(leader: &Raft, bytes_max: usize) -> Checked {
+    let (log, term) = (leader.log(), leader.current_term());
+    let last = log.last();
+    if !leader.is_leader() || last == EntryId::ZERO {
+        return Ok(());
+    }
+    let accepted = last.term == term && log.term_at(last.index.previous()) == Some(term);
+    let settled = leader.commit_index().min(leader.durable().index());
+    let bytes = log.bytes_between(settled, last.index);
+    let bytes_max = bytes_max + Entry::OVERHEAD_BYTES; // the last one was weighed without it
+    let bounded = bytes <= bytes_max as u64 || settled.next() == last.index;
+    ensure(!accepted || bounded, "Queues are bounded", || {
+        format!("{} has {bytes} bytes uncommitted; {bytes_max} is the bound", leader.id())
+    })
+}
+
 /// What a gateway has pending is bounded.
 pub fn check_pending(server: &Server, pending_max: usize) -> Checked {
     let pending = server.gateway().pending_bytes();

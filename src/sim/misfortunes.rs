@@ -6,6 +6,7 @@ use super::disk::Ending;
 use super::faults::{FaultKind, Moment, TICK};
 use super::leaders::Heard;
 use super::queue::{Event, Place};
+use super::witness::Witness;
 use super::world::{Process, World, id_of};
 use crate::kv::StateMachine;
 use crate::raft::quorum::Membership;
@@ -179,6 +180,7 @@ impl World {
             server,
             state,
             heard: Heard::default(),
+            witness: Witness::default(),
             tasks: Vec::new(),
             ringing: 0,
             socket_free: [0; 8],

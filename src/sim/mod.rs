@@ -26,7 +26,8 @@
 //!    that matter (a leader has just been elected, has synced, has sent, has committed) and strike
 //!    there. ([`faults::Moment`]) It is not cheating: the moments are few and general, and the rare
 //!    schedules of the paper (Figure 8) are made of nothing else.
-//! 7. **Look after every step,** but only at what the step changed. ([`checks`])
+//! 7. **Look after every step,** but only at what the step changed. ([`checks`],
+//!    `witness`)
 //! 8. **Believe the clients.** They know nothing of terms; they know what they were told, and one
 //!    register per key must explain it. ([`linearizability`], `judge`)
 //! 9. **End in peace.** A cluster that does nothing is safe. When the faults stop it must elect,
@@ -68,6 +69,7 @@ mod misfortunes;
 mod panics;
 mod run;
 mod schedule;
+mod witness;
 mod workers;
 
 pub use faults::Kinds;

@@ -25,7 +25,12 @@ pub struct Network {
     /// A bit for each server that the one at this position cannot reach, one row for each partition
     /// that lasts: partitions may overlap.
     partitions: Vec<(u16, [u8; 8])>,
+    /// Second copies that have not arrived yet: sender, receiver, content.
+    stragglers: Vec<(Place, Place, Outgoing)>,
 }
+
+/// So many stragglers are remembered; then a newer one takes the place of any of them.
+const STRAGGLERS_MAX: usize = 32;
 
 /// The connection from one server to another. Each server sends on connections that it has dialled.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +67,7 @@ impl Network {
             free: Vec::new(),
             connections: 0,
             partitions: Vec::new(),
+            stragglers: Vec::new(),
         }
     }
 
@@ -140,12 +146,48 @@ impl Network {
             }
             if self.random.chance(habits.twice) {
                 let at = now + self.delay(habits);
+                if habits.stragglers {
+                    self.straggle((from, to), &single);
+                    if let Some(old) = self.straggler(from).or_else(|| self.straggler(to)) {
+                        arrives(at, self.keep(old));
+                    }
+                }
                 arrives(at, self.keep(Packet { from, to, connection, content: single.clone() }));
             }
             let at = now + self.delay(habits);
             arrives(at, self.keep(Packet { from, to, connection, content: single }));
         }
         Sent::OnItsWay
+    }
+
+    fn straggle(&mut self, (from, to): (Place, Place), content: &Outgoing) {
+        let straggler = (from, to, content.clone());
+        if self.stragglers.len() < STRAGGLERS_MAX {
+            self.stragglers.push(straggler);
+        } else {
+            let place = self.random.position(STRAGGLERS_MAX);
+            self.stragglers[place] = straggler;
+        }
+    }
+
+    /// A copy of some old message to `to`: perhaps its sender and its receiver have had other lives
+    /// and other terms since.
+    fn straggler(&mut self, to: Place) -> Option<Packet> {
+        let first = self.random.position(self.stragglers.len().max(1));
+        let (late, early) = self.stragglers.split_at(first.min(self.stragglers.len()));
+        let (from, to, content) = early.iter().chain(late).find(|it| it.1 == to)?.clone();
+        Some(Packet { from, to, connection: 0, content })
+    }
+
+    /// All stragglers to `to` arrive now.
+    pub fn stragglers_arrive(&mut self, to: Place, mut arrives: impl FnMut(u32)) {
+        let (here, others) =
+            std::mem::take(&mut self.stragglers).into_iter().partition(|it| it.1 == to);
+        self.stragglers = others;
+        let here: Vec<(Place, Place, Outgoing)> = here;
+        for (from, to, content) in here {
+            arrives(self.keep(Packet { from, to, connection: 0, content }));
+        }
     }
 
     /// Takes a message that arrives.

@@ -36,6 +36,8 @@ pub struct Plan {
     pub tick_percent: [u64; 8],
     /// How long a worker thread takes to wake up, at most.
     pub wake_max: Micros,
+    /// How long the state machine takes for what it is handed at once, at most (S24).
+    pub apply_max: Micros,
     /// How long a socket is busy with one batch of messages, at most.
     pub socket_max: Micros,
     /// What goes wrong, by the time at which it begins.
@@ -61,6 +63,9 @@ pub struct NetworkHabits {
     pub loss: PerTenThousand,
     /// How often a message arrives twice.
     pub twice: PerTenThousand,
+    /// Whether second copies may straggle, and arrive when their senders and receivers have had
+    /// other lives and other terms.
+    pub stragglers: bool,
     /// How often a closed connection is noticed only when it is replaced.
     pub silent_close: PerTenThousand,
 }
@@ -135,6 +140,7 @@ impl Plan {
         let worst = random.position(drifts.len()) + 1;
         let tick_percent = std::array::from_fn(|_| random.pick(&drifts[..worst]));
         let wake_max = random.pick(&[0, 0, 50, 3_000]);
+        let apply_max = random.pick(&[0, 0, 0, 30_000]);
         let socket_max = random.pick(&[0, 30, 2_000]);
         let faults = schedule::draw(&mut random, servers, kinds);
         Plan {
@@ -147,6 +153,7 @@ impl Plan {
             clients,
             tick_percent,
             wake_max,
+            apply_max,
             socket_max,
             faults,
             absence: Absence::draw(seed, servers, kinds),
@@ -166,15 +173,16 @@ impl Plan {
         // tenth, and all that a vote takes together a little less than a half.
         let timeout = u64::from(self.raft.election_min_ticks) * TICK;
         // And nobody can be served where what all clients ask at once takes longer than a request
-        // may take. An entry takes eight such times at most (`entry_takes_max`): if they are a
-        // sixteenth of each client's share of a deadline, one request of each takes half of it.
+        // may take. An entry takes nine such times at most (`entry_takes_max`): if they are an
+        // eighteenth of each client's share of a deadline, one request of each takes half of it.
         let deadline = self.gateway.deadline_ticks * TICK;
         let clients = self.clients.count as u64;
-        let way_max = (timeout / 20).min(deadline / clients / 16);
+        let way_max = (timeout / 20).min(deadline / clients / 18);
         self.network.delay_max = self.network.delay_max.min(way_max).max(self.network.delay_min);
         self.wake_max = self.wake_max.min(way_max);
         self.socket_max = self.socket_max.min(way_max);
-        self.disk.sync_max = self.disk.sync_max.min(timeout / 10).min(deadline / clients / 16);
+        self.apply_max = self.apply_max.min(way_max);
+        self.disk.sync_max = self.disk.sync_max.min(timeout / 10).min(deadline / clients / 18);
         // Clients that ask more than that would never be served either, nor those that give up
         // before their gateway does and ask again: what they asked first still has its turn, so the
         // more they ask, the longer is the line. How fast they could do so is up to them alone, and
@@ -185,10 +193,11 @@ impl Plan {
     }
 
     /// What one entry takes at most from leader to follower and back, where windows and writes are
-    /// so small that each goes alone: two ways with their wake-ups and sockets, and a sync.
+    /// so small that each goes alone: two ways with their wake-ups and sockets, a sync, and applying it.
     pub fn entry_takes_max(&self) -> Micros {
         2 * (self.network.delay_max + self.wake_max + self.socket_max)
             + self.wake_max
+            + self.apply_max
             + self.disk.sync_max
     }
 }
@@ -225,6 +234,7 @@ impl NetworkHabits {
             late_max: random.pick(&[20_000, 100_000, 1_000_000]),
             loss,
             twice,
+            stragglers: random.chance(7_000),
             silent_close: random.pick(&[0, 2_000, 8_000]),
         }
     }

@@ -5,7 +5,7 @@
 //! exactly as the threads of `node` do, and the checks look at what has changed.
 
 use super::absence::Absence;
-use super::checks::{Checked, Checks, check_pending, ensure};
+use super::checks::{Checked, Checks, check_pending, check_uncommitted, ensure};
 use super::clients::{Action, Clients};
 use super::disk::{Disk, Ending};
 use super::faults::{Moment, TICK};
@@ -15,9 +15,10 @@ use super::plan::Plan;
 use super::queue::{Event, Micros, Place, Queue};
 use super::random::Random;
 use super::report::{Stats, Trace};
+use super::witness::Witness;
 use crate::kv::StateMachine;
+use crate::raft::event;
 use crate::raft::types::{Payload, ServerId};
-use crate::raft::{ConnectionId, event};
 use crate::server::{Finished, Server, Task, execute};
 
 /// A whole cluster with its clients, its network and its misfortunes.
@@ -62,6 +63,7 @@ pub(super) struct Process {
     pub(super) server: Server,
     pub(super) state: StateMachine,
     pub(super) heard: Heard,
+    pub(super) witness: Witness,
     /// What the applier is busy with.
     pub(super) tasks: Vec<Task>,
     /// Workers that will wake up; see `bell`.
@@ -129,6 +131,12 @@ impl World {
         }
         self.stats.mix(at);
         self.happens(event)?;
+        if let Some((leader, Moment::Elected)) = self.moment {
+            // The worst time for what was said long ago to arrive.
+            let (now, queue) = (self.now, &mut self.queue);
+            let arrives = |number| queue.push(now + 1, Event::Deliver(number));
+            self.network.stragglers_arrive(leader, arrives);
+        }
         match self.moment.take() {
             Some(moment) if !self.ambushes.is_empty() => self.spring(moment),
             _ => Ok(()),
@@ -149,8 +157,7 @@ impl World {
             Event::Dial(from, to) => self.dial(from, to),
             Event::HungUp { at, life, from, connection } if self.lives(at, life) => {
                 self.tell(|| format!("{} loses a connection from {}", id_of(at), id_of(from)));
-                self.server(at).disconnected(id_of(from), ConnectionId(connection.into()));
-                self.after(at)
+                self.hung_up(at, from, connection)
             }
             _ => Ok(()), // it belonged to a process that is gone
         }
@@ -167,10 +174,11 @@ impl World {
             self.queue.push(self.now + 50_000, Event::Restart(place));
             return self.crash(place, Ending::Killed);
         }
-        self.process(place).ticks += 1;
-        self.server(place).tick();
         let options = &self.plan.raft;
         let process = self.machines[usize::from(place)].process.as_mut().expect("it lives");
+        process.ticks += 1;
+        process.witness.before_tick(process.server.raft(), options)?;
+        process.server.tick();
         process.heard.tick(process.server.raft(), place, options)?;
         self.after(place)
     }
@@ -199,7 +207,10 @@ impl World {
         let before = process.server.raft().current_term();
         let must_refuse =
             leaders::must_refuse(process.server.raft(), &packet.content.raft, options);
+        let told =
+            process.witness.before_step(process.server.raft(), from, &packet.content.raft, options);
         process.server.step(id_of(from), packet.content);
+        told.check(process.server.raft(), id_of(from))?;
         if must_refuse {
             leaders::check_refused(process.server.raft(), before)?;
         }
@@ -292,7 +303,7 @@ impl World {
     /// After every step: workers take, checks look.
     pub(super) fn after(&mut self, place: Place) -> Checked {
         self.stats.steps += 1;
-        while self.ring_bells(place)? {}
+        self.ring_until_quiet(place)?;
         self.check(place)
     }
 
@@ -302,6 +313,7 @@ impl World {
         if process.server.raft().has_events() {
             for event in process.server.take_events() {
                 self.stats.saw(&event);
+                process.witness.saw(&event, process.server.raft(), &self.plan.raft)?;
                 match event {
                     event::Event::BecameLeader { .. } => {
                         self.moment = Some((place, Moment::Elected));
@@ -328,6 +340,7 @@ impl World {
             self.checks.after_commit((place, self.stats.steps), raft, on_disks)?;
         }
         self.stats.mix(raft.commit_index().0 ^ raft.current_term().0 << 32);
+        check_uncommitted(raft, self.plan.raft.uncommitted_bytes_max)?;
         check_pending(&process.server, self.plan.gateway.pending_bytes_max)
     }
 
