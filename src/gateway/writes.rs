@@ -158,6 +158,12 @@ impl Gateway {
         self.answer(client, slot, Answer::Done(outcome));
     }
 
+    /// Whether this is a write of ours that is not answered.
+    pub fn waits_for(&self, request: RequestId) -> bool {
+        (request.server, request.incarnation) == (self.id.0, self.incarnation)
+            && self.writes.started.contains_key(&request.serial)
+    }
+
     /// The next part of this attempt.
     pub(super) fn take_forward(&mut self) -> Option<GatewayMessage> {
         let mut commands = Vec::new();

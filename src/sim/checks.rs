@@ -21,8 +21,9 @@ use super::disk::Image;
 use super::queue::Place;
 use crate::kv::StateMachine;
 use crate::kv::command::RequestId;
+use crate::kv::encoding;
 use crate::raft::message::Message;
-use crate::raft::types::{Entry, EntryId, HardState, Index, ServerId, Term};
+use crate::raft::types::{Entry, EntryId, HardState, Index, Payload, ServerId, Term};
 use crate::raft::{Raft, Recovered};
 use crate::server::Server;
 
@@ -57,6 +58,8 @@ pub struct Checks {
     committed_at: Vec<u64>,
     /// The state machine's hash at an index, if some server has stopped there.
     hashes: Vec<Option<u64>>,
+    /// Every entry that carried this request in any log: a gateway in doubt sends it again.
+    carriers: HashMap<RequestId, Vec<EntryId>>,
     /// The index at which each request was executed.
     executed: HashMap<RequestId, u64>,
     /// What was true of each server after its last step.
@@ -83,6 +86,7 @@ impl Checks {
             committed: Vec::new(),
             committed_at: Vec::new(),
             hashes: Vec::new(),
+            carriers: HashMap::new(),
             executed: HashMap::new(),
             seen: vec![Seen::default(); servers],
         }
@@ -106,6 +110,12 @@ impl Checks {
     /// At which step the entry at this index was first seen to be committed.
     pub fn committed_at(&self, index: Index) -> u64 {
         self.committed_at[position(index)]
+    }
+
+    /// Whether this request stands in a log.
+    pub fn is_in_log(&self, raft: &Raft, request: &RequestId) -> bool {
+        let mut carriers = self.carriers.get(request).into_iter().flatten();
+        carriers.any(|&id| raft.log().contains(id))
     }
 
     /// Where this request was executed.
@@ -211,7 +221,14 @@ impl Checks {
             seen.log.push(id.term);
             let of_index = &mut self.registry[position(id.index)];
             match of_index.iter().find(|(known, _)| known.id == id) {
-                None => of_index.push((entry, before)),
+                None => {
+                    if let Payload::Command(command) = &entry.payload
+                        && let Ok(request) = encoding::request_id(&command.0)
+                    {
+                        self.carriers.entry(request).or_default().push(id);
+                    }
+                    of_index.push((entry, before));
+                }
                 Some((known, known_before)) => {
                     ensure(*known == entry && *known_before == before, "Log Matching", || {
                         format!(

@@ -4,6 +4,7 @@
 use super::checks::{Checked, Violation};
 use super::disk::Ending;
 use super::faults::{FaultKind, Moment, TICK};
+use super::gateways::Courier;
 use super::leaders::Heard;
 use super::queue::{Event, Place};
 use super::witness::Witness;
@@ -181,6 +182,7 @@ impl World {
             state,
             heard: Heard::default(),
             witness: Witness::default(),
+            courier: Courier::default(),
             tasks: Vec::new(),
             ringing: 0,
             socket_free: [0; 8],

@@ -62,6 +62,7 @@ pub mod report;
 pub mod world;
 
 mod connections;
+mod gateways;
 mod judge;
 mod leaders;
 mod liveness;

@@ -140,6 +140,9 @@ impl Network {
             arrives(at, self.keep(Packet { from, to, connection, content }));
             return Sent::OnItsWay;
         }
+        if habits.stragglers && !content.gateway.is_empty() && self.random.chance(habits.twice) {
+            self.ask_the_past(habits, from, |at, number| arrives(now + at, number));
+        }
         for single in split(content) {
             if !self.reaches(from, to) || self.random.chance(habits.loss) {
                 continue;
@@ -177,6 +180,22 @@ impl Network {
         let (late, early) = self.stragglers.split_at(first.min(self.stragglers.len()));
         let (from, to, content) = early.iter().chain(late).find(|it| it.1 == to)?.clone();
         Some(Packet { from, to, connection: 0, content })
+    }
+
+    /// A gateway asks something, and what it hears first are answers to what was asked long ago, by
+    /// it or by who it was in an earlier life. They arrive once more: they are kept.
+    fn ask_the_past(
+        &mut self,
+        habits: &NetworkHabits,
+        asker: Place,
+        mut arrives: impl FnMut(Micros, u32),
+    ) {
+        let answers = |it: &&(Place, Place, Outgoing)| it.1 == asker && !it.2.gateway.is_empty();
+        let answers: Vec<_> = self.stragglers.iter().filter(answers).cloned().collect();
+        for (from, to, content) in answers {
+            let at = self.random.between(0, habits.delay_min);
+            arrives(at, self.keep(Packet { from, to, connection: 0, content }));
+        }
     }
 
     /// All stragglers to `to` arrive now.

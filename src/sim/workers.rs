@@ -180,6 +180,9 @@ impl World {
                 check_batch(&append.entries, self.plan.raft.append_bytes_max)?;
             }
         }
+        for message in &outgoing.gateway {
+            process.courier.leaves(to, message, raft.current_term())?;
+        }
         let (habits, queue) = (&self.plan.network, &mut self.queue);
         let arrives = |at, number| queue.push(at, Event::Deliver(number));
         let sent = self.network.send(now, habits, (place, to), outgoing, arrives);

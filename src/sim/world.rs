@@ -9,6 +9,7 @@ use super::checks::{Checked, Checks, check_pending, check_uncommitted, ensure};
 use super::clients::{Action, Clients};
 use super::disk::{Disk, Ending};
 use super::faults::{Moment, TICK};
+use super::gateways::{self, Courier};
 use super::leaders::{self, Heard};
 use super::network::Network;
 use super::plan::Plan;
@@ -64,6 +65,7 @@ pub(super) struct Process {
     pub(super) state: StateMachine,
     pub(super) heard: Heard,
     pub(super) witness: Witness,
+    pub(super) courier: Courier,
     /// What the applier is busy with.
     pub(super) tasks: Vec<Task>,
     /// Workers that will wake up; see `bell`.
@@ -209,12 +211,14 @@ impl World {
             leaders::must_refuse(process.server.raft(), &packet.content.raft, options);
         let told =
             process.witness.before_step(process.server.raft(), from, &packet.content.raft, options);
+        let forwarded = gateways::forwarded(&packet.content.gateway);
         process.server.step(id_of(from), packet.content);
         told.check(process.server.raft(), id_of(from))?;
         if must_refuse {
             leaders::check_refused(process.server.raft(), before)?;
         }
-        self.after(to)
+        self.after(to)?;
+        self.check_taken(from, to, &forwarded)
     }
 
     fn synced(&mut self, place: Place) -> Checked {
