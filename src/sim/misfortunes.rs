@@ -137,6 +137,7 @@ impl World {
         }
         self.stats.crashes += 1;
         machine.life += 1;
+        self.network.life_ends(place);
         machine.frozen_until = 0;
         machine.disk.crash(ending);
         for peer in (0..self.plan.servers as Place).filter(|&peer| peer != place) {

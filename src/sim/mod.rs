@@ -70,6 +70,7 @@ mod misfortunes;
 mod panics;
 mod run;
 mod schedule;
+mod stragglers;
 mod witness;
 mod workers;
 

@@ -9,6 +9,7 @@
 use super::plan::NetworkHabits;
 use super::queue::{Micros, Place};
 use super::random::Random;
+use super::stragglers::{Straggler, Stragglers};
 use crate::server::Outgoing;
 
 /// Messages and connections of a cluster.
@@ -25,12 +26,9 @@ pub struct Network {
     /// A bit for each server that the one at this position cannot reach, one row for each partition
     /// that lasts: partitions may overlap.
     partitions: Vec<(u16, [u8; 8])>,
-    /// Second copies that have not arrived yet: sender, receiver, content.
-    stragglers: Vec<(Place, Place, Outgoing)>,
+    /// Copies of old messages.
+    stragglers: Stragglers,
 }
-
-/// So many stragglers are remembered; then a newer one takes the place of any of them.
-const STRAGGLERS_MAX: usize = 32;
 
 /// The connection from one server to another. Each server sends on connections that it has dialled.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +65,7 @@ impl Network {
             free: Vec::new(),
             connections: 0,
             partitions: Vec::new(),
-            stragglers: Vec::new(),
+            stragglers: Stragglers::default(),
         }
     }
 
@@ -140,20 +138,21 @@ impl Network {
             arrives(at, self.keep(Packet { from, to, connection, content }));
             return Sent::OnItsWay;
         }
-        if habits.stragglers && !content.gateway.is_empty() && self.random.chance(habits.twice) {
-            self.ask_the_past(habits, from, |at, number| arrives(now + at, number));
-        }
         for single in split(content) {
+            if habits.stragglers && !single.gateway.is_empty() {
+                self.ask_the_past(now, habits, (from, to), &single, &mut arrives);
+            }
             if !self.reaches(from, to) || self.random.chance(habits.loss) {
                 continue;
             }
             if self.random.chance(habits.twice) {
                 let at = now + self.delay(habits);
                 if habits.stragglers {
-                    self.straggle((from, to), &single);
-                    if let Some(old) = self.straggler(from).or_else(|| self.straggler(to)) {
-                        arrives(at, self.keep(old));
-                    }
+                    let copy = Straggler { from, to, content: single.clone() };
+                    self.stragglers.keep(copy, &mut self.random);
+                    let mut old = self.stragglers.any_to(from, &mut self.random);
+                    old = old.or_else(|| self.stragglers.any_to(to, &mut self.random));
+                    old.into_iter().for_each(|old| arrives(at, self.keep(old.into())));
                 }
                 arrives(at, self.keep(Packet { from, to, connection, content: single.clone() }));
             }
@@ -163,49 +162,31 @@ impl Network {
         Sent::OnItsWay
     }
 
-    fn straggle(&mut self, (from, to): (Place, Place), content: &Outgoing) {
-        let straggler = (from, to, content.clone());
-        if self.stragglers.len() < STRAGGLERS_MAX {
-            self.stragglers.push(straggler);
-        } else {
-            let place = self.random.position(STRAGGLERS_MAX);
-            self.stragglers[place] = straggler;
-        }
-    }
-
-    /// A copy of some old message to `to`: perhaps its sender and its receiver have had other lives
-    /// and other terms since.
-    fn straggler(&mut self, to: Place) -> Option<Packet> {
-        let first = self.random.position(self.stragglers.len().max(1));
-        let (late, early) = self.stragglers.split_at(first.min(self.stragglers.len()));
-        let (from, to, content) = early.iter().chain(late).find(|it| it.1 == to)?.clone();
-        Some(Packet { from, to, connection: 0, content })
-    }
-
-    /// A gateway asks something, and what it hears first are answers to what was asked long ago, by
-    /// it or by who it was in an earlier life. They arrive once more: they are kept.
+    /// A gateway says something, and if it has just come up, it hears before all answers what its
+    /// former life was answered.
     fn ask_the_past(
         &mut self,
+        now: Micros,
         habits: &NetworkHabits,
-        asker: Place,
-        mut arrives: impl FnMut(Micros, u32),
+        (from, to): (Place, Place),
+        content: &Outgoing,
+        arrives: &mut impl FnMut(Micros, u32),
     ) {
-        let answers = |it: &&(Place, Place, Outgoing)| it.1 == asker && !it.2.gateway.is_empty();
-        let answers: Vec<_> = self.stragglers.iter().filter(answers).cloned().collect();
-        for (from, to, content) in answers {
-            let at = self.random.between(0, habits.delay_min);
-            arrives(at, self.keep(Packet { from, to, connection: 0, content }));
+        for old in self.stragglers.asks(Straggler { from, to, content: content.clone() }) {
+            let at = now + self.random.between(1, habits.delay_min);
+            arrives(at, self.keep(old.into()));
         }
+    }
+
+    /// A server's life ends.
+    pub fn life_ends(&mut self, place: Place) {
+        self.stragglers.life_ends(place);
     }
 
     /// All stragglers to `to` arrive now.
     pub fn stragglers_arrive(&mut self, to: Place, mut arrives: impl FnMut(u32)) {
-        let (here, others) =
-            std::mem::take(&mut self.stragglers).into_iter().partition(|it| it.1 == to);
-        self.stragglers = others;
-        let here: Vec<(Place, Place, Outgoing)> = here;
-        for (from, to, content) in here {
-            arrives(self.keep(Packet { from, to, connection: 0, content }));
+        for old in self.stragglers.take_to(to) {
+            arrives(self.keep(old.into()));
         }
     }
 
@@ -235,6 +216,13 @@ impl Network {
         } else {
             self.random.between(habits.delay_min, habits.delay_max)
         }
+    }
+}
+
+impl From<Straggler> for Packet {
+    /// It belongs to no connection any more.
+    fn from(Straggler { from, to, content }: Straggler) -> Packet {
+        Packet { from, to, connection: 0, content }
     }
 }
 

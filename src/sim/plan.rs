@@ -164,6 +164,7 @@ impl Plan {
     pub fn make_peace(&mut self) {
         self.network.loss = 0;
         self.network.twice = 0;
+        self.network.stragglers = false;
         self.network.late = 0;
         self.clients.hang_up = 0;
         self.tick_percent = [100; 8];
@@ -234,7 +235,7 @@ impl NetworkHabits {
             late_max: random.pick(&[20_000, 100_000, 1_000_000]),
             loss,
             twice,
-            stragglers: random.chance(7_000),
+            stragglers: random.chance(7_000) && kinds.messages,
             silent_close: random.pick(&[0, 2_000, 8_000]),
         }
     }
