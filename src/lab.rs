@@ -273,6 +273,10 @@ rules! {
         "A leader proves that it leads before it answers a read."
         "§8; diss. §6.4; it may have been deposed"
         ["Linearizability"]
+    ReadIndexIsCommitted "read-index-applied"
+        "A read waits for all that is committed when it arrives, not for what its leader has applied."
+        "diss. §6.4, step 1; another server may have applied, and told, more"
+        ["Linearizability"]
     ReadBeginsARound "read-joins-old-round"
         "Only echoes of messages that left after the read arrived count for it."
         "diss. §6.4"
@@ -339,6 +343,22 @@ rules! {
         "After a part that was refused nothing of the same attempt is taken."
         "what a connection sends is executed in the order in which it was sent"
         ["A connection's requests are executed in order", "Done has happened"]
+    RefusedStartsAgain "refused-goes-on"
+        "A gateway that was refused starts again with its oldest write."
+        "after a refusal nothing of the attempt is taken: its clients would wait for nothing"
+        ["What was refused starts again"]
+    LeadershipIsATerm "new-term-same-leader"
+        "A leader that leads anew, in a later term, is handed everything again."
+        "§8; what it was sent in an earlier term may be lost with it"
+        ["A new leadership is handed everything"]
+    NewLinkStartsAgain "new-link-goes-on"
+        "A leader that opens a new connection is handed everything again."
+        "§5.1: RPCs are retried; its answers may be lost with the old connection"
+        ["A new leadership is handed everything"]
+    InboxEndsWithLeadership "inbox-outlives-leadership"
+        "What a leader took for its log in an earlier leadership counts for nothing in this one."
+        "§5.3: its entries may have been replaced; who believes they are there skips them for ever"
+        ["What a leader has taken is in its log"]
     OlderLivesAreOver "older-life-accepted"
         "A command of a gateway's earlier life is ignored once its next life has spoken."
         "§8; diss. §6.3; messages outlive those who sent them"

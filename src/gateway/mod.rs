@@ -283,7 +283,8 @@ impl Gateway {
     /// again: the old leader may or may not have got it into its log.
     pub fn observe_leader(&mut self, leader: Option<ServerId>, term: Term) {
         let leader = leader.map(|leader| (leader, term));
-        if leader == self.leader {
+        let same_server = leader.map(|it| it.0) == self.leader.map(|it| it.0);
+        if leader == self.leader || (same_server && removed(Rule::LeadershipIsATerm)) {
             return;
         }
         if let Some((old, _)) = self.leader {
@@ -291,7 +292,9 @@ impl Gateway {
             self.leaderless_since = self.now;
         }
         self.leader = leader;
-        self.writes.forget_inboxes();
+        if !removed(Rule::InboxEndsWithLeadership) {
+            self.writes.forget_inboxes();
+        }
         if leader.is_some() {
             self.gave_up = false;
             self.hand_over_again();

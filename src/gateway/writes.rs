@@ -106,6 +106,10 @@ impl Writes {
 
     pub(super) fn end_pause(&mut self, now: u64) {
         if self.paused_until.is_some_and(|until| now >= until) {
+            if removed(Rule::RefusedStartsAgain) {
+                self.paused_until = None;
+                return;
+            }
             self.start_attempt();
         }
     }

@@ -26,6 +26,8 @@ impl World {
         let connection = self.network.connect(from, to);
         self.tell(|| format!("{} connects to {}", id_of(from), id_of(to)));
         self.process(to).witness.newest[usize::from(from)] = connection;
+        self.process(to).courier.link_renewed(from);
+        self.process(from).courier.link_renewed(to);
         self.server(to).connected(id_of(from), ConnectionId(connection.into()));
         self.after(to)?;
         self.server(from).link_renewed(id_of(to));

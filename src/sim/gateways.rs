@@ -2,7 +2,8 @@
 //! client without an answer.
 //!
 //! - A new leadership is handed everything from the beginning: what an earlier one was sent may be
-//!   lost with it, even if the same server leads again.
+//!   lost with it, even if the same server leads again. So is whoever leads on a new connection.
+//! - Nothing follows what was refused: it starts again, in another attempt.
 //! - What a leader claims to have appended already stands in its log, as long as somebody waits for
 //!   it. It is skipped when it is forwarded again, so otherwise nobody would ever execute it.
 
@@ -17,19 +18,39 @@ use crate::raft::types::Term;
 /// What one server's gateway has sent, in one of its lives.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Courier {
-    /// The term in which each peer was last forwarded something.
+    /// The term in which each peer was last forwarded something on a link that still is the same.
     forwarded: [Term; 8],
+    /// The last attempt that somebody has refused, with its incarnation.
+    refused: (u64, u64),
 }
 
 impl Courier {
     /// A message leaves for the gateway at `to`, in this term of its sender.
     pub(super) fn leaves(&mut self, to: Place, message: &GatewayMessage, term: Term) -> Checked {
-        let GatewayMessage::Forward { attempt, part, .. } = message else { return Ok(()) };
+        let GatewayMessage::Forward { incarnation, attempt, part, .. } = message else {
+            return Ok(());
+        };
+        ensure((*incarnation, *attempt) > self.refused, "What was refused starts again", || {
+            format!("n{} is sent part {part} of attempt {attempt}, which was refused", to + 1)
+        })?;
         let before = std::mem::replace(&mut self.forwarded[usize::from(to)], term);
-        let goes_on = before == term;
-        ensure(goes_on || *part == 0, "A new leadership is handed everything", || {
+        ensure(before == term || *part == 0, "A new leadership is handed everything", || {
             format!("n{} leads {term} and is sent part {part} of attempt {attempt} first", to + 1)
         })
+    }
+
+    /// Messages from other gateways arrive.
+    pub(super) fn hears(&mut self, messages: &[GatewayMessage]) {
+        for message in messages {
+            if let GatewayMessage::ForwardRefused { incarnation, attempt } = *message {
+                self.refused = self.refused.max((incarnation, attempt));
+            }
+        }
+    }
+
+    /// A connection with this peer is new, in either direction: what was under way may be lost.
+    pub(super) fn link_renewed(&mut self, peer: Place) {
+        self.forwarded[usize::from(peer)] = Term::ZERO;
     }
 }
 

@@ -139,7 +139,8 @@ impl World {
             return Ok(named);
         }
         self.process(place).tasks = tasks;
-        let at = self.now + self.random.between(0, self.plan.wake_max.max(self.plan.apply_max));
+        let slowest = self.plan.apply_max[usize::from(place)];
+        let at = self.now + self.random.between(0, self.plan.wake_max.max(slowest));
         let life = self.machines[usize::from(place)].life;
         self.queue.push(at, Event::Executed(place, life));
         Ok(true)

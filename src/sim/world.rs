@@ -211,6 +211,7 @@ impl World {
             leaders::must_refuse(process.server.raft(), &packet.content.raft, options);
         let told =
             process.witness.before_step(process.server.raft(), from, &packet.content.raft, options);
+        process.courier.hears(&packet.content.gateway);
         let forwarded = gateways::forwarded(&packet.content.gateway);
         process.server.step(id_of(from), packet.content);
         told.check(process.server.raft(), id_of(from))?;
