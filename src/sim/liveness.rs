@@ -81,7 +81,7 @@ impl World {
             // whose disk still hangs has to step down.
             let calm = self.absence.is_none() || self.now >= excused;
             if self.clients.quiet && calm && self.has_settled() {
-                return Ok(());
+                return self.check_states();
             }
             ensure(self.now < until, "Liveness", || self.why_not_settled())?;
         }
@@ -147,6 +147,15 @@ impl World {
         let mut places = 0..self.plan.servers as Place;
         self.clients.nobody_waits()
             && places.all(|place| reached & (1 << place) == 0 || agrees(place))
+    }
+
+    fn check_states(&mut self) -> Checked {
+        for (place, machine) in self.machines.iter().enumerate() {
+            if let Some(process) = &machine.process {
+                self.checks.state(place as Place, &process.state)?;
+            }
+        }
+        Ok(())
     }
 
     fn process_at(&self, place: Place) -> Option<&Process> {

@@ -76,16 +76,7 @@ impl Witness {
     ) -> Told {
         let mut told = Told::default();
         for message in messages {
-            // Votes are withheld while a leader is heard, and only then; pre-votes speak of a
-            // term to come.
-            let moves = !matches!(
-                message,
-                Message::RequestVote(_)
-                    | Message::PreVote(_)
-                    | Message::PreVoteReply(PreVoteReply { granted: true, .. })
-            );
-            let alone = messages.len() == 1 && matches!(message, Message::RequestVote(_));
-            if moves || (alone && !leaders::must_refuse(raft, messages, options)) {
+            if must_be_adopted(raft, message, messages, options) {
                 told.term = told.term.max(message.term());
             }
             match message {
@@ -156,18 +147,7 @@ impl Witness {
             Event::SteppedDown { reason, .. } => {
                 self.leads = false;
                 self.reset();
-                let patience = options.election_max_ticks;
-                let others = (1..=voters as u32).filter(|other| *other != id.0);
-                let near = others
-                    .filter(|other| self.answered_ticks[*other as usize - 1] <= patience)
-                    .count();
-                let has_reason = match reason {
-                    StepDownReason::NoMajority => near < voters / 2,
-                    StepDownReason::HungDisk => self.disk_is_overdue,
-                };
-                ensure(has_reason, "A leader gives up only for a reason", || {
-                    format!("{id} steps down: {reason}; answered by {near} of {voters}")
-                })?;
+                self.check_reason(*reason, raft, options)?;
             }
             Event::Voted { .. } => self.reset(),
             Event::LostLeader { .. } => self.hurry(true),
@@ -175,6 +155,20 @@ impl Witness {
             _ => {}
         }
         Ok(())
+    }
+
+    fn check_reason(&self, reason: StepDownReason, raft: &Raft, options: &Options) -> Checked {
+        let (voters, id) = (raft.membership().servers().count(), raft.id());
+        let others = (1..=voters as u32).filter(|other| *other != id.0);
+        let answered = |other: &u32| self.answered_ticks[*other as usize - 1];
+        let near = others.filter(|other| answered(other) <= options.election_max_ticks).count();
+        let has_reason = match reason {
+            StepDownReason::NoMajority => near < voters / 2,
+            StepDownReason::HungDisk => self.disk_is_overdue,
+        };
+        ensure(has_reason, "A leader gives up only for a reason", || {
+            format!("{id} steps down: {reason}; answered by {near} of {voters}")
+        })
     }
 
     /// A message leaves for a peer.
@@ -216,6 +210,16 @@ impl Witness {
         if reason {
             (self.waited_ticks, self.hurried) = (0, true);
         }
+    }
+}
+
+/// Whether the receiver of this message, one of a batch, must adopt its term. Votes are withheld
+/// while a leader is heard, and only then; pre-votes speak of a term to come.
+fn must_be_adopted(raft: &Raft, message: &Message, batch: &[Message], options: &Options) -> bool {
+    match message {
+        Message::RequestVote(_) => batch.len() == 1 && !leaders::must_refuse(raft, batch, options),
+        Message::PreVote(_) | Message::PreVoteReply(PreVoteReply { granted: true, .. }) => false,
+        _ => true,
     }
 }
 

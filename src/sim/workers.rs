@@ -10,7 +10,8 @@
 //! message meanwhile changed the term, say. And a socket may be busy: what gathers behind it leaves
 //! as one batch.
 
-use super::checks::{Checked, Violation, check_batch, check_window, ensure};
+use super::bounds::{check_batch, check_window};
+use super::checks::{Checked, Violation, ensure};
 use super::faults::Moment;
 use super::network::Sent;
 use super::queue::{Event, Place, Worker};
