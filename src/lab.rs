@@ -91,15 +91,15 @@ rules! {
     TermBeforeLength "up-to-date-by-length"
         "Of two logs the one whose last term is later is more up-to-date, however short it is."
         "§5.4.1; judging by length alone is a common mistake"
-        ["Leader Completeness", "State Machine Safety"]
+        ["Committed is on a majority of disks", "Leader Completeness", "State Machine Safety"]
     VotesAreASet "votes-as-a-number"
         "A vote that is delivered twice is one vote."
         "§5.2; votes counted by arrival make leaders without a majority"
-        ["Election Safety", "Log Matching"]
+        ["A leader has a majority's votes", "Election Safety", "Log Matching"]
     StaleRepliesAreDropped "stale-replies-accepted"
         "A reply of an older term is dropped."
         "§5.1; stale votes elect, stale acknowledgements commit"
-        ["Election Safety", "Log Matching"]
+        ["A leader has a majority's votes", "Election Safety", "Log Matching"]
     VotesAreWithheld "vote-while-leader-heard"
         "A server that hears its leader does not let a candidate disturb it."
         "diss. §4.2.3"
@@ -107,11 +107,11 @@ rules! {
     StaleRequestIsAnswered "stale-requests-ignored"
         "A request of an older term is answered with the present one."
         "[AE1] [RV1]; else who was cut off and came back with a higher term never follows again"
-        ["Liveness"]
+        ["An echo waits for nothing", "Liveness"]
     CandidateYields "candidate-ignores-leader"
         "A candidate follows the leader of its term, whatever its log looks like."
         "[C3], §5.2"
-        ["Liveness"]
+        ["An echo waits for nothing", "Liveness"]
     LeaderNeedsAMajority "no-check-quorum"
         "A leader that no majority answers steps down."
         "diss. §6.2; its clients wait for nothing"
@@ -165,7 +165,8 @@ rules! {
     HeartbeatIsChecked "heartbeat-without-check"
         "A heartbeat passes the consistency check like any AppendEntries."
         "[AE2], §5.3; heartbeats are nothing special"
-        ["we vouch only for entries that we have", "State Machine Safety"]
+        ["only entries in the log are committed", "we vouch only for entries that we have",
+         "State Machine Safety"]
     TruncateOnlyOnConflict "truncate-always"
         "Only a conflict cuts the log: a late, short message cuts nothing off."
         "[AE3], §5.3"
@@ -274,7 +275,7 @@ rules! {
         "§8; diss. §6.4; it may have been deposed"
         ["Linearizability"]
     ReadIndexIsCommitted "read-index-applied"
-        "A read waits for all that is committed when it arrives, not for what its leader has applied."
+        "A read waits for all that is committed, not only for what its leader has applied."
         "diss. §6.4, step 1; another server may have applied, and told, more"
         ["Linearizability"]
     ReadBeginsARound "read-joins-old-round"
@@ -302,7 +303,7 @@ rules! {
     AnswerNamesItsRequest "answer-to-another-request"
         "A client gets the outcome of its own request, by its id, not of one in its place."
         "§8; after a change of leaders an index holds another's command"
-        ["Done has happened", "Linearizability"]
+        ["A connection's requests are executed in order", "Done has happened", "Linearizability"]
     ReadJoinsOpenQuestion "read-joins-asked-question"
         "A read joins only a question that has not left."
         "diss. §6.4; one that has left was perhaps answered before the read arrived"
@@ -338,11 +339,13 @@ rules! {
     PartsComeInOrder "forward-with-gaps"
         "The parts of a forward are taken in their order, and none after a gap."
         "what a connection sends is executed in the order in which it was sent"
-        ["A connection's requests are executed in order", "Done has happened"]
+        ["What a leader has taken is in its log", "A connection's requests are executed in order",
+         "Done has happened"]
     RefusalEndsAttempt "forward-after-refusal"
         "After a part that was refused nothing of the same attempt is taken."
         "what a connection sends is executed in the order in which it was sent"
-        ["A connection's requests are executed in order", "Done has happened"]
+        ["What a leader has taken is in its log", "A connection's requests are executed in order",
+         "Done has happened"]
     RefusedStartsAgain "refused-goes-on"
         "A gateway that was refused starts again with its oldest write."
         "after a refusal nothing of the attempt is taken: its clients would wait for nothing"
@@ -376,7 +379,7 @@ rules! {
     FailedSyncEndsTheServer "failed-sync-ignored"
         "A sync that fails is the end of the process: the kernel may have dropped the pages."
         "a sync that succeeds after one that failed proves nothing"
-        ["Durability"]
+        ["A server that crashed starts again", "Durability"]
     NewSegmentHasItsName "directory-not-synced"
         "A new file counts once the directory that names it is synced."
         "a file without its name is lost with all it holds"
