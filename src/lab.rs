@@ -358,6 +358,10 @@ rules! {
         "A leader that opens a new connection is handed everything again."
         "§5.1: RPCs are retried; its answers may be lost with the old connection"
         ["A new leadership is handed everything"]
+    LeadershipTakesOnce "forwarded-again-taken-again"
+        "What a gateway forwards again is not appended again by the same leadership."
+        "diss. §6.3 ignores the second one, but its room in the log is lost: doubts breed load"
+        ["A leadership takes a request once"]
     InboxEndsWithLeadership "inbox-outlives-leadership"
         "What a leader took for its log in an earlier leadership counts for nothing in this one."
         "§5.3: its entries may have been replaced; who believes they are there skips them for ever"

@@ -66,7 +66,8 @@
 //!     then [`storage`] for what a crash leaves and how a start finds out.
 //!
 //! Beside it, `tests/scripts/` are plays that a cluster performs, `tests/paper.rs` is Figure 2 as
-//! tests, `tests/scenarios.md` says what can go wrong, and [`sim`] makes it go wrong.
+//! tests, `tests/scenarios.md` says what can go wrong, [`sim`] makes it go wrong, and [`lab`] takes
+//! the rules out of the code, one at a time, to show what each of them is there for.
 
 // The tags of Figure 2, such as [AE3], look like links to rustdoc.
 #![allow(rustdoc::broken_intra_doc_links)]

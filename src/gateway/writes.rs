@@ -202,7 +202,7 @@ impl Gateway {
         let mut fresh = Inbox { incarnation, attempt, next_part: 0, refused: false, appended: 0 };
         let inbox = self.writes.inboxes.entry(from).or_insert_with(|| fresh.clone());
         if (incarnation, attempt) > (inbox.incarnation, inbox.attempt) {
-            if incarnation == inbox.incarnation {
+            if incarnation == inbox.incarnation && !removed(Rule::LeadershipTakesOnce) {
                 fresh.appended = inbox.appended;
             }
             *inbox = fresh;

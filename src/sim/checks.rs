@@ -221,11 +221,7 @@ impl Checks {
             let of_index = &mut self.registry[position(id.index)];
             match of_index.iter().find(|(known, _)| known.id == id) {
                 None => {
-                    if let Payload::Command(command) = &entry.payload
-                        && let Ok(request) = encoding::request_id(&command.0)
-                    {
-                        self.carriers.entry(request).or_default().push(id);
-                    }
+                    check_carrier(&mut self.carriers, &entry)?;
                     of_index.push((entry, before));
                 }
                 Some((known, known_before)) => {
@@ -354,6 +350,20 @@ impl Checks {
             format!("n{} has another state at {index} than another server", place + 1)
         })
     }
+}
+
+/// A new entry is in a log. Other leaderships may have the same request, but no other entry of this
+/// one.
+fn check_carrier(carriers: &mut HashMap<RequestId, Vec<EntryId>>, entry: &Entry) -> Checked {
+    let Payload::Command(command) = &entry.payload else { return Ok(()) };
+    let Ok(request) = encoding::request_id(&command.0) else { return Ok(()) };
+    let others = carriers.entry(request).or_default();
+    let first = others.iter().all(|other| other.term != entry.id.term);
+    ensure(first, "A leadership takes a request once", || {
+        format!("{request:?} stands in {others:?} and in {}", entry.id)
+    })?;
+    others.push(entry.id);
+    Ok(())
 }
 
 fn position(index: Index) -> usize {

@@ -45,8 +45,9 @@
 //!
 //! # What it leaves out
 //!
-//! Threads and sockets (tests with real processes), bit rot (the journal's own tests), and commands
-//! on several keys, which are judged key by key.
+//! Threads and sockets (tests with real processes), servers that start from rotten disks (what one
+//! would say is tried on copies; the rest are the journal's own tests), and commands on several
+//! keys, which are judged key by key.
 
 pub mod absence;
 pub mod checks;
