@@ -1,5 +1,5 @@
-//! Queues are bounded. A queue without a bound is a failure that waits for its load, and none of the
-//! other checks would see it: a simulated machine never runs out of memory.
+//! Queues are bounded. A queue without a bound is a failure that waits for its load, and none of
+//! the other checks would see it: a simulated machine never runs out of memory.
 
 use super::checks::{Checked, ensure};
 use crate::raft::Raft;

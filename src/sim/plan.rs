@@ -36,7 +36,7 @@ pub struct Plan {
     pub tick_percent: [u64; 8],
     /// How long a worker thread takes to wake up, at most.
     pub wake_max: Micros,
-    /// How long the state machine of each server takes for what it is handed at once, at most (S24).
+    /// How long each server's state machine takes for what it is handed at once, at most (S24).
     pub apply_max: [Micros; 8],
     /// How long a socket is busy with one batch of messages, at most.
     pub socket_max: Micros,
@@ -195,7 +195,8 @@ impl Plan {
     }
 
     /// What one entry takes at most from leader to follower and back, where windows and writes are
-    /// so small that each goes alone: two ways with their wake-ups and sockets, a sync, and applying it.
+    /// so small that each goes alone: two ways with their wake-ups and sockets, a sync, and the
+    /// slowest state machine.
     pub fn entry_takes_max(&self) -> Micros {
         2 * (self.network.delay_max + self.wake_max + self.socket_max)
             + self.wake_max
