@@ -66,9 +66,9 @@
 //!     then [`storage`] for what a crash leaves and how a start finds out.
 //!
 //! Beside it, `tests/scripts/` are plays that a cluster performs, `tests/paper.rs` is Figure 2 as
-//! tests, `tests/scenarios.md` says what can go wrong, [`sim`] makes it go wrong, and [`lab`] takes out
-//! one rule at a time, so that one sees what it was there for. [`protocol`] is a house of its own: how
-//! one port speaks with people and with Redis' clients.
+//! tests, `tests/scenarios.md` says what can go wrong, [`sim`] makes it go wrong, and [`lab`] takes
+//! the rules out of the code, one at a time, to show what each of them is there for. [`protocol`]
+//! is a house of its own: how one port speaks with people and with Redis' clients.
 
 // The tags of Figure 2, such as [AE3], look like links to rustdoc.
 #![allow(rustdoc::broken_intra_doc_links)]

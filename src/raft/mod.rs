@@ -39,11 +39,9 @@
 //! # Departures from the paper
 //!
 //! - **Pre-vote** (diss. §9.6): a server asks whether it could win before it spends a term, so that
-//!   one that was cut off does not depose a healthy leader when it returns. The refusal carries the
-//!   refuser's term, which the asker adopts: otherwise a short log in a high term and a long log in
-//!   a low one would refuse each other for ever.
-//! - **Check-quorum** (diss. §6.2): a leader that no majority has answered for an election timeout
-//!   steps down.
+//!   one that was cut off does not depose a healthy leader when it returns. Who refuses tells its
+//!   term, or a short log in a high term and a long one in a low refused each other for ever.
+//! - **Check-quorum** (diss. §6.2): a leader steps down that no majority answers any more.
 //! - **Votes are withheld** while a leader is heard (diss. §4.2.3); losing the leader's connection
 //!   ends that at once, so a killed leader is replaced within milliseconds. Safety does not depend
 //!   on it.
@@ -214,8 +212,8 @@ impl Raft {
     /// A message from another server. Requires `message.check_shape()` to have succeeded.
     ///
     /// The term rules stand here, in one place, and handlers only assert them: a higher term makes
-    /// us a follower [ALL2]; a stale request is answered with our term [AE1] [RV1]; a stale reply
-    /// is dropped. (Of pre-votes their handlers judge: a refusal from a lower term is no old one.)
+    /// us a follower [ALL2]; a stale request is told our term [AE1] [RV1]; a stale reply dropped.
+    /// (Of pre-votes their handlers judge: a refusal from a lower term is no old one.)
     pub fn step(&mut self, from: ServerId, message: Message) {
         debug_assert_eq!(message.check_shape(), Ok(()), "malformed messages stop at the door");
         if from == self.id || !self.membership.contains(from) {
@@ -227,8 +225,9 @@ impl Raft {
             match &message {
                 // A pre-vote speaks of a term that nobody is in yet, and so does the reply that
                 // grants it; only a refusal tells a term that is real.
-                Message::PreVote(_) | Message::PreVoteReply(PreVoteReply { granted: true, .. }) => {
-                }
+                Message::PreVote(_) if !removed(Rule::PreVoteMovesNoTerm) => {}
+                Message::PreVoteReply(PreVoteReply { granted: true, .. }) => {}
+                Message::PreVoteReply(_) if removed(Rule::RefusalTellsTheTerm) => {}
                 // A server that hears its leader does not let a candidate disturb it (diss.
                 // §4.2.3).
                 Message::RequestVote(_)
@@ -236,6 +235,7 @@ impl Raft {
                 {
                     return self.withhold_vote(from, term);
                 }
+                _ if removed(Rule::HigherTermIsAdopted) => return,
                 _ => self.become_follower(term), // [ALL2]
             }
         }
@@ -260,10 +260,10 @@ impl Raft {
         *newest = connection.max(*newest);
     }
 
-    /// A connection from `peer` has ended. Only the newest means anything: an older one that closes
-    /// late has been replaced.
+    /// A connection from `peer` has ended. An older one that closes late means nothing.
     pub fn disconnected(&mut self, peer: ServerId, connection: ConnectionId) {
-        if self.connections.get(&peer) == Some(&connection) {
+        let newest = self.connections.get(&peer) == Some(&connection);
+        if newest || removed(Rule::LateCloseIsIgnored) {
             self.connections.remove(&peer);
             self.lose_leader(peer);
         }

@@ -133,7 +133,9 @@ impl Server {
     /// `peer` has opened a connection to us, newer than all before.
     pub fn connected(&mut self, peer: ServerId, connection: ConnectionId) {
         self.raft.connected(peer, connection);
-        self.gateway.link_renewed(peer); // its answers may have been lost with the old one
+        if !removed(Rule::NewLinkStartsAgain) {
+            self.gateway.link_renewed(peer); // its answers may have been lost with the old one
+        }
         self.join();
     }
 
