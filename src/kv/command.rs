@@ -2,7 +2,7 @@
 //!
 //! A [`Write`] is what one entry of the log carries (`kv::encoding` says in which bytes): one
 //! [`Command`], a transaction, or a command that a client may send again. A [`Query`] changes
-//! nothing and never enters the log. All are answered by an [`Outcome`](super::outcome::Outcome).
+//! nothing and never enters the log. All are answered by an [`Outcome`].
 //!
 //! Everything that decides an outcome is in the write, in the state machine, or a constant of
 //! `limits`. A setting of one server must never be, and neither its clock: two servers would come

@@ -2,7 +2,7 @@
 //!
 //! By key, for GET and RANGE; by deadline, for what has expired; by a hash, for SCAN. This file
 //! keeps the three in step and the tombstones with them: everything else changes the store through
-//! [`put`](Store::put), [`set_deadline`](Store::set_deadline) and [`remove`](Store::remove).
+//! `put`, `set_deadline` and `remove`.
 //!
 //! The maps are persistent: a clone shares everything with its original until one of them changes,
 //! and then only the path to the change is copied. So a long question, or a snapshot, takes a clone

@@ -38,6 +38,8 @@
 //!
 //! # Departures from the paper
 //!
+//! - **Entries carry a stamp**, the leader's word for when it appended them. The core only keeps it
+//!   from falling along a leader's log; what expires by it is the state machine's business.
 //! - **Pre-vote** (diss. §9.6): a server asks whether it could win before it spends a term, so that
 //!   one that was cut off does not depose a healthy leader when it returns. Who refuses tells its
 //!   term, or a short log in a high term and a long one in a low refused each other for ever.

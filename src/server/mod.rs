@@ -19,6 +19,14 @@
 //! which index must I have applied?" `join` puts the question to the core, or `take_messages` to
 //! the leader. When the read index is confirmed ([`crate::raft::read_index`]) and everything up to
 //! it has been handed out here, `take_tasks` hands out the query behind it.
+//!
+//! # One key that expires
+//!
+//! The leader stamps each entry with the log time ([`clock`]), which `tick` moves on. `SET k v EX
+//! 10` is an entry like any other; the state machine notes the deadline, stamp + 10 s, and
+//! `finished` tells the server the next one. When it is due and nothing else is written,
+//! `tell_the_time` appends an entry that carries nothing but its stamp, and when that is committed
+//! every state machine knows that the key is gone.
 
 mod apply;
 pub mod clock;
