@@ -44,6 +44,7 @@
 //! on several keys, which are judged key by key.
 
 pub mod checks;
+pub mod chronicle;
 pub mod clients;
 pub mod disk;
 pub mod faults;
@@ -64,6 +65,8 @@ mod leaders;
 mod liveness;
 mod misfortunes;
 mod panics;
+mod replay;
+mod requests;
 mod run;
 mod schedule;
 mod workers;
