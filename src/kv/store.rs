@@ -19,6 +19,7 @@ use imbl::{OrdMap, OrdSet};
 use super::digest::Fnv1a;
 use super::scan;
 use super::tombstones::Tombstones;
+use crate::lab::{Rule, removed};
 
 /// All keys with their values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -162,7 +163,9 @@ impl Store {
     /// Gives a key that exists another deadline, in the future, or none.
     pub(super) fn set_deadline(&mut self, entry: &Entry, key: &Bytes, deadline_ms: Option<u64>) {
         let found = self.values.get_mut(key).expect("only a key that exists gets a deadline");
-        found.version = entry.index;
+        if !removed(Rule::DeadlineIsAChange) {
+            found.version = entry.index;
+        }
         let old_ms = std::mem::replace(&mut found.deadline_ms, deadline_ms);
         self.move_deadline(key, old_ms, deadline_ms);
     }

@@ -60,6 +60,7 @@ pub mod report;
 pub mod world;
 
 mod connections;
+mod expiry;
 mod judge;
 mod leaders;
 mod liveness;
