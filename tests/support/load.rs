@@ -92,7 +92,7 @@ impl Load {
         stop: &AtomicBool,
         serial: &AtomicU64,
     ) -> Seen {
-        let voice = if number % 2 == 0 { Voice::Lines } else { Voice::Resp };
+        let voice = if number.is_multiple_of(2) { Voice::Lines } else { Voice::Resp };
         let mut client = Client::speaking(voice, addresses.to_vec());
         let mut seen = Seen::default();
         let mut dice = Dice(number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));

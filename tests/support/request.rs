@@ -19,8 +19,12 @@ pub const BRIEF: &str = "brief";
 /// expire so much earlier than a clock of ours says.
 const EARLY_MICROS_MAX: u64 = 100_000;
 
-/// Requests until the keys with deadlines change: the judge has to guess when each expired.
+/// Keys with deadlines come and go, as the judge has to guess when each expired: one begins with
+/// every so many requests …
 const REQUESTS_PER_BRIEF_KEY: u64 = 40;
+
+/// … and this many are in use, so that each is for longer than it lives.
+const BRIEF_KEYS: usize = 30;
 
 /// Dice of one client.
 pub struct Dice(pub u64);
@@ -66,8 +70,9 @@ impl Request {
         };
         let first = dice.below(keys.len());
         let key = &keys[first];
-        let brief = format!("{BRIEF}{}", unique / REQUESTS_PER_BRIEF_KEY);
-        match dice.below(16) {
+        let age = dice.below(BRIEF_KEYS) as u64;
+        let brief = format!("{BRIEF}{}", (unique / REQUESTS_PER_BRIEF_KEY).saturating_sub(age));
+        match dice.below(18) {
             0..5 => Request::one(key, Action::Get),
             5 | 6 => Request::one(key, set()),
             7 => Request::one(key, Action::Delete),
