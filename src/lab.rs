@@ -240,7 +240,7 @@ rules! {
         ["Log time never falls"]
     StampsTellTheTime "expiry-by-own-clock"
         "What has expired is decided by the stamp of the entry, not by anybody's clock."
-        "state machines must be deterministic (§2); clocks differ, and restarts replay the log later"
+        "§2: state machines are deterministic; clocks differ, and a restart replays the log later"
         ["State Machine Safety", "A write is answered with what it did",
          "A read shows a state of its time",
          "EXEC does all or nothing, and nothing if a key has changed"]
