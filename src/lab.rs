@@ -251,11 +251,13 @@ rules! {
     DeletionLeavesATombstone "no-tombstones"
         "A deleted key leaves behind when it was deleted."
         "WATCH sees no key; who creates and deletes it in between must not go unnoticed"
-        ["EXEC does all or nothing, and nothing if a key has changed"]
+        ["EXEC does all or nothing, and nothing if a key has changed",
+         "A read shows a state of its time"]
     WatchSeesExpiry "watch-misses-expiry"
         "A watched key that has expired since has changed, though no entry touched it."
         "EXEC depends on what WATCH saw"
-        ["EXEC does all or nothing, and nothing if a key has changed"]
+        ["EXEC does all or nothing, and nothing if a key has changed",
+         "A read shows a state of its time"]
     DeadlineIsAChange "watch-misses-expire"
         "Another deadline is a change of the key: EXPIRE and PERSIST abort who watches it."
         "as in Redis; EXEC depends on what WATCH saw"
@@ -264,7 +266,8 @@ rules! {
     WatchIsCheckedOnce "exec-half-done"
         "The watched keys are compared before the first operation, and not again."
         "a transaction that touches what it watches would stop in its middle"
-        ["EXEC does all or nothing, and nothing if a key has changed"]
+        ["EXEC does all or nothing, and nothing if a key has changed",
+         "A read shows a state of its time"]
     OnceIsRemembered "once-executed-twice"
         "A number of ONCE that was executed before is answered from memory."
         "diss. §6.3; the client cannot know that its first attempt arrived"
