@@ -24,7 +24,7 @@ use thiserror::Error;
 
 pub use effective::{ENVIRONMENT_PREFIX, Effective, Member, Origin, Overrides, effective};
 
-use crate::{limits, protocol};
+use crate::limits;
 
 /// The cluster id of the sample. `serve` and `init` refuse it: two clusters that both kept it could
 /// take each other's servers for their own.
@@ -113,21 +113,6 @@ pub struct Limits {
     pub uncommitted_bytes: usize,
     /// Bytes of changes kept for those who FEED and come back, or fall behind.
     pub feed_history_bytes: usize,
-}
-
-impl Limits {
-    /// Those that the protocol keeps.
-    pub fn conversation(&self) -> protocol::Limits {
-        protocol::Limits {
-            line_bytes: self.line_bytes,
-            key_bytes: self.key_bytes,
-            value_bytes: self.value_bytes,
-            arguments: self.arguments,
-            request_bytes: self.request_bytes,
-            transaction_commands: self.transaction_commands,
-            transaction_bytes: self.transaction_bytes,
-        }
-    }
 }
 
 /// `[storage]`.

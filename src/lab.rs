@@ -11,6 +11,21 @@
 //!
 //! Read it without its second half: that is the rule. Without the feature `removed` is the constant
 //! `false` and the compiler leaves nothing of it.
+//!
+//! Some rules have no switch, because their absence cannot be noticed or cannot be written:
+//!
+//! - *A candidate counts its own vote when it is on disk*: nobody is asked before that, so no
+//!   answer makes a majority earlier, and a cluster of one counts only when its write completes.
+//! - *Probes repeat*: the heartbeat that would repeat one is itself an empty AppendEntries at the
+//!   same place.
+//! - *A leader that steps down hands its reads back as failed*: whoever asked asks the next leader
+//!   anyway, when it learns of it.
+//! - *A command carries the lowest serial that its gateway waits for*: parts are taken in their
+//!   order, so a command's own serial would do as its floor; the rule is there for who reads it.
+//! - *One write at a time; a forward goes one hop; an ignored entry has no outcome*: the log writer
+//!   is one thread, `propose_all` cannot forward, and there is no outcome to answer with.
+//! - *A lock while sending, snapshots* (L15, L12, L13): threads are tested with real processes, and
+//!   snapshots are not there yet. *Cloned directories* are told by the hello of `transport`.
 
 macro_rules! rules {
     ($($rule:ident $name:literal $text:literal $place:literal [$($property:literal),+])*) => {
@@ -76,15 +91,15 @@ rules! {
     TermBeforeLength "up-to-date-by-length"
         "Of two logs the one whose last term is later is more up-to-date, however short it is."
         "§5.4.1; judging by length alone is a common mistake"
-        ["Leader Completeness", "State Machine Safety"]
+        ["Committed is on a majority of disks", "Leader Completeness", "State Machine Safety"]
     VotesAreASet "votes-as-a-number"
         "A vote that is delivered twice is one vote."
         "§5.2; votes counted by arrival make leaders without a majority"
-        ["Election Safety", "Log Matching"]
+        ["A leader has a majority's votes", "Election Safety", "Log Matching"]
     StaleRepliesAreDropped "stale-replies-accepted"
         "A reply of an older term is dropped."
         "§5.1; stale votes elect, stale acknowledgements commit"
-        ["Election Safety", "Log Matching"]
+        ["A leader has a majority's votes", "Election Safety", "Log Matching"]
     VotesAreWithheld "vote-while-leader-heard"
         "A server that hears its leader does not let a candidate disturb it."
         "diss. §4.2.3"
@@ -92,11 +107,11 @@ rules! {
     StaleRequestIsAnswered "stale-requests-ignored"
         "A request of an older term is answered with the present one."
         "[AE1] [RV1]; else who was cut off and came back with a higher term never follows again"
-        ["Liveness"]
+        ["An echo waits for nothing", "Liveness"]
     CandidateYields "candidate-ignores-leader"
         "A candidate follows the leader of its term, whatever its log looks like."
         "[C3], §5.2"
-        ["Liveness"]
+        ["An echo waits for nothing", "Liveness"]
     LeaderNeedsAMajority "no-check-quorum"
         "A leader that no majority answers steps down."
         "diss. §6.2; its clients wait for nothing"
@@ -105,12 +120,53 @@ rules! {
         "A leader whose disk hangs steps down if a majority is further without it."
         "one bad disk stops the cluster while its heartbeats go on"
         ["A hung disk does not lead"]
+    RefusalTellsTheTerm "refusal-without-term"
+        "Who refuses a pre-vote tells its term, and the asker adopts it."
+        "diss. §9.6; else a short log in a high term and a long log in a low one refuse each other"
+        ["Who is told a higher term adopts it", "Liveness"]
+    PreVoteMovesNoTerm "pre-vote-moves-term"
+        "A pre-vote moves no term: it asks what would be."
+        "diss. §9.6; else asking does the harm that it is there to prevent"
+        ["A leader that is heard is left alone"]
+    HigherTermIsAdopted "higher-term-ignored"
+        "Who is told a higher term adopts it and follows."
+        "[ALL2], §5.1"
+        ["Who is told a higher term adopts it", "Liveness"]
+    TermNeedsPreVotes "no-pre-vote"
+        "A term is spent only when a majority would vote."
+        "diss. §9.6; who was cut off comes back with a term that deposes a healthy leader"
+        ["A term is spent with a majority's pre-votes"]
+    CandidateClockWaits "candidate-clock-before-fsync"
+        "A candidate's clock starts when its vote is on disk: before, nobody has been asked."
+        "diss. §10.2.1; with slow disks every candidate would give up before it has begun"
+        ["An election waits for its timeout"]
+    FormerLeaderStartsItsClock "step-down-without-clock"
+        "A leader that follows a higher term starts its election clock."
+        "§5.2; a leader has no clock running: the old one would go off at once, or never"
+        ["An election waits for its timeout", "Who hears nobody stands up"]
+    StaleLeadersResetNoClock "clock-reset-by-old-leader"
+        "A request of an older term resets no election clock."
+        "[F2]; a deposed leader that talks on would keep the others from electing the next"
+        ["Who hears nobody stands up"]
+    LeaderHearsItself "leader-hears-nobody"
+        "A leader hears a leader: itself."
+        "diss. §4.2.3; else it votes itself out of office"
+        ["A leader that is heard is left alone"]
+    LateCloseIsIgnored "late-close-counts"
+        "Only the newest connection's end means that the leader is gone."
+        "an old connection's end is noticed long after it was replaced"
+        ["Only the newest connection's end is one"]
+    LostIsUnheard "lost-leader-still-heard"
+        "A leader whose connection has ended is heard no more."
+        "a killed leader is replaced at once, not after a timeout"
+        ["Only the newest connection's end is one"]
 
     // ---- raft: the follower's log ----
     HeartbeatIsChecked "heartbeat-without-check"
         "A heartbeat passes the consistency check like any AppendEntries."
         "[AE2], §5.3; heartbeats are nothing special"
-        ["we vouch only for entries that we have", "State Machine Safety"]
+        ["only entries in the log are committed", "we vouch only for entries that we have",
+         "State Machine Safety"]
     TruncateOnlyOnConflict "truncate-always"
         "Only a conflict cuts the log: a late, short message cuts nothing off."
         "[AE3], §5.3"
@@ -131,6 +187,14 @@ rules! {
         "What was verified with one term's leader is not vouched for to the next."
         "§5.3; a stored acknowledgement commits an entry that has been replaced"
         ["Committed is on a majority of disks", "Liveness"]
+    DebtsBelongToTerm "debts-outlive-term"
+        "What one term's leader is owed is not paid to the next: rounds belong to their term."
+        "diss. §6.4; an old echo would confirm reads that nobody has confirmed"
+        ["An echo answers its own term's round"]
+    EchoWaitsForNothing "echo-waits-for-disk"
+        "An echo waits for no disk: a follower with a slow one is still there."
+        "diss. §6.2, §6.4; check-quorum and reads count echoes"
+        ["An echo waits for nothing", "Work is what there is to take"]
 
     // ---- raft: the disk ----
     HardStateIsWritten "hard-state-only-with-entries"
@@ -176,6 +240,30 @@ rules! {
         "One message carries a bounded number of bytes."
         "A queue without a bound is a failure that waits for its load"
         ["Queues are bounded"]
+    HeartbeatFollowsWhatWasSent "heartbeat-from-match"
+        "A heartbeat stands after what was sent last: so a follower notices what it has missed."
+        "[L3], §5.3; else lost entries are never sent again"
+        ["Liveness"]
+    OnlyMatchFreesTheWindow "echo-frees-window"
+        "Only what a follower has on disk makes room for more; an echo does not."
+        "A queue without a bound is a failure that waits for its load"
+        ["Queues are bounded"]
+    UncommittedIsBounded "unbounded-uncommitted"
+        "What a leader has accepted and not committed is bounded."
+        "A leader without a majority would take on work for ever"
+        ["Queues are bounded"]
+    CommitIsToldAtOnce "commit-with-heartbeats"
+        "Followers learn at once that the commit index has moved."
+        "whoever accepted a request at a follower waits for it"
+        ["Commit is told at once"]
+    EchoesAreHeard "check-quorum-counts-matches"
+        "Every answer shows a leader that its follower is there, not only an acknowledgement."
+        "diss. §6.2; a quiet cluster or slow disks would depose their leader"
+        ["A leader gives up only for a reason"]
+    SlowDisksLead "slow-disk-steps-down"
+        "A leader with a slow disk leads on if nobody's is faster."
+        "stepping down helps nobody where all disks are slow"
+        ["A leader gives up only for a reason"]
 
     // ---- raft: reads and applying ----
     ReadWaitsForNoop "read-before-noop"
@@ -185,6 +273,10 @@ rules! {
     ReadWaitsForEchoes "read-without-round"
         "A leader proves that it leads before it answers a read."
         "§8; diss. §6.4; it may have been deposed"
+        ["Linearizability"]
+    ReadIndexIsCommitted "read-index-applied"
+        "A read waits for all that is committed, not only for what its leader has applied."
+        "diss. §6.4, step 1; another server may have applied, and told, more"
         ["Linearizability"]
     ReadBeginsARound "read-joins-old-round"
         "Only echoes of messages that left after the read arrived count for it."
@@ -211,7 +303,7 @@ rules! {
     AnswerNamesItsRequest "answer-to-another-request"
         "A client gets the outcome of its own request, by its id, not of one in its place."
         "§8; after a change of leaders an index holds another's command"
-        ["Done has happened", "Linearizability"]
+        ["A connection's requests are executed in order", "Done has happened", "Linearizability"]
     ReadJoinsOpenQuestion "read-joins-asked-question"
         "A read joins only a question that has not left."
         "diss. §6.4; one that has left was perhaps answered before the read arrived"
@@ -231,6 +323,56 @@ rules! {
     FloorIsRespected "floor-forgotten"
         "What lies below a gateway's floor was seen, or is not waited for any more."
         "diss. §6.3; one number remembers all of it"
+        ["No request is executed twice"]
+    AnswerNamesItsLife "answer-to-another-life"
+        "The answer to a question of an earlier life says nothing to this one."
+        "diss. §6.4; answers outlive those who asked, and lives count their questions alike"
+        ["Linearizability"]
+    ReadFollowsWrites "read-overtakes-write"
+        "On one connection a read is executed after the writes before it."
+        "a client reads what it has written"
+        ["A connection's requests are executed in order", "Linearizability"]
+    WriteFollowsReads "write-overtakes-read"
+        "On one connection a write is started after the reads before it."
+        "a client does not read what it had not yet written"
+        ["A connection's requests are executed in order", "Linearizability"]
+    PartsComeInOrder "forward-with-gaps"
+        "The parts of a forward are taken in their order, and none after a gap."
+        "what a connection sends is executed in the order in which it was sent"
+        ["What a leader has taken is in its log", "A connection's requests are executed in order",
+         "Done has happened"]
+    RefusalEndsAttempt "forward-after-refusal"
+        "After a part that was refused nothing of the same attempt is taken."
+        "what a connection sends is executed in the order in which it was sent"
+        ["What a leader has taken is in its log", "A connection's requests are executed in order",
+         "Done has happened"]
+    RefusedStartsAgain "refused-goes-on"
+        "A gateway that was refused starts again with its oldest write."
+        "after a refusal nothing of the attempt is taken: its clients would wait for nothing"
+        ["What was refused starts again"]
+    LeadershipIsATerm "new-term-same-leader"
+        "A leader that leads anew, in a later term, is handed everything again."
+        "§8; what it was sent in an earlier term may be lost with it"
+        ["A new leadership is handed everything"]
+    NewLinkStartsAgain "new-link-goes-on"
+        "A leader that opens a new connection is handed everything again."
+        "§5.1: RPCs are retried; its answers may be lost with the old connection"
+        ["A new leadership is handed everything"]
+    LeadershipTakesOnce "forwarded-again-taken-again"
+        "What a gateway forwards again is not appended again by the same leadership."
+        "diss. §6.3 ignores the second one, but its room in the log is lost: doubts breed load"
+        ["A leadership takes a request once"]
+    InboxEndsWithLeadership "inbox-outlives-leadership"
+        "What a leader took for its log in an earlier leadership counts for nothing in this one."
+        "§5.3: its entries may have been replaced; who believes they are there skips them for ever"
+        ["What a leader has taken is in its log"]
+    OlderLivesAreOver "older-life-accepted"
+        "A command of a gateway's earlier life is ignored once its next life has spoken."
+        "§8; diss. §6.3; messages outlive those who sent them"
+        ["No request is executed twice"]
+    FloorOnlyRises "floor-falls"
+        "A gateway's floor only rises, whatever a late command says."
+        "diss. §6.3; what was forgotten below it would be executed again"
         ["No request is executed twice"]
 
     // ---- log time, transactions, ONCE, weaker reads ----
@@ -287,10 +429,14 @@ rules! {
          "A stale read shows its connection's writes"]
 
     // ---- storage ----
+    FailedJournalIsOver "journal-goes-on"
+        "A journal that has failed once takes no more."
+        "what follows would stand behind a hole"
+        ["a journal that has failed once must never succeed again"]
     FailedSyncEndsTheServer "failed-sync-ignored"
         "A sync that fails is the end of the process: the kernel may have dropped the pages."
         "a sync that succeeds after one that failed proves nothing"
-        ["Durability"]
+        ["A server that crashed starts again", "Durability"]
     NewSegmentHasItsName "directory-not-synced"
         "A new file counts once the directory that names it is synced."
         "a file without its name is lost with all it holds"

@@ -39,7 +39,7 @@
 //! storage ────▶ raft::{types, durability}             the journal
 //! observe ────▶ raft::{event, types}                  log lines
 //! gateway ────▶ raft::types, kv::{command, encoding}  PURE: what clients are owed
-//! protocol ───▶ kv::command                           PURE: client bytes
+//! protocol ───▶ kv::command                           PURE: client bytes, in two dialects
 //! config ─────▶ nothing of ours                       cluster.toml
 //! kv, raft ───▶ nothing of ours                       PURE: the store; the protocol
 //! ```
@@ -66,7 +66,9 @@
 //!     then [`storage`] for what a crash leaves and how a start finds out.
 //!
 //! Beside it, `tests/scripts/` are plays that a cluster performs, `tests/paper.rs` is Figure 2 as
-//! tests, `tests/scenarios.md` says what can go wrong, and [`sim`] makes it go wrong.
+//! tests, `tests/scenarios.md` says what can go wrong, [`sim`] makes it go wrong, and [`lab`] takes
+//! the rules out of the code, one at a time, to show what each of them is there for. [`protocol`]
+//! is a house of its own: how one port speaks with people and with Redis' clients.
 
 // The tags of Figure 2, such as [AE3], look like links to rustdoc.
 #![allow(rustdoc::broken_intra_doc_links)]

@@ -557,6 +557,21 @@ fn a_leader_tells_the_time_when_a_key_is_due() {
     assert_eq!(leader.log_time(), Stamp(9000));
 }
 
+/// EXAT names a time since the Unix epoch, so the log time of a new cluster begins with the time of
+/// day.
+#[test]
+fn log_time_begins_with_the_time_of_day() {
+    let mut leader = server(US, 1);
+    leader.begin_log_time(5_000_000);
+    let mut now_ms = 0;
+    while !leader.raft().is_leader() {
+        now_ms += 10;
+        leader.tick(now_ms);
+        work_off(&mut leader, &mut StateMachine::default());
+    }
+    assert_eq!(leader.raft().last_stamp(), Stamp(5_000_000 + now_ms));
+}
+
 /// The stamps of a new leader go on from those of the old one, whatever its own clock says.
 #[test]
 fn log_time_goes_on_from_the_last_stamp_in_the_log() {

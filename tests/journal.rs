@@ -259,10 +259,11 @@ fn a_later_format_is_named() {
     let disk = created();
     let mut bytes = disk.read(&segment_name(1)).expect("memory");
     let header = Header::decode(&bytes).expect("it begins with a batch");
-    let later = Header { version: 2, ..header };
+    let later = Header { version: batch::FORMAT_VERSION + 1, ..header };
     batch::finish(&later, &mut bytes[..header.batch_bytes()]);
     disk.overwrite(&segment_name(1), bytes);
-    assert!(matches!(open(&disk), Err(JournalError::UnknownFormat { found: 2, known: 1, .. })));
+    let error = open(&disk).expect_err("refused");
+    assert!(matches!(error, JournalError::UnknownFormat { found: 3, known: 2, .. }), "{error}");
 }
 
 /// S28: any file cut at any byte. A finished segment is missed; of the newest, a whole number of

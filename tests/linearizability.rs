@@ -46,6 +46,7 @@ fn execute(action: &Action, register: &mut Option<Vec<u8>>) -> Outcome {
                 Condition::IfPresent => before.is_none(),
                 Condition::IfVersion(_) => true, // a register has none
                 Condition::IfEqual(old) => before != Some(old.to_vec()),
+                Condition::IfVersion(_) => unreachable!("a register has no versions"),
             };
             if fails {
                 return Outcome::Nothing;

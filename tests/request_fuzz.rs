@@ -78,7 +78,6 @@ const WORDS: &[&[u8]] = &[
     b"CLIENT",
     b"CONFIG",
     b"FEED",
-    b"HELP",
     b"RESET",
     b"SELECT",
     b"ECHO",
@@ -166,6 +165,7 @@ const FRAGMENTS: &[&[u8]] = &[
     b"GET k\n",
     b"QUIT\r\n",
     b"COMMAND DOCS set\r\n",
+    b"HELP SET\r\n",
     b"*1\r\n$4\r\nEXEC\r\n",
 ];
 

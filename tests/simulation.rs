@@ -38,6 +38,19 @@ fn without_faults_one_election_is_enough() {
     assert!(report.stats.truncations == 0, "logs are cut without a reason:\n{report}");
 }
 
+/// Raft promises service while a majority can talk, not only once everybody is back (S12, S13, S14,
+/// S18). Runs are short here, so that there are many ends of storms.
+#[test]
+fn a_majority_serves_while_a_minority_stays_out() {
+    for servers in [3, 5] {
+        let options =
+            Options { servers: Some(servers), seeds: 100, steps: 1_500, ..Options::default() };
+        let report = run(&options);
+        assert!(report.failure.is_none(), "\n{report}");
+        assert!(report.stats.absences >= 30, "half of the worlds lose somebody:\n{report}");
+    }
+}
+
 /// Every size works, one server and even numbers too.
 #[test]
 fn every_size_of_cluster_works() {

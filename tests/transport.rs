@@ -217,9 +217,9 @@ fn another_version_is_refused() {
     let bytes = with_version(greeting(&identity("a", 1)), 77);
     let (answer, inbound) = meet(|at| say(at, &bytes));
     let error = inbound.expect_err("refused");
-    assert!(matches!(error, HelloError::Refused(Refusal::Version { theirs: 77, ours: 1 })));
+    assert!(matches!(error, HelloError::Refused(Refusal::Version { theirs: 77, ours: 2 })));
     let heard = String::from_utf8_lossy(&answer).into_owned();
-    assert_names(&heard, &error, &["77", "ours is 1"]);
+    assert_names(&heard, &error, &["77", "ours is 2"]);
 }
 
 /// S57: no damage to a greeting gets anybody in, or anything to panic.

@@ -296,7 +296,8 @@ impl Gateway {
     /// again: the old leader may or may not have got it into its log.
     pub fn observe_leader(&mut self, leader: Option<ServerId>, term: Term) {
         let leader = leader.map(|leader| (leader, term));
-        if leader == self.leader {
+        let same_server = leader.map(|it| it.0) == self.leader.map(|it| it.0);
+        if leader == self.leader || (same_server && removed(Rule::LeadershipIsATerm)) {
             return;
         }
         if let Some((old, _)) = self.leader {
@@ -304,7 +305,9 @@ impl Gateway {
             self.leaderless_since = self.now;
         }
         self.leader = leader;
-        self.writes.forget_inboxes();
+        if !removed(Rule::InboxEndsWithLeadership) {
+            self.writes.forget_inboxes();
+        }
         if leader.is_some() {
             self.gave_up = false;
             self.hand_over_again();
@@ -380,7 +383,9 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(&client) else { return };
         while let Some((slot, request)) = connection.queue.pop_front() {
             let stage = match request {
-                Request::Write(command) if connection.reads_started > 0 => {
+                Request::Write(command)
+                    if connection.reads_started > 0 && !removed(Rule::WriteFollowsReads) =>
+                {
                     connection.queue.push_front((slot, Request::Write(command)));
                     break;
                 }

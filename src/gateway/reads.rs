@@ -175,7 +175,7 @@ impl Gateway {
 
     /// The leader has answered a question of ours, perhaps of an earlier life.
     pub fn handle_read_answer(&mut self, question: QuestionId, read_index: Index) {
-        if question.incarnation == self.incarnation {
+        if question.incarnation == self.incarnation || removed(Rule::AnswerNamesItsLife) {
             self.confirm(question.serial, read_index);
         }
     }
@@ -236,7 +236,7 @@ impl Gateway {
         if !connection.outstanding.contains_key(&read.slot) {
             return; // its deadline has passed
         }
-        if connection.writes_started > 0 {
+        if connection.writes_started > 0 && !removed(Rule::ReadFollowsWrites) {
             connection.blocked_reads.push((read.slot, read.query));
         } else {
             self.reads.ready.push(read);

@@ -106,6 +106,10 @@ impl Writes {
 
     pub(super) fn end_pause(&mut self, now: u64) {
         if self.paused_until.is_some_and(|until| now >= until) {
+            if removed(Rule::RefusedStartsAgain) {
+                self.paused_until = None;
+                return;
+            }
             self.start_attempt();
         }
     }
@@ -158,6 +162,12 @@ impl Gateway {
         self.answer(client, slot, Answer::Done(outcome));
     }
 
+    /// Whether this is a write of ours that is not answered.
+    pub fn waits_for(&self, request: RequestId) -> bool {
+        (request.server, request.incarnation) == (self.id.0, self.incarnation)
+            && self.writes.started.contains_key(&request.serial)
+    }
+
     /// The next part of this attempt.
     pub(super) fn take_forward(&mut self) -> Option<GatewayMessage> {
         let mut commands = Vec::new();
@@ -192,15 +202,18 @@ impl Gateway {
         let mut fresh = Inbox { incarnation, attempt, next_part: 0, refused: false, appended: 0 };
         let inbox = self.writes.inboxes.entry(from).or_insert_with(|| fresh.clone());
         if (incarnation, attempt) > (inbox.incarnation, inbox.attempt) {
-            if incarnation == inbox.incarnation {
+            if incarnation == inbox.incarnation && !removed(Rule::LeadershipTakesOnce) {
                 fresh.appended = inbox.appended;
             }
             *inbox = fresh;
         }
         let current = (incarnation, attempt) == (inbox.incarnation, inbox.attempt);
-        let accepted = current && part == inbox.next_part && !inbox.refused;
+        let in_line =
+            part == inbox.next_part || (removed(Rule::PartsComeInOrder) && part > inbox.next_part);
+        let refused = inbox.refused && !removed(Rule::RefusalEndsAttempt);
+        let accepted = current && in_line && !refused;
         if accepted {
-            inbox.next_part += 1;
+            inbox.next_part = part + 1;
         }
         accepted
     }

@@ -98,6 +98,9 @@ impl Store {
                 let index = i64::try_from(asking.applied_index);
                 Outcome::Integer(index.expect("an index fits into 63 bits"))
             }
+            Query::Echo { message: None } => Outcome::Text("PONG"),
+            Query::Echo { message: Some(message) } => Outcome::Value(message.clone()),
+            Query::Acknowledge => Outcome::Done,
         }
     }
 

@@ -78,6 +78,8 @@ pub enum ExpireCondition {
     IfLater,
     /// LT: only if the new deadline is sooner; none counts as the latest of all.
     IfSooner,
+    /// XX LT: only if the key has a deadline and the new one is sooner. (XX GT is GT.)
+    IfSomeAndSooner,
 }
 
 /// What a SET answers.

@@ -145,6 +145,7 @@ pub(crate) mod tests {
             ExpireCondition::IfSome,
             ExpireCondition::IfLater,
             ExpireCondition::IfSooner,
+            ExpireCondition::IfSomeAndSooner,
         ])
     }
 
@@ -227,6 +228,8 @@ pub(crate) mod tests {
             (key(), format).prop_map(|(key, format)| Query::TimeToLive { key, format }),
             keys().prop_map(|keys| Query::Watch { keys }),
             Just(Query::AppliedIndex),
+            proptest::option::of(key()).prop_map(|message| Query::Echo { message }),
+            Just(Query::Acknowledge),
         ]
         .boxed()
     }

@@ -16,7 +16,7 @@ use super::store::{Entry, Store, Versioned};
 
 impl Store {
     /// Executes a command of this entry.
-    pub(super) fn execute(&mut self, entry: &mut Entry, command: Command) -> Outcome {
+    pub(super) fn execute(&mut self, entry: &mut Entry<'_>, command: Command) -> Outcome {
         match command {
             Command::Set { key, value, condition, expiry, answer } => {
                 match self.lifetime_after_set(&key, expiry) {
@@ -64,14 +64,14 @@ impl Store {
     }
 
     /// Deletes a key if it exists.
-    fn delete(&mut self, entry: &mut Entry, key: &Bytes) -> Option<Versioned> {
+    fn delete(&mut self, entry: &mut Entry<'_>, key: &Bytes) -> Option<Versioned> {
         self.get(key)?;
         self.remove(entry, key)
     }
 
     fn set(
         &mut self,
-        entry: &mut Entry,
+        entry: &mut Entry<'_>,
         key: Bytes,
         value: Bytes,
         condition: &Condition,
@@ -110,7 +110,7 @@ impl Store {
 
     fn append(
         &mut self,
-        entry: &mut Entry,
+        entry: &mut Entry<'_>,
         key: Bytes,
         addition: Bytes,
         value_bytes_max: u64,
@@ -135,7 +135,7 @@ impl Store {
         integer(bytes)
     }
 
-    fn increment(&mut self, entry: &mut Entry, key: Bytes, delta: i64) -> Outcome {
+    fn increment(&mut self, entry: &mut Entry<'_>, key: Bytes, delta: i64) -> Outcome {
         let current = self.get(&key).map(|found| parse_integer(&found.value));
         let Some(number) = current.unwrap_or(Some(0)) else { return Outcome::NotInteger };
         let Some(sum) = number.checked_add(delta) else { return Outcome::Overflow };
@@ -149,7 +149,7 @@ impl Store {
 
     fn set_many(
         &mut self,
-        entry: &mut Entry,
+        entry: &mut Entry<'_>,
         pairs: Vec<(Bytes, Bytes)>,
         if_absent: bool,
     ) -> Outcome {

@@ -49,7 +49,7 @@ impl Store {
 
     pub(super) fn expire(
         &mut self,
-        entry: &mut Entry,
+        entry: &mut Entry<'_>,
         key: &Bytes,
         deadline: Deadline,
         condition: ExpireCondition,
@@ -68,6 +68,7 @@ impl Store {
             ExpireCondition::IfSome => found.deadline_ms.is_some(),
             ExpireCondition::IfLater => new_ms > current_ms,
             ExpireCondition::IfSooner => new_ms < current_ms,
+            ExpireCondition::IfSomeAndSooner => found.deadline_ms.is_some() && new_ms < current_ms,
         };
         if holds {
             self.live_for(entry, key, lifetime);
@@ -75,7 +76,7 @@ impl Store {
         Outcome::Integer(i64::from(holds))
     }
 
-    pub(super) fn persist(&mut self, entry: &mut Entry, key: &Bytes) -> Outcome {
+    pub(super) fn persist(&mut self, entry: &mut Entry<'_>, key: &Bytes) -> Outcome {
         let had_one = self.get(key).is_some_and(|found| found.deadline_ms.is_some());
         if had_one {
             self.set_deadline(entry, key, None);
@@ -85,7 +86,7 @@ impl Store {
 
     pub(super) fn get_and_expire(
         &mut self,
-        entry: &mut Entry,
+        entry: &mut Entry<'_>,
         key: &Bytes,
         expiry: Expiry,
     ) -> Outcome {
@@ -120,7 +121,7 @@ impl Store {
         Outcome::Integer(i64::try_from(number).expect("deadlines are 63-bit numbers"))
     }
 
-    fn live_for(&mut self, entry: &mut Entry, key: &Bytes, lifetime: Lifetime) {
+    fn live_for(&mut self, entry: &mut Entry<'_>, key: &Bytes, lifetime: Lifetime) {
         match lifetime {
             Lifetime::Endless => self.set_deadline(entry, key, None),
             Lifetime::Until(deadline_ms) => self.set_deadline(entry, key, Some(deadline_ms)),

@@ -42,8 +42,6 @@ mod tests;
 pub use answer::FrozenQuery;
 pub use encoding::{DecodeError, check};
 
-use std::collections::BTreeSet;
-
 use command::{Bytes, Command, RequestId, Write};
 use digest::Fnv1a;
 use once::OnceTable;
@@ -91,21 +89,19 @@ impl StateMachine {
         bytes: &[u8],
         changes: &mut Vec<Change>,
     ) -> Applied {
-        let mut entry = self.advance_to(index, stamp_ms, EXPIRED_PER_ENTRY_MAX);
+        let mut entry = self.advance_to(index, stamp_ms, EXPIRED_PER_ENTRY_MAX, changes);
         let (request, floor, write) = encoding::decode(bytes).unwrap_or_else(|error| {
             panic!("State Machine Safety: the committed entry {index} cannot be executed: {error}")
         });
         let is_new = self.sessions.admit(request, floor);
         let outcome = is_new.then(|| self.execute(&mut entry, write));
-        self.report(entry, changes);
         Applied { request, outcome }
     }
 
     /// Applies an entry at `index` that carries no command: the first one of a leader, or one that
     /// only carries time.
     pub fn apply_nothing(&mut self, index: u64, stamp_ms: u64, changes: &mut Vec<Change>) {
-        let entry = self.advance_to(index, stamp_ms, EXPIRED_PER_CLOCK_ENTRY_MAX);
-        self.report(entry, changes);
+        self.advance_to(index, stamp_ms, EXPIRED_PER_CLOCK_ENTRY_MAX, changes);
     }
 
     /// Answers a query from the state as of `applied_index`. Whether that is recent enough for the
@@ -153,16 +149,22 @@ impl StateMachine {
     }
 
     /// Begins an entry: time moves on, and with it what is kept only for a time.
-    fn advance_to(&mut self, index: u64, stamp_ms: u64, expired_max: usize) -> Entry {
+    fn advance_to<'a>(
+        &mut self,
+        index: u64,
+        stamp_ms: u64,
+        expired_max: usize,
+        changes: &'a mut Vec<Change>,
+    ) -> Entry<'a> {
         assert_eq!(index, self.applied_index + 1, "entries are applied in order, each once");
         self.applied_index = index;
-        let mut entry = Entry { index, changed: Vec::new() };
+        let mut entry = Entry { index, changes, untold: None };
         self.store.advance(&mut entry, stamp_ms, expired_max);
         self.once.forget_idle(self.store.clock_ms());
         entry
     }
 
-    fn execute(&mut self, entry: &mut Entry, write: Write) -> Outcome {
+    fn execute(&mut self, entry: &mut Entry<'_>, write: Write) -> Outcome {
         match write {
             Write::Command(command) => self.store.execute(entry, command),
             Write::Transaction { watches, operations } => {
@@ -176,7 +178,7 @@ impl StateMachine {
 
     fn execute_once(
         &mut self,
-        entry: &mut Entry,
+        entry: &mut Entry<'_>,
         client: Bytes,
         sequence: u64,
         command: Command,
@@ -188,22 +190,5 @@ impl StateMachine {
         let outcome = self.store.execute(entry, command);
         self.once.remember(entry.index, clock_ms, client, &outcome);
         outcome
-    }
-
-    /// Ends an entry: tells what it has left of each key that it changed. Only now, because a value
-    /// that is told of has two owners, and the next APPEND would have to copy it.
-    fn report(&self, entry: Entry, changes: &mut Vec<Change>) {
-        let Entry { index, changed } = entry;
-        let value = |key: &Bytes| self.store.get(key).map(|found| found.value.clone());
-        if let [key] = changed.as_slice() {
-            changes.push(Change { index, key: key.clone(), value: value(key) });
-            return;
-        }
-        let mut told = BTreeSet::new();
-        for key in changed {
-            if told.insert(key.clone()) {
-                changes.push(Change { index, value: value(&key), key });
-            }
-        }
     }
 }

@@ -242,6 +242,9 @@ impl Model {
                     ExpireCondition::IfNone => old_ms.is_none(),
                     ExpireCondition::IfSome => old_ms.is_some(),
                     ExpireCondition::IfLater => endless(new_ms) > endless(old_ms),
+                    ExpireCondition::IfSomeAndSooner => {
+                        old_ms.is_some() && endless(new_ms) < endless(old_ms)
+                    }
                     ExpireCondition::IfSooner => endless(new_ms) < endless(old_ms),
                 },
                 Command::GetAndExpire { expiry: Expiry::Keep, .. } => false,
@@ -317,6 +320,9 @@ impl Model {
                 existed: keys.iter().map(|key| self.find(key).is_some()).collect(),
             },
             Query::AppliedIndex => Outcome::Integer(self.index as i64),
+            Query::Echo { message: Some(message) } => Outcome::Value(message.clone()),
+            Query::Echo { message: None } => Outcome::Text("PONG"),
+            Query::Acknowledge => Outcome::Done,
         }
     }
 }

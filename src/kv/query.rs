@@ -105,6 +105,15 @@ pub enum Query {
     },
     /// LASTINDEX → `Integer`: the log index of the last entry applied.
     AppliedIndex,
+    /// PING and ECHO as steps of a transaction → `Value` of the message, or `Text` PONG without
+    /// one.
+    Echo {
+        /// What to answer.
+        message: Option<Bytes>,
+    },
+    /// What has no effect within a transaction and is answered in its turn, such as UNWATCH →
+    /// `Done`.
+    Acknowledge,
 }
 
 impl Query {
@@ -124,7 +133,8 @@ impl Query {
                 Query::Range { from, to, .. } => from.len() + to.as_ref().map_or(0, |to| to.len()),
                 Query::Scan { pattern, .. } => pattern.as_ref().map_or(0, |glob| glob.len()),
                 Query::Keys { pattern } => pattern.len(),
-                Query::Count | Query::AppliedIndex => 0,
+                Query::Echo { message } => message.as_ref().map_or(0, |message| message.len()),
+                Query::Count | Query::AppliedIndex | Query::Acknowledge => 0,
             }
     }
 }

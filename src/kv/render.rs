@@ -90,6 +90,7 @@ impl fmt::Display for Command {
                     ExpireCondition::IfSome => " XX",
                     ExpireCondition::IfLater => " GT",
                     ExpireCondition::IfSooner => " LT",
+                    ExpireCondition::IfSomeAndSooner => " XX LT",
                 };
                 write!(formatter, "{word} {} {number}{condition}", Shown(key))
             }
@@ -152,6 +153,9 @@ impl fmt::Display for Query {
             }
             Query::Watch { keys } => many(formatter, "WATCH", keys),
             Query::AppliedIndex => formatter.write_str("LASTINDEX"),
+            Query::Echo { message: None } => formatter.write_str("PING"),
+            Query::Echo { message: Some(message) } => write!(formatter, "ECHO {}", Shown(message)),
+            Query::Acknowledge => formatter.write_str("UNWATCH"),
         }
     }
 }

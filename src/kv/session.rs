@@ -52,7 +52,7 @@ impl Sessions {
         assert!(floor <= request.serial, "a gateway waits for the request that it sends");
         let newest = Seen { incarnation: request.incarnation, floor, ranges: BTreeMap::new() };
         let seen = self.servers.entry(request.server).or_insert_with(|| newest.clone());
-        if request.incarnation < seen.incarnation {
+        if request.incarnation < seen.incarnation && !removed(Rule::OlderLivesAreOver) {
             return false;
         }
         if request.incarnation > seen.incarnation {
@@ -117,7 +117,8 @@ impl Seen {
 
     /// Raises the floor to `floor`, and on over the ranges that it reaches.
     fn raise_floor(&mut self, floor: u64) {
-        self.floor = self.floor.max(floor);
+        let risen = self.floor.max(floor);
+        self.floor = if removed(Rule::FloorOnlyRises) { floor } else { risen };
         while let Some(range) = self.ranges.first_entry()
             && *range.key() <= self.floor
         {

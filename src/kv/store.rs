@@ -17,6 +17,7 @@ use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 
 use super::digest::Fnv1a;
+use super::outcome::Change;
 use super::scan;
 use super::tombstones::Tombstones;
 use crate::lab::{Rule, removed};
@@ -52,11 +53,23 @@ pub struct Versioned {
 
 /// The entry that is being applied.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct Entry<'a> {
     /// Its log index.
     pub(super) index: u64,
-    /// The keys whose values it has changed so far; some perhaps more than once.
-    pub(super) changed: Vec<Bytes>,
+    /// Where its changes are told.
+    pub(super) changes: &'a mut Vec<Change>,
+    /// In a transaction: the keys that it has changed so far, to be told at its end.
+    pub(super) untold: Option<Vec<Bytes>>,
+}
+
+impl Entry<'_> {
+    /// A key has another value now, or none.
+    fn changed(&mut self, key: Bytes, value: Option<&Bytes>) {
+        match &mut self.untold {
+            Some(untold) => untold.push(key),
+            None => self.changes.push(Change { index: self.index, key, value: value.cloned() }),
+        }
+    }
 }
 
 impl Store {
@@ -108,7 +121,7 @@ impl Store {
     }
 
     /// The log has come to this entry: time moves, and some of what is overdue or old is removed.
-    pub(super) fn advance(&mut self, entry: &mut Entry, stamp_ms: u64, removed_max: usize) {
+    pub(super) fn advance(&mut self, entry: &mut Entry<'_>, stamp_ms: u64, removed_max: usize) {
         if stamp_ms > self.clock_ms {
             let since = (self.clock_ms + 1, Bytes::new());
             let due = self.deadlines.range(since..).take_while(|(at_ms, _)| *at_ms <= stamp_ms);
@@ -119,7 +132,7 @@ impl Store {
             let (_, key) = self.deadlines.get_min().expect("an overdue key has a deadline").clone();
             let found = self.take_out(&key).expect("a deadline belongs to a key");
             self.tombstones.record(key.clone(), found.version);
-            entry.changed.push(key);
+            entry.changed(key, None);
         }
         self.tombstones.forget_old(entry.index);
     }
@@ -127,12 +140,12 @@ impl Store {
     /// Gives a key a value, and a deadline in the future or none.
     pub(super) fn put(
         &mut self,
-        entry: &mut Entry,
+        entry: &mut Entry<'_>,
         key: Bytes,
         value: Bytes,
         deadline_ms: Option<u64>,
     ) {
-        entry.changed.push(key.clone());
+        entry.changed(key.clone(), Some(&value));
         let new = Versioned { value, version: entry.index, deadline_ms };
         // The key that is there stays: the other orders share its memory.
         if let Some(found) = self.values.get_mut(&key) {
@@ -150,18 +163,23 @@ impl Store {
     /// value as its only owner, if nobody else has a hold of it.
     pub(super) fn change(
         &mut self,
-        entry: &mut Entry,
+        entry: &mut Entry<'_>,
         key: Bytes,
         change: impl FnOnce(Bytes) -> Bytes,
     ) {
         let found = self.values.get_mut(&key).expect("only a key that exists is changed");
         found.value = change(std::mem::take(&mut found.value));
         found.version = entry.index;
-        entry.changed.push(key);
+        entry.changed(key, Some(&found.value));
     }
 
     /// Gives a key that exists another deadline, in the future, or none.
-    pub(super) fn set_deadline(&mut self, entry: &Entry, key: &Bytes, deadline_ms: Option<u64>) {
+    pub(super) fn set_deadline(
+        &mut self,
+        entry: &Entry<'_>,
+        key: &Bytes,
+        deadline_ms: Option<u64>,
+    ) {
         let found = self.values.get_mut(key).expect("only a key that exists gets a deadline");
         if !removed(Rule::DeadlineIsAChange) {
             found.version = entry.index;
@@ -171,23 +189,23 @@ impl Store {
     }
 
     /// Deletes a key. One that does not exist is deleted as if it had been created just before.
-    pub(super) fn remove(&mut self, entry: &mut Entry, key: &Bytes) -> Option<Versioned> {
+    pub(super) fn remove(&mut self, entry: &mut Entry<'_>, key: &Bytes) -> Option<Versioned> {
         let found = self.take_out(key);
         self.tombstones.record(key.clone(), entry.index);
-        entry.changed.push(key.clone());
+        entry.changed(key.clone(), None);
         found
     }
 
     /// Deletes every key. Each one leaves a tombstone, as far as there is room for them: whoever
     /// watches a key that did not exist before has nothing to do with it.
-    pub(super) fn clear(&mut self, entry: &mut Entry) {
+    pub(super) fn clear(&mut self, entry: &mut Entry<'_>) {
         self.deadlines.clear();
         self.positions.clear();
         self.overdue = 0;
         for (key, found) in std::mem::take(&mut self.values) {
             let index = if self.is_overdue(&found) { found.version } else { entry.index };
             self.tombstones.record(key.clone(), index);
-            entry.changed.push(key);
+            entry.changed(key, None);
         }
     }
 

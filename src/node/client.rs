@@ -14,7 +14,7 @@ use crate::config::Limits;
 use crate::gateway::{self, ClientId, Slot};
 use crate::kv::command::Query;
 use crate::kv::encoding;
-use crate::protocol::{Conversation, Dialect, Input, Local, Parsed, Reply, Request};
+use crate::protocol::{self, Conversation, Dialect, Input, Local, Parsed, Reply, Request};
 use crate::raft::types::{Command, Index};
 use crate::transport::listener::{Accepted, Listener};
 use crate::transport::socket::prepare_for_client;
@@ -94,7 +94,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
             return refuse(&socket, "too many connections; limits.connections is reached");
         }
         let conversation =
-            Conversation::new(client.0, peer.to_string(), self.limits.conversation());
+            Conversation::new(client.0, peer.to_string(), conversation_limits(&self.limits));
         let half_closed = self.read_requests(client, conversation, &socket, &output);
         output.end();
         output.wait_until_done();
@@ -269,6 +269,19 @@ struct Batch {
     requests: Vec<(u64, gateway::Request)>,
     /// The last of them begins a feed.
     feed: Option<Feed>,
+}
+
+/// The bounds that the protocol keeps.
+fn conversation_limits(limits: &Limits) -> protocol::Limits {
+    protocol::Limits {
+        line_bytes: limits.line_bytes,
+        key_bytes: limits.key_bytes,
+        value_bytes: limits.value_bytes,
+        arguments: limits.arguments,
+        request_bytes: limits.request_bytes,
+        transaction_commands: limits.transaction_commands,
+        transaction_bytes: limits.transaction_bytes,
+    }
 }
 
 /// When the request that is arriving now began to, after one more read. One that was completed by

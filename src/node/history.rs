@@ -108,9 +108,9 @@ impl History {
         Ok((Position(kept.dropped + before), from))
     }
 
-    /// The changes from `position` on whose keys begin with `prefix`, and where to read on. If there
-    /// is nothing new it waits, but no longer than `patience`. There may be more behind what it
-    /// returns, even behind nothing.
+    /// The changes from `position` on whose keys begin with `prefix`, and where to read on. If
+    /// there is nothing new it waits, but no longer than `patience`. There may be more behind what
+    /// it returns, even behind nothing.
     pub fn read(
         &self,
         position: Position,

@@ -203,8 +203,8 @@ impl Output {
         self.state.lock().watched = Some(watched);
     }
 
-    /// Waits until the WATCH in this slot is answered, and returns what it found; `None` if it could
-    /// not be executed, or the connection is cut.
+    /// Waits until the WATCH in this slot is answered, and returns what it found; `None` if it
+    /// could not be executed, or the connection is cut.
     pub fn wait_for_watch(&self, slot: Slot) -> Option<Watched> {
         let mut state = self.state.lock();
         while !state.broken && !state.is_printed(slot) {

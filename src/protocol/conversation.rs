@@ -9,7 +9,7 @@
 //! the connection or the server is refused when it would be queued: the transaction is executed by
 //! every server when it is applied, and there is no connection there.
 
-use crate::kv::command::{Bytes, Operation, Write};
+use crate::kv::command::{Bytes, Operation, Query, Write};
 use crate::protocol::bounds::Limits;
 use crate::protocol::close::CloseReason;
 use crate::protocol::commands::{self, Action, Session};
@@ -197,6 +197,14 @@ impl Conversation {
         let operation = match action {
             Action::Ask(Request::Write(Write::Command(command))) => Operation::Command(command),
             Action::Ask(Request::Read(query)) => Operation::Query(query),
+            // What is answered at once outside of a transaction is answered in its turn within one.
+            Action::Answer(Reply::Ok) => Operation::Query(Query::Acknowledge),
+            Action::Ask(Request::Local(Local::Ping { message })) => {
+                Operation::Query(Query::Echo { message })
+            }
+            Action::Ask(Request::Local(Local::Echo { message })) => {
+                Operation::Query(Query::Echo { message: Some(message) })
+            }
             _ => {
                 let text = "only commands about keys can be part of a transaction, and no ONCE or \
                             STALE; it is discarded";
@@ -219,6 +227,9 @@ impl Conversation {
                 self.transaction = Transaction::default();
                 (self.version, self.name) = (1, Bytes::new());
                 Reply::Text("RESET")
+            }
+            Session::Unwatch if self.transaction.is_open() => {
+                return self.queue(Action::Answer(Reply::Ok));
             }
             _ if self.transaction.is_open() => {
                 let text = "the connection cannot be changed within a transaction; it is discarded";

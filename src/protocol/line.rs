@@ -1,9 +1,9 @@
 //! Replies for people: the line dialect.
 //!
 //! One reply is one line whose first character tells its kind: `+` text, `-` error, `:` integer,
-//! `_` nothing, `*N` "N answers follow", `>` a change that FEED tells. A value that would not fit on a line, or could be taken for
-//! something else, is quoted; no byte a client has stored can end a line and forge a second reply
-//! (S95).
+//! `_` nothing, `*N` "N answers follow", `>` a change that FEED tells. A value that would not fit
+//! on a line, or could be taken for something else, is quoted; no byte a client has stored can end
+//! a line and forge a second reply (S95).
 
 use crate::kv::command::Change;
 use crate::protocol::reply::Reply;

@@ -4,8 +4,8 @@
 //! RESP. Both reach the same server through one path:
 //!
 //! ```text
-//! bytes ─ parser ─ arguments ─ commands ─ conversation ─ Request ─ … the server … ─ Reply ─ bytes
-//!           ├ quoting: lines     │          └ MULTI, WATCH, HELLO, FEED                └ line, resp
+//! bytes ─ parser ─ arguments ─ commands ─ conversation ─ Request ─ … ─ Reply ─ bytes
+//!           ├ quoting: lines     │          └ MULTI, WATCH, HELLO, FEED     └ line, resp
 //!           └ array: RESP        └ one table: names, arity, help
 //! ```
 //!

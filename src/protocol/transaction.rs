@@ -82,8 +82,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// EXEC: the entry to write; `None` if nothing was queued. Ends the transaction and forgets
-    /// what was watched, whatever it returns.
+    /// EXEC: the entry to write; `None` if nothing was queued or watched. Ends the transaction and
+    /// forgets what was watched, whatever it returns.
     pub fn take(&mut self) -> Result<Option<Write>, Wrong> {
         let transaction = std::mem::take(self);
         let queue = transaction.queue.ok_or(TransactionError::ExecOutside);
@@ -100,7 +100,7 @@ impl Transaction {
         if transaction.watch_failed || !transaction.asked.is_empty() {
             return Err(Wrong::WatchFailed);
         }
-        if queue.operations.is_empty() {
+        if queue.operations.is_empty() && transaction.watched.is_empty() {
             return Ok(None);
         }
         let watches = transaction.watched.into_iter();
@@ -134,6 +134,8 @@ impl Transaction {
         let wrong = too_big("watched keys", count, limits.transaction_commands)
             .or_else(|| too_big("bytes of watched keys", bytes, limits.transaction_bytes));
         if let Some(wrong) = wrong {
+            // A pipeline may have sent its MULTI and EXEC already, and counts on being guarded.
+            self.watch_failed = true;
             return Err(wrong);
         }
         // A WATCH nobody has told the outcome of is one that could not be read.
@@ -142,8 +144,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// What the last WATCH found: the index it looked at, and which keys existed; `None` if it could
-    /// not be read.
+    /// What the last WATCH found: the index it looked at, and which keys existed; `None` if it
+    /// could not be read.
     pub fn watched(&mut self, seen: Option<(u64, Vec<bool>)>) {
         let asked = std::mem::take(&mut self.asked);
         match seen {

@@ -6,7 +6,7 @@ use super::message::{
     AppendEntries, AppendEntriesReply, Message, Mismatch, PreVoteReply, RequestVoteReply, Round,
 };
 use super::types::{Entry, Index, ServerId};
-use super::{Raft, Role};
+use super::{ElectionTimer, Raft, Role};
 use crate::lab::{Rule, removed};
 
 /// Replies that are due to one server. What they say is decided when they are taken; only a
@@ -78,6 +78,9 @@ impl Raft {
         if removed(Rule::StaleRequestIsAnswered) {
             return;
         }
+        if removed(Rule::StaleLeadersResetNoClock) {
+            self.timer = ElectionTimer::draw(&self.options, &mut self.random);
+        }
         let owed = self.owed.entry(from).or_default();
         match request {
             Message::RequestVote(_) => owed.vote = true,
@@ -146,7 +149,8 @@ impl Raft {
         let owed = self.owed.get(&to).is_some_and(|owed| {
             owed.pre_vote.is_some()
                 || owed.our_term
-                || owed.append.is_some()
+                || (owed.append.is_some()
+                    && !(removed(Rule::EchoWaitsForNothing) && self.has_write()))
                 || (owed.vote && self.vote_reply_may_leave(to))
         });
         owed || self.has_acknowledgement(to)

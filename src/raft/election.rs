@@ -148,7 +148,7 @@ impl Raft {
                 candidate.canvass.tick(self.options.heartbeat_ticks);
                 // Nobody has been asked before our vote for ourselves is on disk: the clock waits
                 // too.
-                if !self.hard_state_is_durable() {
+                if !self.hard_state_is_durable() && !removed(Rule::CandidateClockWaits) {
                     return;
                 }
             }
@@ -210,7 +210,7 @@ impl Raft {
         self.enter_term(term);
         self.record(Event::BecameFollower { term });
         self.role = Role::Follower(Follower::default());
-        if had_no_clock {
+        if had_no_clock && !removed(Rule::FormerLeaderStartsItsClock) {
             self.timer = ElectionTimer::draw(&self.options, &mut self.random);
         }
     }
@@ -251,7 +251,7 @@ impl Raft {
         if let Role::Follower(follower) = &mut self.role
             && follower.leader == Some(peer)
         {
-            follower.heard_ago_ticks = None;
+            follower.heard_ago_ticks.take_if(|_| !removed(Rule::LostIsUnheard));
             self.record(Event::LostLeader { leader: peer });
             self.hurry();
         }
@@ -401,7 +401,8 @@ impl Raft {
 
     fn count_pre_votes(&mut self) {
         let Role::PreCandidate(candidate) = &self.role else { return };
-        if self.membership.has_majority(|server| candidate.granted.contains(&server)) {
+        let granted = |it| candidate.granted.contains(&it) || removed(Rule::TermNeedsPreVotes);
+        if self.membership.has_majority(granted) {
             self.become_candidate();
         }
     }
@@ -420,7 +421,7 @@ impl Raft {
     /// us.
     pub(super) fn hears_a_leader(&self) -> bool {
         match &self.role {
-            Role::Leader(_) => true,
+            Role::Leader(_) => !removed(Rule::LeaderHearsItself),
             Role::Follower(follower) => follower
                 .heard_ago_ticks
                 .is_some_and(|ticks| ticks < self.options.election_min_ticks),
@@ -436,8 +437,7 @@ impl Raft {
         }
     }
 
-    /// Moves to another term: a new vote, and nothing of the old term is owed or vouched for any
-    /// more.
+    /// Moves to another term: a new vote; what the old one owed or vouched for is over.
     fn enter_term(&mut self, term: Term) {
         self.current_term = term;
         self.voted_for = self.voted_for.filter(|_| removed(Rule::TermHasItsOwnVote));
@@ -445,6 +445,6 @@ impl Raft {
             self.verified = Index::ZERO;
             self.acknowledged = Index::ZERO;
         }
-        self.owed.clear();
+        self.owed.retain(|_, _| removed(Rule::DebtsBelongToTerm));
     }
 }

@@ -39,11 +39,9 @@
 //! # Departures from the paper
 //!
 //! - **Pre-vote** (diss. §9.6): a server asks whether it could win before it spends a term, so that
-//!   one that was cut off does not depose a healthy leader when it returns. The refusal carries the
-//!   refuser's term, which the asker adopts: otherwise a short log in a high term and a long log in
-//!   a low one would refuse each other for ever.
-//! - **Check-quorum** (diss. §6.2): a leader that no majority has answered for an election timeout
-//!   steps down.
+//!   one that was cut off does not depose a healthy leader when it returns. Who refuses tells its
+//!   term, or a short log in a high term and a long one in a low refused each other for ever.
+//! - **Check-quorum** (diss. §6.2): a leader steps down that no majority answers any more.
 //! - **Votes are withheld** while a leader is heard (diss. §4.2.3); losing the leader's connection
 //!   ends that at once, so a killed leader is replaced within milliseconds. Safety does not depend
 //!   on it.
@@ -87,7 +85,7 @@ use self::log::Log;
 use self::message::{Message, PreVoteReply};
 use self::quorum::Membership;
 use self::random::Random;
-use self::types::{Command, EntryId, HardState, Index, Payload, ServerId, Stamp, Term};
+use self::types::{EntryId, HardState, Index, ServerId, Stamp, Term};
 use crate::lab::{Rule, removed};
 
 /// One server's Raft state: Figure 2's "State" box, and what our departures add to it.
@@ -214,8 +212,8 @@ impl Raft {
     /// A message from another server. Requires `message.check_shape()` to have succeeded.
     ///
     /// The term rules stand here, in one place, and handlers only assert them: a higher term makes
-    /// us a follower [ALL2]; a stale request is answered with our term [AE1] [RV1]; a stale reply
-    /// is dropped. (Of pre-votes their handlers judge: a refusal from a lower term is no old one.)
+    /// us a follower [ALL2]; a stale request is told our term [AE1] [RV1]; a stale reply dropped.
+    /// (Of pre-votes their handlers judge: a refusal from a lower term is no old one.)
     pub fn step(&mut self, from: ServerId, message: Message) {
         debug_assert_eq!(message.check_shape(), Ok(()), "malformed messages stop at the door");
         if from == self.id || !self.membership.contains(from) {
@@ -227,8 +225,9 @@ impl Raft {
             match &message {
                 // A pre-vote speaks of a term that nobody is in yet, and so does the reply that
                 // grants it; only a refusal tells a term that is real.
-                Message::PreVote(_) | Message::PreVoteReply(PreVoteReply { granted: true, .. }) => {
-                }
+                Message::PreVote(_) if !removed(Rule::PreVoteMovesNoTerm) => {}
+                Message::PreVoteReply(PreVoteReply { granted: true, .. }) => {}
+                Message::PreVoteReply(_) if removed(Rule::RefusalTellsTheTerm) => {}
                 // A server that hears its leader does not let a candidate disturb it (diss.
                 // §4.2.3).
                 Message::RequestVote(_)
@@ -236,6 +235,7 @@ impl Raft {
                 {
                     return self.withhold_vote(from, term);
                 }
+                _ if removed(Rule::HigherTermIsAdopted) => return,
                 _ => self.become_follower(term), // [ALL2]
             }
         }
@@ -260,10 +260,10 @@ impl Raft {
         *newest = connection.max(*newest);
     }
 
-    /// A connection from `peer` has ended. Only the newest means anything: an older one that closes
-    /// late has been replaced.
+    /// A connection from `peer` has ended. An older one that closes late means nothing.
     pub fn disconnected(&mut self, peer: ServerId, connection: ConnectionId) {
-        if self.connections.get(&peer) == Some(&connection) {
+        let newest = self.connections.get(&peer) == Some(&connection);
+        if newest || removed(Rule::LateCloseIsIgnored) {
             self.connections.remove(&peer);
             self.lose_leader(peer);
         }
@@ -281,38 +281,6 @@ impl Raft {
             }
             Role::Follower(_) => {}
         }
-    }
-
-    /// What an entry that we append from now on is stamped with, if we lead; but never less than
-    /// the entry before it.
-    pub fn set_log_time(&mut self, now: Stamp) {
-        self.log_time = now;
-    }
-
-    /// Appends a command to the leader's log [L2]. The caller answers its client when the state
-    /// machine has applied the entry, and only if the entry applied at that index has the returned
-    /// term.
-    pub fn propose(&mut self, command: Command) -> Result<EntryId, Refused> {
-        self.propose_payload(Payload::Command(command))
-    }
-
-    /// Appends an entry that carries nothing but its stamp, for what waits for a time.
-    pub fn propose_time(&mut self) -> Result<EntryId, Refused> {
-        self.propose_payload(Payload::Noop)
-    }
-
-    fn propose_payload(&mut self, payload: Payload) -> Result<EntryId, Refused> {
-        if !matches!(self.role, Role::Leader(_)) {
-            return Err(Refused::NotLeader { hint: self.leader() });
-        }
-        let settled = self.commit_index.min(self.durable.index());
-        let bytes = self.log.bytes_between(settled, self.log.last_index());
-        if bytes + payload.len() as u64 > self.options.uncommitted_bytes_max as u64 && bytes > 0 {
-            return Err(Refused::TooMuchUncommitted { bytes });
-        }
-        let id = self.append_own(payload);
-        self.check_invariants();
-        Ok(id)
     }
 
     // ---- Outputs: what it wants done. One worker each. (`take_write` is in `durability`.) ----

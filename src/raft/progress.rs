@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use super::message::Round;
 use super::types::Index;
+use crate::lab::{Rule, removed};
 
 /// The leader's view of one follower.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -93,7 +94,8 @@ impl Progress {
         }
         self.match_index = self.match_index.max(match_index);
         self.next_index = self.next_index.max(self.match_index.next());
-        while self.in_flight.front().is_some_and(|&(last, _)| last <= match_index) {
+        let frees = |last| last <= match_index || removed(Rule::OnlyMatchFreesTheWindow);
+        while self.in_flight.front().is_some_and(|&(last, _)| frees(last)) {
             let (_, bytes) = self.in_flight.pop_front().expect("there is a front");
             self.in_flight_bytes -= bytes;
         }

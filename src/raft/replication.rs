@@ -10,8 +10,8 @@ use super::event::{Event, StepDownReason};
 use super::message::{AppendEntries, AppendEntriesReply, Mismatch, Round};
 use super::progress::{Mode, Progress};
 use super::read_index::PendingRead;
-use super::types::{Entry, EntryId, Index, Payload, ServerId};
-use super::{Raft, Role};
+use super::types::{Command, Entry, EntryId, Index, Payload, ServerId, Stamp};
+use super::{Raft, Refused, Role};
 use crate::lab::{Rule, removed};
 
 /// Volatile state on leaders (Figure 2), reinitialized after election.
@@ -100,8 +100,42 @@ impl Raft {
         let Role::Leader(leader) = &self.role else { return false };
         self.durable.write_age_ticks() > self.options.election_max_ticks
             && self.membership.has_majority(|server| {
-                server != self.id && leader.progress[&server].match_index > self.durable.index()
+                let further = leader.progress.get(&server).map(|it| it.match_index);
+                further > Some(self.durable.index()) || removed(Rule::SlowDisksLead)
             })
+    }
+
+    /// What an entry that we append from now on is stamped with, if we lead; but never less than
+    /// the entry before it.
+    pub fn set_log_time(&mut self, now: Stamp) {
+        self.log_time = now;
+    }
+
+    /// Appends a command to the leader's log [L2]. The caller answers its client when the state
+    /// machine has applied the entry, and only if the entry applied at that index has the returned
+    /// term.
+    pub fn propose(&mut self, command: Command) -> Result<EntryId, Refused> {
+        self.propose_payload(Payload::Command(command))
+    }
+
+    /// Appends an entry that carries nothing but its stamp, for what waits for a time.
+    pub fn propose_time(&mut self) -> Result<EntryId, Refused> {
+        self.propose_payload(Payload::Noop)
+    }
+
+    fn propose_payload(&mut self, payload: Payload) -> Result<EntryId, Refused> {
+        if !matches!(self.role, Role::Leader(_)) {
+            return Err(Refused::NotLeader { hint: self.leader() });
+        }
+        let settled = self.commit_index.min(self.durable.index());
+        let bytes = self.log.bytes_between(settled, self.log.last_index());
+        let bounded = bytes > 0 && !removed(Rule::UncommittedIsBounded);
+        if bounded && bytes + payload.len() as u64 > self.options.uncommitted_bytes_max as u64 {
+            return Err(Refused::TooMuchUncommitted { bytes });
+        }
+        let id = self.append_own(payload);
+        self.check_invariants();
+        Ok(id)
     }
 
     /// [L2] Appends an entry of our own term. It leaves for the disk and for the followers with
@@ -123,7 +157,7 @@ impl Raft {
         let Some(progress) = leader.progress.get(&to) else { return false };
         self.wants_echo(leader, progress)
             || (progress.mode == Mode::Stream
-                && (progress.commit_sent < self.commit_index || self.room(progress).is_some()))
+                && (self.owes_commit(progress) || self.room(progress).is_some()))
     }
 
     /// [L3] What we would tell this follower now: entries within the window, the commit index, and
@@ -137,12 +171,15 @@ impl Raft {
         let progress = &leader.progress[&to];
         let echo = self.wants_echo(leader, progress);
         let next = progress.next_index;
-        let prev = self.log.id_at(next.previous());
+        let mut prev = self.log.id_at(next.previous());
         let entries = match self.room(progress) {
             Some(_) if removed(Rule::MessagesAreBounded) => self.log.slice(next, usize::MAX),
             Some(room) => self.log.slice(next, room.min(self.options.append_bytes_max)),
             None => Vec::new(),
         };
+        if entries.is_empty() && removed(Rule::HeartbeatFollowsWhatWasSent) {
+            prev = self.log.id_at(progress.match_index);
+        }
         let Role::Leader(leader) = &mut self.role else { return None };
         // A round begins with the first message that is taken after a read arrived, not when it
         // arrived or was asked for: only then does an echo prove anything about the time since.
@@ -174,7 +211,9 @@ impl Raft {
             reply.match_index <= last_index,
             "Log Matching: {from} vouches for entries that its leader does not have"
         );
-        progress.heard_ago_ticks = 0;
+        if reply.match_index > progress.match_index || !removed(Rule::EchoesAreHeard) {
+            progress.heard_ago_ticks = 0;
+        }
         progress.round_echoed = progress.round_echoed.max(reply.round);
         let matched = match reply.mismatch {
             None if removed(Rule::MatchIsWhatWasSaid) => progress.next_index.previous(),
@@ -232,6 +271,11 @@ impl Raft {
             self.commit_up_to(on_majority);
             self.confirm_reads();
         }
+    }
+
+    /// Whether the follower does not know yet how far entries are committed.
+    fn owes_commit(&self, progress: &Progress) -> bool {
+        progress.commit_sent < self.commit_index && !removed(Rule::CommitIsToldAtOnce)
     }
 
     /// Whether the follower should echo: heartbeats keep check-quorum alive, a probe wants an

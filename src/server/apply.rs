@@ -57,8 +57,8 @@ pub fn execute(machine: &mut StateMachine, tasks: Vec<Task>, now: Stamp) -> Exec
     execute_some(machine, &mut VecDeque::from(tasks), now, usize::MAX)
 }
 
-/// Does the tasks in order until their outcomes weigh more than `outcome_bytes_max`; at least one,
-/// and leaves the rest. A question of a few bytes can have an answer of megabytes, so what bounds
+/// Does the tasks in order until their outcomes and changes weigh more than `outcome_bytes_max`; at
+/// least one, and leaves the rest. A question of a few bytes can have an answer of megabytes, so what bounds
 /// the questions does not bound the memory that their answers take.
 pub fn execute_some(
     machine: &mut StateMachine,
@@ -67,7 +67,7 @@ pub fn execute_some(
     outcome_bytes_max: usize,
 ) -> Executed {
     let mut executed = Executed::default();
-    let mut bytes = 0;
+    let (mut bytes, mut counted) = (0, 0);
     while bytes <= outcome_bytes_max
         && let Some(task) = tasks.pop_front()
     {
@@ -75,6 +75,8 @@ pub fn execute_some(
             bytes += done.bytes();
             executed.finished.push(done);
         }
+        bytes += executed.changes[counted..].iter().map(Change::bytes).sum::<usize>();
+        counted = executed.changes.len();
     }
     executed.next_deadline = machine.next_deadline_ms().map(Stamp);
     executed

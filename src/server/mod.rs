@@ -133,7 +133,9 @@ impl Server {
     /// `peer` has opened a connection to us, newer than all before.
     pub fn connected(&mut self, peer: ServerId, connection: ConnectionId) {
         self.raft.connected(peer, connection);
-        self.gateway.link_renewed(peer); // its answers may have been lost with the old one
+        if !removed(Rule::NewLinkStartsAgain) {
+            self.gateway.link_renewed(peer); // its answers may have been lost with the old one
+        }
         self.join();
     }
 
@@ -273,7 +275,9 @@ impl Server {
     /// Lets the gateway know who leads, and if it is us, hands its requests to the core. Called
     /// after every input, so that nothing waits for a wake-up of its own.
     fn join(&mut self) {
-        self.clock.observe(self.raft.last_stamp());
+        if self.raft.log().last_index() > Index::ZERO {
+            self.clock.observe(self.raft.last_stamp());
+        }
         self.raft.set_log_time(self.clock.now());
         self.gateway.observe_leader(self.raft.leader(), self.raft.current_term());
         while let Some((serial, command)) = self.gateway.next_proposal() {

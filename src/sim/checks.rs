@@ -21,10 +21,10 @@ use super::disk::Image;
 use super::queue::Place;
 use crate::kv::StateMachine;
 use crate::kv::command::RequestId;
+use crate::kv::encoding;
 use crate::raft::message::Message;
-use crate::raft::types::{Entry, EntryId, HardState, Index, ServerId, Term};
+use crate::raft::types::{Entry, EntryId, HardState, Index, Payload, Term};
 use crate::raft::{Raft, Recovered};
-use crate::server::Server;
 
 /// A property that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct Checks {
     committed_at: Vec<u64>,
     /// The state machine's hash at an index, if some server has stopped there.
     hashes: Vec<Option<u64>>,
+    /// Every entry that carried this request in any log: a gateway in doubt sends it again.
+    carriers: HashMap<RequestId, Vec<EntryId>>,
     /// The index at which each request was executed.
     executed: HashMap<RequestId, u64>,
     /// What was true of each server after its last step.
@@ -83,6 +85,7 @@ impl Checks {
             committed: Vec::new(),
             committed_at: Vec::new(),
             hashes: Vec::new(),
+            carriers: HashMap::new(),
             executed: HashMap::new(),
             seen: vec![Seen::default(); servers],
         }
@@ -106,6 +109,12 @@ impl Checks {
     /// At which step the entry at this index was first seen to be committed.
     pub fn committed_at(&self, index: Index) -> u64 {
         self.committed_at[position(index)]
+    }
+
+    /// Whether this request stands in a log.
+    pub fn is_in_log(&self, raft: &Raft, request: &RequestId) -> bool {
+        let mut carriers = self.carriers.get(request).into_iter().flatten();
+        carriers.any(|&id| raft.log().contains(id))
     }
 
     /// Where this request was executed.
@@ -211,7 +220,10 @@ impl Checks {
             seen.log.push(id.term);
             let of_index = &mut self.registry[position(id.index)];
             match of_index.iter().find(|(known, _)| known.id == id) {
-                None => of_index.push((entry, before)),
+                None => {
+                    check_carrier(&mut self.carriers, &entry)?;
+                    of_index.push((entry, before));
+                }
                 Some((known, known_before)) => {
                     ensure(*known == entry && *known_before == before, "Log Matching", || {
                         format!(
@@ -340,35 +352,18 @@ impl Checks {
     }
 }
 
-/// What a gateway has pending is bounded.
-pub fn check_pending(server: &Server, pending_max: usize) -> Checked {
-    let pending = server.gateway().pending_bytes();
-    ensure(pending <= pending_max, "Queues are bounded", || {
-        format!("{} has {pending} bytes pending of {pending_max}", server.raft().id())
-    })
-}
-
-/// What is taken at once is bounded; an entry of any size may pass alone.
-pub fn check_batch(entries: &[Entry], bytes_max: usize) -> Checked {
-    let bytes: usize = entries.iter().map(Entry::bytes).sum();
-    ensure(entries.len() <= 1 || bytes <= bytes_max, "Queues are bounded", || {
-        format!(
-            "{} entries of {bytes} bytes were taken at once; {bytes_max} is the bound",
-            entries.len()
-        )
-    })
-}
-
-/// What is under way to a follower is bounded, but for one entry that is larger than the bound.
-pub fn check_window(leader: &Raft, to: ServerId, bytes_max: usize) -> Checked {
-    let status = leader.status();
-    let Some(peer) = status.peers.iter().find(|peer| peer.id == to) else { return Ok(()) };
-    let (matched, sent) = (peer.match_index, peer.next_index.previous());
-    let bytes = leader.log().bytes_between(matched, sent);
-    let bounded = bytes <= bytes_max as u64 || sent == matched.next();
-    ensure(bounded, "Queues are bounded", || {
-        format!("{} has {bytes} bytes under way to {to}; {bytes_max} is the bound", leader.id())
-    })
+/// A new entry is in a log. Other leaderships may have the same request, but no other entry of this
+/// one.
+fn check_carrier(carriers: &mut HashMap<RequestId, Vec<EntryId>>, entry: &Entry) -> Checked {
+    let Payload::Command(command) = &entry.payload else { return Ok(()) };
+    let Ok(request) = encoding::request_id(&command.0) else { return Ok(()) };
+    let others = carriers.entry(request).or_default();
+    let first = others.iter().all(|other| other.term != entry.id.term);
+    ensure(first, "A leadership takes a request once", || {
+        format!("{request:?} stands in {others:?} and in {}", entry.id)
+    })?;
+    others.push(entry.id);
+    Ok(())
 }
 
 fn position(index: Index) -> usize {

@@ -261,6 +261,9 @@ impl Chronicle {
                     ExpireCondition::IfSome => old_ms.is_some(),
                     // No deadline is the latest of all.
                     ExpireCondition::IfLater => old_ms.is_some_and(|old_ms| new_ms > old_ms),
+                    ExpireCondition::IfSomeAndSooner => {
+                        old_ms.is_some_and(|old_ms| new_ms < old_ms)
+                    }
                     ExpireCondition::IfSooner => old_ms.is_none_or(|old_ms| new_ms < old_ms),
                 };
                 if holds {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::checks::{Checked, Violation, ensure};
 use super::plan::ClientHabits;
 use super::queue::{Micros, Place};
-use super::random::Random;
+use super::random::{PerTenThousand, Random};
 use super::requests::Talk;
 use crate::gateway::{Answer, Answered, ClientId, Request, Slot};
 use crate::kv::command::{Bytes, Command, Condition, Outcome, Query, Write};
@@ -84,6 +84,9 @@ struct Client {
     rests_until: Micros,
     /// Requests executed since the last `expect_service`.
     served: u64,
+    /// Of these, whether one was a write, and whether one was a read.
+    wrote: bool,
+    read: bool,
     /// What it has begun and not finished.
     talk: Talk,
 }
@@ -123,9 +126,13 @@ pub enum Action {
 impl Clients {
     /// Clients that have not asked anything yet.
     pub fn new(seed: u64, count: usize) -> Clients {
-        let client = |number| {
-            let talk = Talk::new(number);
-            Client { connection: None, rests_until: 0, served: 0, talk }
+        let client = |number| Client {
+            connection: None,
+            rests_until: 0,
+            served: 0,
+            wrote: false,
+            read: false,
+            talk: Talk::new(number),
         };
         Clients {
             random: Random::part(seed, 3),
@@ -174,7 +181,7 @@ impl Clients {
                 });
             }
         }
-        let content = self.frugal && client.served >= SERVED_ENOUGH;
+        let content = self.frugal && client.served >= SERVED_ENOUGH && client.wrote && client.read;
         if self.quiet || content || now < client.rests_until {
             return Ok(Action::Wait);
         }
@@ -200,10 +207,12 @@ impl Clients {
         let mut requests = Vec::with_capacity(count);
         for _ in 0..count {
             let name = self.history.len();
+            // Who must be served must be served in both ways.
+            let reads = if self.frugal { 5_000 } else { habits.reads };
             let asked = if self.random.chance(habits.beyond_plain) {
                 client.talk.draw(&mut self.random, name)
             } else {
-                draw_request(&mut self.random, habits, name)
+                draw_request(&mut self.random, habits, reads, name)
             };
             let slot = Slot(connection.next_slot);
             connection.next_slot += 1;
@@ -262,6 +271,8 @@ impl Clients {
                 recorded.ret = Some(step);
                 recorded.outcome = Some(outcome);
                 client.served += 1;
+                client.wrote |= is_write;
+                client.read |= !is_write;
                 self.counts.done += 1;
             }
             Answer::Refused(_) => {
@@ -277,7 +288,10 @@ impl Clients {
     /// From now on every client must be served.
     pub fn expect_service(&mut self) {
         self.frugal = true;
-        self.clients.iter_mut().for_each(|client| client.served = 0);
+        self.quiet = false;
+        for client in &mut self.clients {
+            (client.served, client.wrote, client.read) = (0, false, false);
+        }
     }
 
     /// How many more requests clients may make now that service is expected.
@@ -285,9 +299,9 @@ impl Clients {
         self.clients.len() as u64 * (SERVED_ENOUGH + habits.pipeline_max as u64)
     }
 
-    /// Whether every client has been served since then.
+    /// Whether every client has been served since then: a write and a read of it.
     pub fn all_served(&self) -> bool {
-        self.clients.iter().all(|client| client.served > 0)
+        self.clients.iter().all(|client| client.wrote && client.read)
     }
 
     /// Whether nobody waits for an answer.
@@ -325,13 +339,18 @@ fn request_of(asked: &Asked) -> Request {
 
 /// A request nobody has made before: values carry the request's name, so that the judge knows who
 /// wrote what was read.
-fn draw_request(random: &mut Random, habits: &ClientHabits, name: usize) -> Asked {
+fn draw_request(
+    random: &mut Random,
+    habits: &ClientHabits,
+    reads: PerTenThousand,
+    name: usize,
+) -> Asked {
     // Keys come and go: each unknown outcome doubles the judge's work, so no key's history may be
     // long.
     let age = name / REQUESTS_PER_AGE;
     let key_of = |number: u64| Bytes::from(format!("k{number}.{age}").into_bytes());
     let key = key_of(random.below(habits.keys));
-    if random.chance(habits.reads) {
+    if random.chance(reads) {
         return Asked::Read(match random.below(10) {
             0 => Query::Exists { keys: vec![key] },
             1 => Query::Length { key },

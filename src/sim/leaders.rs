@@ -60,9 +60,14 @@ impl Heard {
     }
 }
 
-/// Whom a server hears, or that it leads, before a message arrives that alone asks for its vote.
+/// Whether a message, arriving alone, must leave its receiver in its term: a pre-vote always (it
+/// asks what would be), a request for its vote if it hears a leader or leads.
 pub(super) fn must_refuse(raft: &Raft, messages: &[Message], options: &Options) -> bool {
-    let asks = matches!(messages, [Message::RequestVote(_)]);
+    let asks = match messages {
+        [Message::PreVote(_)] => return true,
+        [Message::RequestVote(_)] => true,
+        _ => false,
+    };
     asks && match raft.role() {
         Role::Leader(_) => true,
         Role::Follower(follower) => {

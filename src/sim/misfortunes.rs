@@ -4,8 +4,10 @@
 use super::checks::{Checked, Violation};
 use super::disk::Ending;
 use super::faults::{FaultKind, Moment, TICK};
+use super::gateways::Courier;
 use super::leaders::Heard;
 use super::queue::{Event, Place};
+use super::witness::Witness;
 use super::world::{Process, World, id_of};
 use crate::kv::StateMachine;
 use crate::raft::quorum::Membership;
@@ -138,6 +140,7 @@ impl World {
         }
         self.stats.crashes += 1;
         machine.life += 1;
+        self.network.life_ends(place);
         machine.frozen_until = 0;
         machine.disk.crash(ending);
         for peer in (0..self.plan.servers as Place).filter(|&peer| peer != place) {
@@ -149,8 +152,9 @@ impl World {
 
     /// A server comes up, unless it is up or something keeps it down.
     pub(super) fn start(&mut self, place: Place) -> Checked {
+        let stays_down = self.stays_down(place);
         let machine = &mut self.machines[usize::from(place)];
-        if machine.process.is_some() || machine.down > 0 {
+        if machine.process.is_some() || machine.down > 0 || stays_down {
             return Ok(());
         }
         machine.disk.audit(u64::from(place) + 1)?;
@@ -183,6 +187,8 @@ impl World {
             server,
             state,
             heard: Heard::default(),
+            witness: Witness::default(),
+            courier: Courier::default(),
             tasks: Vec::new(),
             ringing: 0,
             socket_free: [0; 8],

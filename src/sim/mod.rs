@@ -25,14 +25,19 @@
 //!    as often as a stone thrown into a street hits a postman at somebody's door. Name the moments
 //!    that matter (a leader has just been elected, has synced, has sent, has committed) and strike
 //!    there. ([`faults::Moment`]) It is not cheating: the moments are few and general, and the rare
-//!    schedules of the paper (Figure 8) are made of nothing else.
-//! 7. **Look after every step,** but only at what the step changed. ([`checks`])
+//!    schedules of the paper (Figure 8) are made of nothing else. So do messages: what was said
+//!    long ago does most harm to who has just been elected or has just come up. (`stragglers`)
+//! 7. **Look after every step,** but only at what the step changed. What a log shows is compared
+//!    with all other logs ([`checks`], `bounds`). What no log shows costs time instead of data: a
+//!    `witness` beside each server hears what it is told and judges its elections; `leaders`,
+//!    `connections` and `gateways` look at what servers owe each other.
 //! 8. **Believe the clients.** They know nothing of terms; they know what they were told, and one
 //!    register per key must explain it. ([`linearizability`], `judge`) What has to do with time,
 //!    transactions and repetitions is too much for a register: there the log is read again, by an
 //!    independent reading of the specification. ([`chronicle`], `replay`)
 //! 9. **End in peace.** A cluster that does nothing is safe. When the faults stop it must elect,
-//!    serve and agree within a stated time. (`liveness`)
+//!    serve and agree within a stated time, in many runs first without a minority. (`liveness`,
+//!    [`absence`])
 //! 10. **Doubt it.** Put each bug that you are afraid of back into the code and see it found. A
 //!     check that has never failed has not been tested.
 //!
@@ -42,9 +47,11 @@
 //!
 //! # What it leaves out
 //!
-//! Threads and sockets (tests with real processes), bit rot (the journal's own tests), and what a
-//! run is too short for: tombstones that are forgotten, clients of ONCE that are idle for a day.
+//! Threads and sockets (tests with real processes), servers that start from rotten disks (what one
+//! would say is tried on copies; the rest are the journal's own tests), and what a run is too short
+//! for: tombstones that are forgotten, clients of ONCE that are idle for a day.
 
+pub mod absence;
 pub mod checks;
 pub mod chronicle;
 pub mod clients;
@@ -61,8 +68,10 @@ pub mod random;
 pub mod report;
 pub mod world;
 
+mod bounds;
 mod connections;
 mod expiry;
+mod gateways;
 mod judge;
 mod leaders;
 mod liveness;
@@ -72,6 +81,8 @@ mod replay;
 mod requests;
 mod run;
 mod schedule;
+mod stragglers;
+mod witness;
 mod workers;
 
 pub use faults::Kinds;

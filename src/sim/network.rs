@@ -9,6 +9,7 @@
 use super::plan::NetworkHabits;
 use super::queue::{Micros, Place};
 use super::random::Random;
+use super::stragglers::{Straggler, Stragglers};
 use crate::server::Outgoing;
 
 /// Messages and connections of a cluster.
@@ -25,6 +26,8 @@ pub struct Network {
     /// A bit for each server that the one at this position cannot reach, one row for each partition
     /// that lasts: partitions may overlap.
     partitions: Vec<(u16, [u8; 8])>,
+    /// Copies of old messages.
+    stragglers: Stragglers,
 }
 
 /// The connection from one server to another. Each server sends on connections that it has dialled.
@@ -62,6 +65,7 @@ impl Network {
             free: Vec::new(),
             connections: 0,
             partitions: Vec::new(),
+            stragglers: Stragglers::default(),
         }
     }
 
@@ -135,17 +139,55 @@ impl Network {
             return Sent::OnItsWay;
         }
         for single in split(content) {
+            if habits.stragglers && !single.gateway.is_empty() {
+                self.ask_the_past(now, habits, (from, to), &single, &mut arrives);
+            }
             if !self.reaches(from, to) || self.random.chance(habits.loss) {
                 continue;
             }
             if self.random.chance(habits.twice) {
                 let at = now + self.delay(habits);
+                if habits.stragglers {
+                    let copy = Straggler { from, to, content: single.clone() };
+                    self.stragglers.keep(copy, &mut self.random);
+                    let mut old = self.stragglers.any_to(from, &mut self.random);
+                    old = old.or_else(|| self.stragglers.any_to(to, &mut self.random));
+                    old.into_iter().for_each(|old| arrives(at, self.keep(old.into())));
+                }
                 arrives(at, self.keep(Packet { from, to, connection, content: single.clone() }));
             }
             let at = now + self.delay(habits);
             arrives(at, self.keep(Packet { from, to, connection, content: single }));
         }
         Sent::OnItsWay
+    }
+
+    /// A gateway says something, and if it has just come up, it hears before all answers what its
+    /// former life was answered.
+    fn ask_the_past(
+        &mut self,
+        now: Micros,
+        habits: &NetworkHabits,
+        (from, to): (Place, Place),
+        content: &Outgoing,
+        arrives: &mut impl FnMut(Micros, u32),
+    ) {
+        for old in self.stragglers.asks(Straggler { from, to, content: content.clone() }) {
+            let at = now + self.random.between(1, habits.delay_min);
+            arrives(at, self.keep(old.into()));
+        }
+    }
+
+    /// A server's life ends.
+    pub fn life_ends(&mut self, place: Place) {
+        self.stragglers.life_ends(place);
+    }
+
+    /// All stragglers to `to` arrive now.
+    pub fn stragglers_arrive(&mut self, to: Place, mut arrives: impl FnMut(u32)) {
+        for old in self.stragglers.take_to(to) {
+            arrives(self.keep(old.into()));
+        }
     }
 
     /// Takes a message that arrives.
@@ -174,6 +216,13 @@ impl Network {
         } else {
             self.random.between(habits.delay_min, habits.delay_max)
         }
+    }
+}
+
+impl From<Straggler> for Packet {
+    /// It belongs to no connection any more.
+    fn from(Straggler { from, to, content }: Straggler) -> Packet {
+        Packet { from, to, connection: 0, content }
     }
 }
 

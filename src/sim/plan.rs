@@ -7,6 +7,7 @@
 //! they are; then the habits of network, disks and clients, the bounds and timings of the servers,
 //! and the faults with their times (`schedule`).
 
+use super::absence::Absence;
 use super::faults::{Fault, Kinds, TICK};
 use super::queue::Micros;
 use super::random::{PerTenThousand, Random};
@@ -35,10 +36,14 @@ pub struct Plan {
     pub tick_percent: [u64; 8],
     /// How long a worker thread takes to wake up, at most.
     pub wake_max: Micros,
+    /// How long each server's state machine takes for what it is handed at once, at most (S24).
+    pub apply_max: [Micros; 8],
     /// How long a socket is busy with one batch of messages, at most.
     pub socket_max: Micros,
     /// What goes wrong, by the time at which it begins.
     pub faults: Vec<Fault>,
+    /// What lasts on, for a time, when the faults have ended.
+    pub absence: Option<Absence>,
 }
 
 /// How messages travel.
@@ -58,6 +63,9 @@ pub struct NetworkHabits {
     pub loss: PerTenThousand,
     /// How often a message arrives twice.
     pub twice: PerTenThousand,
+    /// Whether second copies may straggle, and arrive when their senders and receivers have had
+    /// other lives and other terms.
+    pub stragglers: bool,
     /// How often a closed connection is noticed only when it is replaced.
     pub silent_close: PerTenThousand,
 }
@@ -135,6 +143,8 @@ impl Plan {
         let worst = random.position(drifts.len()) + 1;
         let tick_percent = std::array::from_fn(|_| random.pick(&drifts[..worst]));
         let wake_max = random.pick(&[0, 0, 50, 3_000]);
+        let appliers: &[Micros] = if random.chance(5_000) { &[0] } else { &[0, 3_000, 50_000] };
+        let apply_max = std::array::from_fn(|_| random.pick(appliers));
         let socket_max = random.pick(&[0, 30, 2_000]);
         let faults = schedule::draw(&mut random, servers, kinds);
         Plan {
@@ -147,8 +157,10 @@ impl Plan {
             clients,
             tick_percent,
             wake_max,
+            apply_max,
             socket_max,
             faults,
+            absence: Absence::draw(seed, servers, kinds),
         }
     }
 
@@ -156,6 +168,7 @@ impl Plan {
     pub fn make_peace(&mut self) {
         self.network.loss = 0;
         self.network.twice = 0;
+        self.network.stragglers = false;
         self.network.late = 0;
         self.clients.hang_up = 0;
         self.tick_percent = [100; 8];
@@ -164,18 +177,33 @@ impl Plan {
         // shortest timeout, a message, a wake-up and a busy socket take a twentieth each, a sync a
         // tenth, and all that a vote takes together a little less than a half.
         let timeout = u64::from(self.raft.election_min_ticks) * TICK;
-        self.network.delay_max =
-            self.network.delay_max.min(timeout / 20).max(self.network.delay_min);
-        self.wake_max = self.wake_max.min(timeout / 20);
-        self.socket_max = self.socket_max.min(timeout / 20);
-        self.disk.sync_max = self.disk.sync_max.min(timeout / 10);
+        // And nobody can be served where what all clients ask at once takes longer than a request
+        // may take. An entry takes nine such times at most (`entry_takes_max`): if they are an
+        // eighteenth of each client's share of a deadline, one request of each takes half of it.
+        let deadline = self.gateway.deadline_ticks * TICK;
+        let clients = self.clients.count as u64;
+        let way_max = (timeout / 20).min(deadline / clients / 18);
+        self.network.delay_max = self.network.delay_max.min(way_max).max(self.network.delay_min);
+        self.wake_max = self.wake_max.min(way_max);
+        self.socket_max = self.socket_max.min(way_max);
+        self.apply_max = self.apply_max.map(|apply_max| apply_max.min(way_max));
+        self.disk.sync_max = self.disk.sync_max.min(timeout / 10).min(deadline / clients / 18);
+        // Clients that ask more than that would never be served either, nor those that give up
+        // before their gateway does and ask again: what they asked first still has its turn, so the
+        // more they ask, the longer is the line. How fast they could do so is up to them alone, and
+        // no cluster is faster than every client.
+        let together = deadline / 2 / clients / self.entry_takes_max();
+        self.clients.pipeline_max = self.clients.pipeline_max.min(together.max(1) as usize);
+        self.clients.patience = self.clients.patience.max(deadline * 5 / 4);
     }
 
     /// What one entry takes at most from leader to follower and back, where windows and writes are
-    /// so small that each goes alone: two ways with their wake-ups and sockets, and a sync.
+    /// so small that each goes alone: two ways with their wake-ups and sockets, a sync, and the
+    /// slowest state machine.
     pub fn entry_takes_max(&self) -> Micros {
         2 * (self.network.delay_max + self.wake_max + self.socket_max)
             + self.wake_max
+            + self.apply_max.into_iter().max().unwrap_or(0)
             + self.disk.sync_max
     }
 }
@@ -212,6 +240,7 @@ impl NetworkHabits {
             late_max: random.pick(&[20_000, 100_000, 1_000_000]),
             loss,
             twice,
+            stragglers: random.chance(7_000) && kinds.messages,
             silent_close: random.pick(&[0, 2_000, 8_000]),
         }
     }

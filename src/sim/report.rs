@@ -26,6 +26,8 @@ pub struct Stats {
     pub crashes: u64,
     /// Faults that began.
     pub faults: u64,
+    /// Minorities that stayed out when the faults ended.
+    pub absences: u64,
     /// Batches of messages that arrived.
     pub messages: u64,
     /// Writes given to disks.
@@ -60,6 +62,7 @@ impl Stats {
         self.truncations += other.truncations;
         self.crashes += other.crashes;
         self.faults += other.faults;
+        self.absences += other.absences;
         self.messages += other.messages;
         self.writes += other.writes;
         self.committed += other.committed;
@@ -75,7 +78,17 @@ impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { seeds, stats, failure } = self;
         let Stats { steps, elections, leaders, truncations, crashes, faults, .. } = stats;
-        let Stats { messages, writes, committed, operations, done, refused, undecided, .. } = stats;
+        let Stats {
+            absences,
+            messages,
+            writes,
+            committed,
+            operations,
+            done,
+            refused,
+            undecided,
+            ..
+        } = stats;
         let unknown = operations - done - refused;
         writeln!(
             out,
@@ -89,8 +102,10 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             out,
-            "{faults} faults, {crashes} crashes; {messages} batches of messages, {writes} writes"
+            "{faults} faults, {crashes} crashes; after the faults a minority stayed out {absences} \
+             times"
         )?;
+        writeln!(out, "{messages} batches of messages, {writes} writes")?;
         writeln!(
             out,
             "{operations} requests: {done} done, {refused} refused, {unknown} unknown; \

@@ -177,6 +177,7 @@ impl Talk {
                     ExpireCondition::IfSome,
                     ExpireCondition::IfLater,
                     ExpireCondition::IfSooner,
+                    ExpireCondition::IfSomeAndSooner,
                 ]);
                 Command::Expire { key, deadline: self.deadline(random), condition }
             }

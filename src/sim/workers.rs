@@ -10,7 +10,8 @@
 //! message meanwhile changed the term, say. And a socket may be busy: what gathers behind it leaves
 //! as one batch.
 
-use super::checks::{Checked, Violation, check_batch, check_window, ensure};
+use super::bounds::{check_batch, check_window};
+use super::checks::{Checked, Violation, ensure};
 use super::faults::Moment;
 use super::network::Sent;
 use super::queue::{Event, Place, Worker};
@@ -18,10 +19,26 @@ use super::world::{World, id_of};
 use crate::limits::APPLY_BYTES_MAX;
 use crate::raft::message::Message;
 
+/// Rounds of work that one step may cause: far more than there are entries or messages to take.
+const RINGS_MAX: u32 = 10_000;
+
 impl World {
+    /// Lets workers take until nothing is left to take at once.
+    pub(super) fn ring_until_quiet(&mut self, place: Place) -> Checked {
+        let mut rings = 0;
+        while self.ring_bells(place)? {
+            rings += 1;
+            ensure(rings < RINGS_MAX, "Work comes to an end", || {
+                let work = self.process(place).server.work();
+                format!("{} has had {rings} rounds of work, and has {work:?}", id_of(place))
+            })?;
+        }
+        Ok(())
+    }
+
     /// Rings the bells that `work()` names. Returns whether a worker has taken something at once,
     /// after which there may be more to do.
-    pub(super) fn ring_bells(&mut self, place: Place) -> Result<bool, Violation> {
+    fn ring_bells(&mut self, place: Place) -> Result<bool, Violation> {
         let machine = &self.machines[usize::from(place)];
         let Some(process) = &machine.process else { return Ok(false) };
         let work = process.server.work();
@@ -79,7 +96,7 @@ impl World {
             Worker::Send(to) => work.send.contains(&id_of(to)),
         };
         self.work(place, worker, named)?;
-        while self.ring_bells(place)? {}
+        self.ring_until_quiet(place)?;
         self.check(place)
     }
 
@@ -123,7 +140,8 @@ impl World {
             return Ok(named);
         }
         self.process(place).tasks = tasks;
-        let at = self.now + self.random.between(0, self.plan.wake_max);
+        let slowest = self.plan.apply_max[usize::from(place)];
+        let at = self.now + self.random.between(0, self.plan.wake_max.max(slowest));
         let life = self.machines[usize::from(place)].life;
         self.queue.push(at, Event::Executed(place, life));
         Ok(true)
@@ -148,8 +166,9 @@ impl World {
         if outgoing.is_empty() {
             return Ok(false);
         }
-        let machine = &self.machines[usize::from(place)];
-        let raft = machine.process.as_ref().expect("just used").server.raft();
+        let machine = &mut self.machines[usize::from(place)];
+        let process = machine.process.as_mut().expect("just used");
+        let (raft, witness) = (process.server.raft(), &mut process.witness);
         let carries =
             |it: &Message| matches!(it, Message::AppendEntries(it) if !it.entries.is_empty());
         if outgoing.raft.iter().any(carries) {
@@ -158,9 +177,13 @@ impl World {
         }
         for message in &outgoing.raft {
             self.checks.promise(raft, to, message, machine.disk.image())?;
+            witness.leaves(to, message, raft)?;
             if let Message::AppendEntries(append) = message {
                 check_batch(&append.entries, self.plan.raft.append_bytes_max)?;
             }
+        }
+        for message in &outgoing.gateway {
+            process.courier.leaves(to, message, raft.current_term())?;
         }
         let (habits, queue) = (&self.plan.network, &mut self.queue);
         let arrives = |at, number| queue.push(at, Event::Deliver(number));

@@ -4,19 +4,23 @@
 //! client's requests, a fault. After every step the server's workers take what `work()` names,
 //! exactly as the threads of `node` do, and the checks look at what has changed.
 
-use super::checks::{Checked, Checks, check_pending, ensure};
+use super::absence::Absence;
+use super::bounds::{check_pending, check_uncommitted};
+use super::checks::{Checked, Checks, ensure};
 use super::clients::{Action, Clients};
 use super::disk::{Disk, Ending};
 use super::faults::{Moment, TICK};
+use super::gateways::{self, Courier};
 use super::leaders::{self, Heard};
 use super::network::Network;
 use super::plan::Plan;
 use super::queue::{Event, Micros, Place, Queue};
 use super::random::Random;
 use super::report::{Stats, Trace};
+use super::witness::Witness;
 use crate::kv::StateMachine;
+use crate::raft::event;
 use crate::raft::types::{Payload, ServerId};
-use crate::raft::{ConnectionId, event};
 use crate::server::{Finished, Server, Task, execute};
 
 /// A whole cluster with its clients, its network and its misfortunes.
@@ -33,6 +37,8 @@ pub struct World {
     pub(super) trace: Trace,
     /// Faults no longer begin.
     pub(super) peace: bool,
+    /// Who is still out although the faults have ended.
+    pub(super) absence: Option<Absence>,
     /// Faults that wait for a leader to come to a moment of its work.
     pub(super) ambushes: Vec<(Moment, u16)>,
     /// The moment to which this step has brought a leader.
@@ -59,6 +65,8 @@ pub(super) struct Process {
     pub(super) server: Server,
     pub(super) state: StateMachine,
     pub(super) heard: Heard,
+    pub(super) witness: Witness,
+    pub(super) courier: Courier,
     /// What the applier is busy with.
     pub(super) tasks: Vec<Task>,
     /// Workers that will wake up; see `bell`.
@@ -68,6 +76,10 @@ pub(super) struct Process {
     /// When each peer's socket takes more.
     pub(super) socket_free: [Micros; 8],
 }
+
+/// States are compared at one index in so many, and when a cluster has settled: to hash a state
+/// takes longer than most steps.
+const STATES_COMPARED: u64 = 4;
 
 /// The id of the server at a place.
 pub(super) fn id_of(place: Place) -> ServerId {
@@ -96,6 +108,7 @@ impl World {
             stats: Stats::default(),
             trace,
             peace: false,
+            absence: None,
             ambushes: Vec::new(),
             moment: None,
             random: Random::part(plan.seed, 4),
@@ -125,6 +138,12 @@ impl World {
         }
         self.stats.mix(at);
         self.happens(event)?;
+        if let Some((leader, Moment::Elected)) = self.moment {
+            // The worst time for what was said long ago to arrive.
+            let (now, queue) = (self.now, &mut self.queue);
+            let arrives = |number| queue.push(now + 1, Event::Deliver(number));
+            self.network.stragglers_arrive(leader, arrives);
+        }
         match self.moment.take() {
             Some(moment) if !self.ambushes.is_empty() => self.spring(moment),
             _ => Ok(()),
@@ -145,8 +164,7 @@ impl World {
             Event::Dial(from, to) => self.dial(from, to),
             Event::HungUp { at, life, from, connection } if self.lives(at, life) => {
                 self.tell(|| format!("{} loses a connection from {}", id_of(at), id_of(from)));
-                self.server(at).disconnected(id_of(from), ConnectionId(connection.into()));
-                self.after(at)
+                self.hung_up(at, from, connection)
             }
             _ => Ok(()), // it belonged to a process that is gone
         }
@@ -163,11 +181,12 @@ impl World {
             self.queue.push(self.now + 50_000, Event::Restart(place));
             return self.crash(place, Ending::Killed);
         }
-        self.process(place).ticks += 1;
-        let now_ms = self.process(place).ticks * 10; // by its own clock, which may be uneven
-        self.server(place).tick(now_ms);
         let options = &self.plan.raft;
         let process = self.machines[usize::from(place)].process.as_mut().expect("it lives");
+        process.ticks += 1;
+        process.witness.before_tick(process.server.raft(), options)?;
+        // By its own clock, which may be uneven.
+        process.server.tick(process.ticks * TICK / 1000);
         process.heard.tick(process.server.raft(), place, options)?;
         self.after(place)
     }
@@ -196,11 +215,17 @@ impl World {
         let before = process.server.raft().current_term();
         let must_refuse =
             leaders::must_refuse(process.server.raft(), &packet.content.raft, options);
+        let told =
+            process.witness.before_step(process.server.raft(), from, &packet.content.raft, options);
+        process.courier.hears(&packet.content.gateway);
+        let forwarded = gateways::forwarded(&packet.content.gateway);
         process.server.step(id_of(from), packet.content);
+        told.check(process.server.raft(), id_of(from))?;
         if must_refuse {
             leaders::check_refused(process.server.raft(), before)?;
         }
-        self.after(to)
+        self.after(to)?;
+        self.check_taken(from, to, &forwarded)
     }
 
     fn synced(&mut self, place: Place) -> Checked {
@@ -248,7 +273,8 @@ impl World {
         }
         let process =
             self.machines[usize::from(place)].process.as_mut().expect("asked by the caller");
-        if process.state.applied_index() > before {
+        let index = process.state.applied_index();
+        if index > before && index.is_multiple_of(STATES_COMPARED) {
             self.checks.state(place, &process.state)?;
         }
         process.server.finished(executed.finished, executed.next_deadline);
@@ -263,8 +289,8 @@ impl World {
         let pause = self.random.between(100, self.plan.clients.think_max);
         self.queue.push(self.now + pause, Event::Client(client));
         let mut lives = [None; 8];
-        for (life, machine) in lives.iter_mut().zip(&self.machines) {
-            let process = machine.process.as_ref();
+        for (place, (life, machine)) in lives.iter_mut().zip(&self.machines).enumerate() {
+            let process = machine.process.as_ref().filter(|_| !self.is_out(place as Place));
             *life = process.map(|process| (machine.life, process.ticks));
         }
         let when = (self.now, self.stats.steps);
@@ -290,7 +316,7 @@ impl World {
     /// After every step: workers take, checks look.
     pub(super) fn after(&mut self, place: Place) -> Checked {
         self.stats.steps += 1;
-        while self.ring_bells(place)? {}
+        self.ring_until_quiet(place)?;
         self.check(place)
     }
 
@@ -300,6 +326,7 @@ impl World {
         if process.server.raft().has_events() {
             for event in process.server.take_events() {
                 self.stats.saw(&event);
+                process.witness.saw(&event, process.server.raft(), &self.plan.raft)?;
                 match event {
                     event::Event::BecameLeader { .. } => {
                         self.moment = Some((place, Moment::Elected));
@@ -326,12 +353,16 @@ impl World {
             self.checks.after_commit((place, self.stats.steps), raft, on_disks)?;
         }
         self.stats.mix(raft.commit_index().0 ^ raft.current_term().0 << 32);
+        check_uncommitted(raft, self.plan.raft.uncommitted_bytes_max)?;
         check_pending(&process.server, self.plan.gateway.pending_bytes_max)
     }
 
     /// Until when the server that this client talks to is frozen, if the client bears with that.
     fn is_kept_waiting(&self, client: u16) -> Option<Micros> {
         let place = self.clients.place_of(client, self.now, &self.plan.clients)?;
+        if self.is_out(place) {
+            return None; // its clients have given it up
+        }
         let until = self.machines[usize::from(place)].frozen_until;
         (until > self.now).then_some(until)
     }

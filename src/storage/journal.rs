@@ -101,7 +101,7 @@ impl<D: Disk> Journal<D> {
     ///
     /// Requires what Raft ensures: terms and votes that follow the rules, entries without gaps.
     pub fn append_and_sync(&mut self, write: &Write) -> Result<(), JournalError> {
-        if self.poisoned {
+        if self.poisoned && !removed(Rule::FailedJournalIsOver) {
             return Err(JournalError::Poisoned);
         }
         if write.hard_state.is_none() && write.entries.is_empty() {

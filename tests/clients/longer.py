@@ -257,7 +257,7 @@ def command_table(stage):
     entries = connection.call("COMMAND")
     same(connection.call("COMMAND", "COUNT"), len(entries), "COMMAND COUNT")
     table = {entry[0]: entry for entry in entries}
-    same([table[b"get"][i] for i in (1, 3, 4, 5)], [2, 1, 1, 1], "arity and keys of GET")
+    same([table[b"strlen"][i] for i in (1, 3, 4, 5)], [2, 1, 1, 1], "arity and keys of STRLEN")
     same([table[b"mset"][i] for i in (1, 3, 4, 5)], [-3, 1, -1, 2], "arity and keys of MSET")
     one = connection.call("COMMAND", "INFO", "get")
     same(one[0][0], b"get")

@@ -301,7 +301,8 @@ proptest! {
                 break;
             }
         }
-        prop_assert_eq!(String::from_utf8_lossy(&server.output), String::from_utf8_lossy(&expected));
+        let text = String::from_utf8_lossy(&server.output).into_owned();
+        prop_assert_eq!(text, String::from_utf8_lossy(&expected));
     }
 }
 

@@ -208,6 +208,9 @@ fn the_queue_is_bounded() {
     client.watched(Some((1, vec![true; 1000])));
     let answer = printed(&next(&mut client, &format!("WATCH {}\n", ["x"; 25].join(" "))));
     assert!(answer.starts_with("-TOOBIG watched keys: 1025, the limit is 1024"), "{answer}");
+    next(&mut client, "MULTI\n");
+    next(&mut client, "INCR n\n");
+    assert!(printed(&next(&mut client, "EXEC\n")).starts_with("-EXECABORT"), "not guarded");
 }
 
 /// While feeding, replies would get between the changes.

@@ -123,6 +123,12 @@ impl Cluster {
         self.servers().len()
     }
 
+    /// Adds settings to `[limits]` of the cluster's file. Before the servers start.
+    pub fn limit(&self, settings: &str) {
+        let text = fs::read_to_string(self.config()).expect("prepare wrote it");
+        fs::write(self.config(), format!("[limits]\n{settings}\n\n{text}")).expect("ours");
+    }
+
     pub fn config(&self) -> PathBuf {
         self.dir.path().join("cluster.toml")
     }

@@ -52,13 +52,12 @@ proptest! {
             model.advance(index, stamp_ms);
 
             let mut changes = Vec::new();
-            let mut entry = machine.advance_to(index, stamp_ms, removed_max);
+            let mut entry = machine.advance_to(index, stamp_ms, removed_max, &mut changes);
             if let Some(mut write) = write.filter(|write| !has_scan(write)) {
                 look_back(&mut write, &past);
                 let expected = model.apply(&write);
                 prop_assert_eq!(machine.execute(&mut entry, write), expected);
             }
-            machine.report(entry, &mut changes);
             machine.store.check();
 
             let now_ms = machine.clock_ms() + 3;

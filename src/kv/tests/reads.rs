@@ -117,13 +117,13 @@ fn a_range_returns_at_least_one_pair() {
 /// Overdue keys are nobody's, but looking past a million of them takes long: another thread does.
 #[test]
 fn a_range_behind_many_overdue_keys_is_answered_elsewhere() {
-    let mut machine = StateMachine::default();
-    let mut entry = machine.advance_to(1, 1, 0);
+    let (mut machine, mut changes) = (StateMachine::default(), Vec::new());
+    let mut entry = machine.advance_to(1, 1, 0, &mut changes);
     for number in 0..QUERY_WORK_MAX {
         machine.execute(&mut entry, set_for(&number.to_string(), "v", 1).into());
     }
     machine.execute(&mut entry, set("z", "v").into());
-    machine.advance_to(2, 10, 0);
+    machine.advance_to(2, 10, 0, &mut changes);
     let query = Query::Range { from: bytes(""), to: None, pairs_max: 1 };
     let Outcome::Frozen(frozen) = machine.query(&query, 0) else { panic!("it takes long") };
     assert_eq!(frozen.answer(), Outcome::List(vec![value("z"), value("v")]));

@@ -92,17 +92,17 @@ fn expiry_between_watch_and_exec_is_noticed() {
 /// nothing happened to it.
 #[test]
 fn the_removal_of_an_expired_key_is_no_change() {
-    let mut machine = StateMachine::default();
-    let mut entry = machine.advance_to(1, 1, 0);
+    let (mut machine, mut changes) = (StateMachine::default(), Vec::new());
+    let mut entry = machine.advance_to(1, 1, 0, &mut changes);
     machine.execute(&mut entry, set_for("k", "1", 1).into());
-    machine.advance_to(2, 5, 0);
+    machine.advance_to(2, 5, 0, &mut changes);
     let mut server = Server { machine, now_ms: 5, changes: Vec::new() };
     let watch = server.watch("k");
     assert!(!watch.existed);
     assert_eq!(server.machine.next_deadline_ms(), Some(2), "it is still there");
 
     let mut flushed = server.clone();
-    let mut entry = flushed.machine.advance_to(3, 6, 0);
+    let mut entry = flushed.machine.advance_to(3, 6, 0, &mut changes);
     flushed.machine.execute(&mut entry, Command::Flush.into());
     assert_eq!(flushed.machine.next_deadline_ms(), None);
     assert!(flushed.exec(&watch));

@@ -10,14 +10,14 @@ const INTRODUCTION: &[&str] = &[
     "You type a command in a line and get an answer, whose first character tells its kind:",
     "  +text   :number   _ nothing   *N and then N answers   -CODE an error",
     "Try: SET color blue, then GET color. HELP SET explains SET. Keys and values with spaces",
-    "go in quotes: SET color \"dark blue\"; \\n \\r \\t \\0 \\\" \\\\ and \\x41 mean a byte within them.",
+    "go in quotes: SET color \"dark blue\"; in them \\n \\r \\t \\0 \\\" \\\\ \\x41 are a byte.",
 ];
 
 /// What stands below them.
 const CONCLUSION: &[&str] = &[
     "Errors are of three kinds, and their first word tells what to do:",
     "  wrong    ERR TOOBIG NOTINT NOPROTO EXECABORT: not executed; change the request",
-    "  refused  NOLEADER NOTLEADER TRYAGAIN SHUTDOWN: not executed; send it again, here or elsewhere",
+    "  refused  NOLEADER NOTLEADER TRYAGAIN SHUTDOWN: not executed; send it again, or elsewhere",
     "  unknown  UNKNOWN: may have been executed; read the key, or use ONCE and send it again",
 ];
 
@@ -106,8 +106,8 @@ fn details(name: &str) -> &'static [&'static str] {
         "MULTI" | "EXEC" | "DISCARD" => &[
             "MULTI, then commands that read or write keys, each answered by QUEUED, then EXEC,",
             "which answers a list of what they answer. Nothing happens in between, and a command",
-            "that fails does not undo the others. PING, CLIENT and other commands about the",
-            "connection or the server are refused within, and so are ONCE and WATCH.",
+            "that fails does not undo the others. Commands about the server and the connection,",
+            "other than PING and ECHO, are refused within, and so are ONCE and WATCH.",
             "If a command has an error when it is queued, EXEC executes nothing (EXECABORT).",
             "Example: MULTI, INCR visits, GET color, EXEC",
         ],

@@ -26,18 +26,23 @@ pub fn set(mut arguments: Arguments<'_>) -> Result<Action, Wrong> {
         if is(&option, "GET") {
             answer = SetAnswer::Old;
         } else if let Some(found) = condition_option(&option, &mut arguments)? {
-            set_once(&mut condition, found, "SET takes only one of NX, XX, IFEQ and IFVER")?;
+            set_once(
+                &mut condition,
+                option,
+                found,
+                "SET takes only one of NX, XX, IFEQ and IFVER",
+            )?;
         } else if let Some(found) = expiry_option(&option, &mut arguments)? {
             let text = "SET takes only one of EX, PX, EXAT, PXAT and KEEPTTL";
-            set_once(&mut expiry, found, text)?;
+            set_once(&mut expiry, option, found, text)?;
         } else {
             let expected =
                 "NX, XX, IFEQ old, IFVER n, GET, EX s, PX ms, EXAT s, PXAT ms or KEEPTTL";
             return Err(arguments.unexpected(expected, &option));
         }
     }
-    let condition = condition.unwrap_or_default();
-    let expiry = expiry.unwrap_or_default();
+    let condition = condition.map_or(Condition::Always, |(_, condition)| condition);
+    let expiry = expiry.map_or(Expiry::Never, |(_, expiry)| expiry);
     write(Command::Set { key, value, condition, expiry, answer })
 }
 
@@ -106,13 +111,19 @@ fn deadline(
     }
 }
 
-/// The same option twice is no contradiction; the last one counts.
-fn set_once<T>(place: &mut Option<T>, found: T, contradiction: &str) -> Result<(), Wrong> {
-    let kind = std::mem::discriminant::<T>;
-    if place.as_ref().is_some_and(|before| kind(before) != kind(&found)) {
+/// A condition may be said twice; then the last one counts. Two times contradict each other.
+fn set_once<T>(
+    place: &mut Option<(Bytes, T)>,
+    option: Bytes,
+    found: T,
+    contradiction: &str,
+) -> Result<(), Wrong> {
+    let may_repeat = ["NX", "XX", "IFEQ", "IFVER"].iter().any(|name| is(&option, name));
+    let is_same = |before: &Bytes| before.eq_ignore_ascii_case(&option) && may_repeat;
+    if place.as_ref().is_some_and(|(before, _)| !is_same(before)) {
         return Err(Wrong::Syntax(contradiction.to_owned()));
     }
-    *place = Some(found);
+    *place = Some((option, found));
     Ok(())
 }
 
@@ -148,7 +159,7 @@ pub fn get_and_expire(mut arguments: Arguments<'_>) -> Result<Action, Wrong> {
     let mut expiry = None;
     while let Some(option) = arguments.next() {
         match expiry_option(&option, &mut arguments)? {
-            Some(found) => set_once(&mut expiry, found, "GETEX takes only one option")?,
+            Some(found) => set_once(&mut expiry, option, found, "GETEX takes only one option")?,
             None => {
                 let expected = "PERSIST, EX s, PX ms, EXAT s or PXAT ms";
                 return Err(arguments.unexpected(expected, &option));
@@ -157,7 +168,7 @@ pub fn get_and_expire(mut arguments: Arguments<'_>) -> Result<Action, Wrong> {
     }
     match expiry {
         None => Ok(Action::Ask(Request::Read(Query::Get { key }))), // changes nothing
-        Some(expiry) => write(Command::GetAndExpire { key, expiry }),
+        Some((_, expiry)) => write(Command::GetAndExpire { key, expiry }),
     }
 }
 
@@ -191,9 +202,7 @@ fn expire_condition(mut arguments: Arguments<'_>) -> Result<ExpireCondition, Wro
         (_, _, true, true) => {
             Err(Wrong::Other("GT and LT options at the same time are not compatible".to_owned()))
         }
-        (_, true, _, true) => {
-            Err(Wrong::Other("XX and LT at the same time are not supported".to_owned()))
-        }
+        (_, true, _, true) => Ok(ExpireCondition::IfSomeAndSooner),
         // GT never holds for a key without a deadline, so XX adds nothing to it.
         (_, _, true, _) => Ok(ExpireCondition::IfLater),
         (_, _, _, true) => Ok(ExpireCondition::IfSooner),

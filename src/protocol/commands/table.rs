@@ -37,9 +37,9 @@ table! {
         "adds 1 to the key's integer and answers the sum";
     "DECR" "key", Arity::exactly(1), Data, true, |a| data::increment_by_one(a, -1),
         "subtracts 1 from the key's integer and answers the difference";
-    "INCRBY" "key number", Arity::exactly(2), Data, true, data::increment,
+    "INCRBY" "key increment", Arity::exactly(2), Data, true, data::increment,
         "adds the number to the key's integer and answers the sum";
-    "DECRBY" "key number", Arity::exactly(2), Data, true, data::decrement,
+    "DECRBY" "key decrement", Arity::exactly(2), Data, true, data::decrement,
         "subtracts the number from the key's integer and answers the difference";
     "APPEND" "key value", Arity::exactly(2), Data, true, data::append,
         "adds to the end of the key's value and answers its new length";
