@@ -413,15 +413,15 @@ rules! {
     OnceIsRemembered "once-executed-twice"
         "A number of ONCE that was executed before is answered from memory."
         "diss. §6.3; the client cannot know that its first attempt arrived"
-        ["ONCE is executed once"]
+        ["ONCE is executed once", "A read shows a state of its time"]
     UnknownOnceIsRefused "once-unknown-executes"
         "ONCE with a number above 1 of a client that is not known is not executed."
         "diss. §6.3; it may have been executed before the client was forgotten"
-        ["ONCE is executed once"]
+        ["ONCE is executed once", "A read shows a state of its time"]
     OnceLeavesNoGaps "once-gaps"
         "ONCE with a number that leaves out others is not executed."
         "the one left out may still be on its way, and would be taken for a repetition"
-        ["ONCE is executed once"]
+        ["ONCE is executed once", "A read shows a state of its time"]
     StaleReadWaitsForWrites "stale-read-overtakes"
         "Even a stale read waits for the earlier writes of its connection."
         "who has written something and does not find it believes that it was lost"

@@ -44,7 +44,6 @@ fn execute(action: &Action, register: &mut Option<Vec<u8>>) -> Outcome {
                 Condition::Always => false,
                 Condition::IfAbsent => before.is_some(),
                 Condition::IfPresent => before.is_none(),
-                Condition::IfVersion(_) => true, // a register has none
                 Condition::IfEqual(old) => before != Some(old.to_vec()),
                 Condition::IfVersion(_) => unreachable!("a register has no versions"),
             };
