@@ -1,6 +1,6 @@
-//! A client that knows the three kinds of answer and hops between servers. It speaks lines, or RESP as
-//! any Redis client does; what it hears is spelled as lines either way, so that tests compare one
-//! spelling.
+//! A client that knows the three kinds of answer and hops between servers. It speaks lines, or RESP
+//! as any Redis client does; what it hears is spelled as lines either way, so that tests compare
+//! one spelling.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -2,8 +2,8 @@
 //! transactions and of time:
 //!
 //! - MULTI … EXEC on two keys is one operation on each of them, at the same time;
-//! - WATCH, GET, MULTI, SET, EXEC is a CAS: if it was executed, the key still had the value that was
-//!   read. If it was aborted, nothing happened;
+//! - WATCH, GET, MULTI, SET, EXEC is a CAS: if it was executed, the key still had the value that
+//!   was read. If it was aborted, nothing happened;
 //! - a key with a deadline may be deleted, as long as it has that value, at any time from its
 //!   deadline on, counted from the call.
 
