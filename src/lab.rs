@@ -375,6 +375,59 @@ rules! {
         "diss. §6.3; what was forgotten below it would be executed again"
         ["No request is executed twice"]
 
+    // ---- log time, transactions, ONCE, weaker reads ----
+    StampsNeverFall "stamps-fall"
+        "A leader stamps no entry earlier than the one before it."
+        "log time goes on from the last stamp in the log, whoever leads"
+        ["Log time never falls"]
+    StampsTellTheTime "expiry-by-own-clock"
+        "What has expired is decided by the stamp of the entry, not by anybody's clock."
+        "§2: state machines are deterministic; clocks differ, and a restart replays the log later"
+        ["State Machine Safety", "A write is answered with what it did",
+         "A read shows a state of its time",
+         "EXEC does all or nothing, and nothing if a key has changed"]
+    TimeIsTold "no-clock-entry"
+        "A leader appends an entry for its stamp alone when a key is due and nobody writes."
+        "else the key stays until somebody does"
+        ["Keys expire in peace"]
+    DeletionLeavesATombstone "no-tombstones"
+        "A deleted key leaves behind when it was deleted."
+        "WATCH sees no key; who creates and deletes it in between must not go unnoticed"
+        ["EXEC does all or nothing, and nothing if a key has changed",
+         "A read shows a state of its time"]
+    WatchSeesExpiry "watch-misses-expiry"
+        "A watched key that has expired since has changed, though no entry touched it."
+        "EXEC depends on what WATCH saw"
+        ["EXEC does all or nothing, and nothing if a key has changed",
+         "A read shows a state of its time"]
+    DeadlineIsAChange "watch-misses-expire"
+        "Another deadline is a change of the key: EXPIRE and PERSIST abort who watches it."
+        "as in Redis; EXEC depends on what WATCH saw"
+        ["EXEC does all or nothing, and nothing if a key has changed",
+         "A read shows a state of its time", "A write is answered with what it did"]
+    WatchIsCheckedOnce "exec-half-done"
+        "The watched keys are compared before the first operation, and not again."
+        "a transaction that touches what it watches would stop in its middle"
+        ["EXEC does all or nothing, and nothing if a key has changed",
+         "A read shows a state of its time"]
+    OnceIsRemembered "once-executed-twice"
+        "A number of ONCE that was executed before is answered from memory."
+        "diss. §6.3; the client cannot know that its first attempt arrived"
+        ["ONCE is executed once", "A read shows a state of its time"]
+    UnknownOnceIsRefused "once-unknown-executes"
+        "ONCE with a number above 1 of a client that is not known is not executed."
+        "diss. §6.3; it may have been executed before the client was forgotten"
+        ["ONCE is executed once", "A read shows a state of its time"]
+    OnceLeavesNoGaps "once-gaps"
+        "ONCE with a number that leaves out others is not executed."
+        "the one left out may still be on its way, and would be taken for a repetition"
+        ["ONCE is executed once", "A read shows a state of its time"]
+    StaleReadWaitsForWrites "stale-read-overtakes"
+        "Even a stale read waits for the earlier writes of its connection."
+        "who has written something and does not find it believes that it was lost"
+        ["A connection's requests are executed in order",
+         "A stale read shows its connection's writes"]
+
     // ---- storage ----
     FailedJournalIsOver "journal-goes-on"
         "A journal that has failed once takes no more."

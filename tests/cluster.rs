@@ -80,6 +80,7 @@ fn killed_under_load(servers: usize, role: fn(&Cluster) -> usize) {
     });
     seen.check();
     cluster.leader();
+    cluster.assert_expired(&seen.brief_keys());
     cluster.assert_servers_equal(&load.keys);
 }
 
@@ -122,6 +123,7 @@ fn a_paused_leader_wakes_up_deposed() {
     });
     seen.check();
     cluster.leader();
+    cluster.assert_expired(&seen.brief_keys());
     cluster.assert_servers_equal(&load.keys);
 }
 
@@ -246,6 +248,7 @@ fn sigterm_ends_a_server_in_order() {
     });
     seen.check();
     cluster.leader();
+    cluster.assert_expired(&seen.brief_keys());
     cluster.assert_servers_equal(&load.keys);
 }
 

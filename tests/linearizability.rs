@@ -57,6 +57,13 @@ fn execute(action: &Action, register: &mut Option<Vec<u8>>) -> Outcome {
             *register = None;
             Outcome::Integer(before.is_some().into())
         }
+        (Action::DeleteIfEqual { old }, before) => {
+            let is_equal = before.as_deref() == Some(old.as_ref());
+            if is_equal {
+                *register = None;
+            }
+            Outcome::Integer(is_equal.into())
+        }
         (Action::Append { value }, before) => {
             let mut whole = before.unwrap_or_default();
             whole.extend_from_slice(value);
@@ -127,6 +134,7 @@ fn any_action() -> impl Strategy<Value = Action> {
         1 => Just(Action::Length),
         4 => any_set,
         2 => Just(Action::Delete),
+        2 => any_text().prop_map(|old| Action::DeleteIfEqual { old }),
         2 => any_text().prop_map(|value| Action::Append { value }),
         2 => (any_text(), any_text()).prop_map(|(old, new)| Action::CompareAndSet { old, new }),
         2 => (1i64..3).prop_map(|delta| Action::Increment { delta }),

@@ -57,7 +57,12 @@ impl Reads {
 
     /// A read that needs no confirmation: the state as it is will do.
     pub(super) fn start_stale(&mut self, client: ClientId, slot: Slot, query: Query) {
-        self.confirmed.entry(Index::ZERO).or_default().push(PendingRead { client, slot, query });
+        let read = PendingRead { client, slot, query };
+        if removed(Rule::StaleReadWaitsForWrites) {
+            self.ready.push(read);
+        } else {
+            self.confirmed.entry(Index::ZERO).or_default().push(read);
+        }
     }
 
     /// A read of the applied index that waits for `index`, until the tick `until`.

@@ -20,6 +20,7 @@ use imbl::OrdMap;
 
 use super::digest::Fnv1a;
 use super::outcome::Outcome;
+use crate::lab::{Rule, removed};
 use crate::limits::{
     ONCE_ANSWERS_BYTES_MAX, ONCE_ANSWERS_MAX, ONCE_BYTES_MAX, ONCE_CLIENTS_MAX, ONCE_IDLE_MS_MAX,
 };
@@ -64,7 +65,8 @@ impl OnceTable {
         sequence: u64,
     ) -> Option<Outcome> {
         let Some(client) = self.clients.get_mut(name) else {
-            return if sequence == 1 { None } else { Some(Outcome::OnceUnknownClient) };
+            let may_execute = sequence == 1 || removed(Rule::UnknownOnceIsRefused);
+            return if may_execute { None } else { Some(Outcome::OnceUnknownClient) };
         };
         self.by_use.remove(&client.used_at);
         self.by_use.insert(index, name.clone());
@@ -72,7 +74,11 @@ impl OnceTable {
         client.used_ms = clock_ms;
         let expected = client.last + 1;
         if sequence >= expected {
-            return (sequence > expected).then_some(Outcome::OnceGap { expected });
+            let is_gap = sequence > expected && !removed(Rule::OnceLeavesNoGaps);
+            return is_gap.then_some(Outcome::OnceGap { expected });
+        }
+        if removed(Rule::OnceIsRemembered) {
+            return None;
         }
         let age = usize::try_from(client.last - sequence).unwrap_or(usize::MAX);
         let remembered = client.answers.iter().rev().nth(age).cloned();

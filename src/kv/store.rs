@@ -20,6 +20,7 @@ use super::digest::Fnv1a;
 use super::outcome::Change;
 use super::scan;
 use super::tombstones::Tombstones;
+use crate::lab::{Rule, removed};
 
 /// All keys with their values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -180,7 +181,9 @@ impl Store {
         deadline_ms: Option<u64>,
     ) {
         let found = self.values.get_mut(key).expect("only a key that exists gets a deadline");
-        found.version = entry.index;
+        if !removed(Rule::DeadlineIsAChange) {
+            found.version = entry.index;
+        }
         let old_ms = std::mem::replace(&mut found.deadline_ms, deadline_ms);
         self.move_deadline(key, old_ms, deadline_ms);
     }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 
 use super::digest::Fnv1a;
+use crate::lab::{Rule, removed};
 use crate::limits::{TOMBSTONE_SPAN_ENTRIES, TOMBSTONES_FORGOTTEN_PER_ENTRY_MAX, TOMBSTONES_MAX};
 
 /// The tombstones, and how far back they reach.
@@ -32,7 +33,7 @@ impl Tombstones {
     /// A key has gone that was last written or deleted at `index`.
     pub(super) fn record(&mut self, key: Bytes, index: u64) {
         self.forget(&key);
-        if index <= self.horizon {
+        if index <= self.horizon || removed(Rule::DeletionLeavesATombstone) {
             return; // the horizon says as much
         }
         self.by_index.insert((index, key.clone()));

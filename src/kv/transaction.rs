@@ -19,6 +19,7 @@ use super::answer::Asking;
 use super::command::{Operation, Watch};
 use super::outcome::{Change, Outcome};
 use super::store::{Entry, Store};
+use crate::lab::{Rule, removed};
 use crate::limits::{REPLY_BYTES_MAX, TRANSACTION_WORK_MAX};
 
 impl Store {
@@ -39,6 +40,9 @@ impl Store {
         let mut bytes_left = REPLY_BYTES_MAX;
         let mut outcomes = Vec::with_capacity(operations.len());
         for operation in operations {
+            if removed(Rule::WatchIsCheckedOnce) && watches.iter().any(|it| self.has_changed(it)) {
+                return Outcome::Aborted;
+            }
             let outcome = match operation {
                 Operation::Command(command) => self.execute(entry, command),
                 Operation::Query(query) => self.answer(&query, &mut asking),
@@ -72,6 +76,7 @@ impl Store {
 
     fn has_changed(&self, watch: &Watch) -> bool {
         let exists = self.get(&watch.key).is_some();
-        self.last_touched(&watch.key) > watch.seen_at || exists != watch.existed
+        let came_or_went = exists != watch.existed && !removed(Rule::WatchSeesExpiry);
+        self.last_touched(&watch.key) > watch.seen_at || came_or_went
     }
 }

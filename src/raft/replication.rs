@@ -143,7 +143,10 @@ impl Raft {
     pub(super) fn append_own(&mut self, payload: Payload) -> EntryId {
         assert!(self.is_leader(), "only the leader creates entries");
         let id = EntryId::new(self.current_term, self.log.last_index().next());
-        let stamp = self.log_time.max(self.log.last_stamp());
+        let stamp = match self.log.last_stamp() {
+            last if last > self.log_time && !removed(Rule::StampsNeverFall) => last,
+            _ => self.log_time,
+        };
         self.log.append(Entry { id, stamp, payload });
         id
     }

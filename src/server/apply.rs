@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use crate::gateway::{ClientId, Slot};
 use crate::kv::StateMachine;
 use crate::kv::command::{Change, Outcome, RequestId};
+use crate::lab::{Rule, removed};
 use crate::raft::types::{Entry, Payload, Stamp};
 
 pub use crate::gateway::PendingRead;
@@ -99,10 +100,12 @@ fn execute_one(
 ) -> Option<Finished> {
     match task {
         Task::Apply(Entry { id, stamp, payload: Payload::Noop }) => {
+            let stamp = if removed(Rule::StampsTellTheTime) { now } else { stamp };
             machine.apply_nothing(id.index.0, stamp.0, changes);
             None
         }
         Task::Apply(Entry { id, stamp, payload: Payload::Command(command) }) => {
+            let stamp = if removed(Rule::StampsTellTheTime) { now } else { stamp };
             let applied = machine.apply(id.index.0, stamp.0, &command.0, changes);
             Some(Finished::Applied { request: applied.request, outcome: applied.outcome })
         }

@@ -14,6 +14,7 @@
 //! Only the very first entry of a cluster needs a time of day; it takes that of its leader, so that
 //! EXAT and PXAT, which name a time since the Unix epoch, mean something.
 
+use crate::lab::{Rule, removed};
 use crate::raft::types::Stamp;
 
 /// An estimate of the log time at one server.
@@ -48,6 +49,9 @@ impl LogClock {
 
     /// What an entry that is appended now would be stamped.
     pub fn now(&self) -> Stamp {
+        if removed(Rule::StampsNeverFall) {
+            return Stamp(self.now_ms);
+        }
         Stamp(self.last_stamp.0.saturating_add(self.now_ms - self.stored_at_ms))
     }
 

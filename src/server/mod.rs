@@ -306,7 +306,11 @@ impl Server {
     /// appends an entry for its stamp alone.
     fn tell_the_time(&mut self) {
         let is_due = self.next_deadline.is_some_and(|deadline| deadline <= self.clock.now());
-        if is_due && self.clock.quiet_ms() >= CLOCK_ENTRY_MS_MIN && self.raft.is_leader() {
+        if is_due
+            && self.clock.quiet_ms() >= CLOCK_ENTRY_MS_MIN
+            && self.raft.is_leader()
+            && !removed(Rule::TimeIsTold)
+        {
             // Refused: then there are entries enough that carry the time.
             let _told = self.raft.propose_time();
             self.join();

@@ -6,18 +6,28 @@ use super::checks::{Checked, Violation, ensure};
 use super::plan::ClientHabits;
 use super::queue::{Micros, Place};
 use super::random::{PerTenThousand, Random};
+use super::requests::Talk;
 use crate::gateway::{Answer, Answered, ClientId, Request, Slot};
-use crate::kv::command::{Bytes, Command, Condition, Outcome, Query};
+use crate::kv::command::{Bytes, Command, Condition, Outcome, Query, Write};
 use crate::kv::encoding;
-use crate::raft::types;
+use crate::raft::types::{self, Index};
 
 /// Something a client asked.
 #[derive(Clone, Debug)]
 pub enum Asked {
     /// A change.
-    Write(Command),
+    Write(Write),
     /// A question.
     Read(Query),
+    /// A question for which any state will do.
+    Stale(Query),
+    /// To be told what has been applied: as soon as that is `index`, or after so many ticks.
+    Wait {
+        /// What to wait for.
+        index: u64,
+        /// For how long.
+        ticks: u64,
+    },
 }
 
 /// One request and what became of it. Times are steps: no two things happen in the same one.
@@ -77,6 +87,8 @@ struct Client {
     /// Of these, whether one was a write, and whether one was a read.
     wrote: bool,
     read: bool,
+    /// What it has begun and not finished.
+    talk: Talk,
 }
 
 #[derive(Debug)]
@@ -114,8 +126,14 @@ pub enum Action {
 impl Clients {
     /// Clients that have not asked anything yet.
     pub fn new(seed: u64, count: usize) -> Clients {
-        let client =
-            |_| Client { connection: None, rests_until: 0, served: 0, wrote: false, read: false };
+        let client = |number| Client {
+            connection: None,
+            rests_until: 0,
+            served: 0,
+            wrote: false,
+            read: false,
+            talk: Talk::new(number),
+        };
         Clients {
             random: Random::part(seed, 3),
             clients: (0..count).map(client).collect(),
@@ -155,6 +173,7 @@ impl Clients {
             if gone || impatient || hops || self.random.chance(habits.hang_up) {
                 let left = client.connection.take().expect("just seen");
                 self.counts.unknown += left.waiting.len() as u64;
+                client.talk.lost();
                 return Ok(if gone {
                     Action::Wait
                 } else {
@@ -190,7 +209,11 @@ impl Clients {
             let name = self.history.len();
             // Who must be served must be served in both ways.
             let reads = if self.frugal { 5_000 } else { habits.reads };
-            let asked = draw_request(&mut self.random, habits, reads, name);
+            let asked = if self.random.chance(habits.beyond_plain) {
+                client.talk.draw(&mut self.random, name)
+            } else {
+                draw_request(&mut self.random, habits, reads, name)
+            };
             let slot = Slot(connection.next_slot);
             connection.next_slot += 1;
             let is_write = matches!(asked, Asked::Write(_));
@@ -242,6 +265,7 @@ impl Clients {
             format!("{answered:?} came before the answer to an earlier request")
         })?;
         let recorded = &mut self.history[name];
+        client.talk.heard(name, &recorded.asked, &answered.answer);
         match answered.answer {
             Answer::Done(outcome) => {
                 recorded.ret = Some(step);
@@ -304,10 +328,12 @@ const REST: Micros = 100_000;
 
 fn request_of(asked: &Asked) -> Request {
     match asked {
-        Asked::Write(command) => Request::Write(types::Command::from(
-            encoding::encode(&command.clone().into()).as_slice(),
-        )),
+        Asked::Write(write) => {
+            Request::Write(types::Command::from(encoding::encode(write).as_slice()))
+        }
         Asked::Read(query) => Request::Read(query.clone()),
+        Asked::Stale(query) => Request::StaleRead(query.clone()),
+        Asked::Wait { index, ticks } => Request::Wait { index: Index(*index), ticks: *ticks },
     }
 }
 
@@ -336,7 +362,7 @@ fn draw_request(
         value.resize(habits.value_bytes_max.max(value.len()), b'x');
     }
     let value = Bytes::from(value);
-    Asked::Write(match random.below(12) {
+    Asked::Write(Write::Command(match random.below(12) {
         0..5 => Command::set(key, value, Condition::Always),
         5 => Command::set(key, value, Condition::IfAbsent),
         6 | 7 => {
@@ -358,5 +384,5 @@ fn draw_request(
             let other = key_of(random.below(habits.keys));
             Command::SetMany { pairs: vec![(key, value.clone()), (other, value)], if_absent: false }
         }
-    })
+    }))
 }

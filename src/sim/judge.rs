@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::checks::{Checked, ensure};
 use super::clients::{Asked, Recorded};
-use super::linearizability::{self, Action, Operation, Verdict};
+use super::linearizability::{self, Action, Verdict};
+use super::requests::is_ours;
 use super::world::World;
-use crate::kv::command::{Bytes, Command, Query, RequestId, Write};
+use crate::kv::command::{Bytes, Command, Operation, Query, RequestId, Write};
 use crate::kv::encoding;
 use crate::raft::types::{Index, Payload};
 
@@ -20,7 +21,8 @@ impl World {
         self.stats.refused = self.clients.counts.refused;
         let executed = self.executed_in_log();
         self.judge_promises(&executed)?;
-        self.judge_answers(&executed)
+        self.judge_answers(&executed)?;
+        self.judge_by_replay()
     }
 
     /// Could one register per key have given these answers?
@@ -40,14 +42,19 @@ impl World {
     }
 
     /// What clients did and heard, as one of the two sees it.
-    fn operations(&self, executed: &BTreeMap<usize, Index>, view: View) -> Vec<Operation> {
+    fn operations(
+        &self,
+        executed: &BTreeMap<usize, Index>,
+        view: View,
+    ) -> Vec<linearizability::Operation> {
         let mut operations = Vec::with_capacity(self.clients.history.len());
         for recorded in self.clients.history.iter().filter(|recorded| !recorded.refused) {
             let Recorded { client, asked, call, ret, outcome, .. } = recorded;
             match asked {
-                Asked::Write(command) => {
-                    let Some(ret) = self.fate(command, *ret, executed) else { continue };
-                    let place = name_of(command).and_then(|name| executed.get(&name));
+                Asked::Write(write) => {
+                    let Write::Command(command) = write else { continue };
+                    let Some(ret) = self.fate(write, *ret, executed) else { continue };
+                    let place = name_of(write).and_then(|name| executed.get(&name));
                     // Without the key that only carries its name, a DEL is one of a single key.
                     let command = &match command {
                         Command::Delete { keys } => Command::Delete { keys: keys[..1].to_vec() },
@@ -58,13 +65,21 @@ impl World {
                         (View::Log, Some(index)) => self.instant_of(*index),
                         (View::Log, None) => continue,
                     };
-                    let parts = Operation::of_command(*client, command, time, outcome.as_ref());
-                    operations.extend(parts);
+                    let parts = linearizability::Operation::of_command(
+                        *client,
+                        command,
+                        time,
+                        outcome.as_ref(),
+                    );
+                    operations.extend(parts.into_iter().filter(|part| !is_ours(&part.key)));
                 }
                 Asked::Read(_) if ret.is_none() => {} // nobody heard it, nothing changed
                 Asked::Read(query) => {
                     let Some((key, action)) = action_of(query) else { continue };
-                    operations.push(Operation {
+                    if is_ours(&key) {
+                        continue;
+                    }
+                    operations.push(linearizability::Operation {
                         client: *client,
                         key,
                         call: view.scaled(*call),
@@ -73,6 +88,7 @@ impl World {
                         outcome: outcome.clone(),
                     });
                 }
+                Asked::Stale(_) | Asked::Wait { .. } => {}
             }
         }
         operations
@@ -93,11 +109,11 @@ impl World {
     /// explain what others saw, so the judgement becomes stricter as well as faster.
     fn fate(
         &self,
-        command: &Command,
+        write: &Write,
         ret: Option<u64>,
         executed: &BTreeMap<usize, Index>,
     ) -> Option<Option<u64>> {
-        let Some(name) = name_of(command) else { return Some(ret) };
+        let Some(name) = name_of(write) else { return Some(ret) };
         let committed = executed.get(&name).map(|index| self.checks.committed_at(*index));
         match (committed, ret) {
             (None, None) => None,
@@ -111,11 +127,9 @@ impl World {
         let mut executed = BTreeMap::new();
         for entry in self.checks.committed() {
             let Payload::Command(bytes) = &entry.payload else { continue };
-            let Ok((request, _, Write::Command(command))) = encoding::decode(&bytes.0) else {
-                continue;
-            };
+            let Ok((request, _, write)) = encoding::decode(&bytes.0) else { continue };
             let here = self.checks.executed_at(&RequestId { ..request }) == Some(entry.id.index.0);
-            if here && let Some(name) = name_of(&command) {
+            if here && let Some(name) = name_of(&write) {
                 executed.insert(name, entry.id.index);
             }
         }
@@ -128,8 +142,8 @@ impl World {
     fn judge_promises(&self, executed: &BTreeMap<usize, Index>) -> Checked {
         let mut last_of: BTreeMap<u64, Index> = BTreeMap::new();
         for (name, recorded) in self.clients.history.iter().enumerate() {
-            let Asked::Write(command) = &recorded.asked else { continue };
-            if name_of(command).is_none() {
+            let Asked::Write(write) = &recorded.asked else { continue };
+            if name_of(write).is_none() {
                 continue;
             }
             ensure(
@@ -198,8 +212,17 @@ fn action_of(query: &Query) -> Option<(Bytes, Action)> {
     }
 }
 
-/// The name of the request that a command comes from, if it carries one in its value.
-fn name_of(command: &Command) -> Option<usize> {
+/// The name of the request that a write comes from, if it carries one. Each attempt at a number of
+/// ONCE is a request, but what stands in the log is the same.
+pub(super) fn name_of(write: &Write) -> Option<usize> {
+    let command = match write {
+        Write::Command(command) => command,
+        Write::Transaction { operations, .. } => match operations.first()? {
+            Operation::Query(Query::Exists { keys }) => return number_in(keys.first()?),
+            _ => return None,
+        },
+        Write::Once { .. } => return None,
+    };
     let value = match command {
         Command::Set { value, .. } | Command::Append { value, .. } => value,
         Command::CompareAndSet { new, .. } => new,
@@ -208,6 +231,10 @@ fn name_of(command: &Command) -> Option<usize> {
         Command::Delete { keys } => keys.get(1)?,
         _ => return None,
     };
+    number_in(value)
+}
+
+fn number_in(value: &Bytes) -> Option<usize> {
     let digits = value.split(|byte| *byte == b'.').next()?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }

@@ -13,6 +13,9 @@ use crate::kv::StateMachine;
 use crate::raft::quorum::Membership;
 use crate::server::Server;
 
+/// An hour, in milliseconds of log time.
+const HOUR_MS: u64 = 3_600_000;
+
 impl World {
     pub(super) fn fault_begins(&mut self, number: u16) -> Checked {
         match self.plan.faults[usize::from(number)].kind {
@@ -168,7 +171,7 @@ impl World {
         self.checks.recovered(place, &before, &found)?;
         self.machines[usize::from(place)].disk.found(&found);
         let membership = Membership::new((0..self.plan.servers as Place).map(id_of));
-        let server = Server::new(
+        let mut server = Server::new(
             id_of(place),
             membership,
             self.plan.raft.clone(),
@@ -177,6 +180,8 @@ impl World {
             incarnation,
             self.random.bits(),
         );
+        // Each machine has another time of day; only the first entry of all takes one.
+        server.begin_log_time(HOUR_MS * (u64::from(place) + 1));
         let state = StateMachine::default();
         let process = Process {
             server,

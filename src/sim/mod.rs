@@ -32,7 +32,9 @@
 //!    `witness` beside each server hears what it is told and judges its elections; `leaders`,
 //!    `connections` and `gateways` look at what servers owe each other.
 //! 8. **Believe the clients.** They know nothing of terms; they know what they were told, and one
-//!    register per key must explain it. ([`linearizability`], `judge`)
+//!    register per key must explain it. ([`linearizability`], `judge`) What has to do with time,
+//!    transactions and repetitions is too much for a register: there the log is read again, by an
+//!    independent reading of the specification. ([`chronicle`], `replay`)
 //! 9. **End in peace.** A cluster that does nothing is safe. When the faults stop it must elect,
 //!    serve and agree within a stated time, in many runs first without a minority. (`liveness`,
 //!    [`absence`])
@@ -46,11 +48,12 @@
 //! # What it leaves out
 //!
 //! Threads and sockets (tests with real processes), servers that start from rotten disks (what one
-//! would say is tried on copies; the rest are the journal's own tests), and commands on several
-//! keys, which are judged key by key.
+//! would say is tried on copies; the rest are the journal's own tests), and what a run is too short
+//! for: tombstones that are forgotten, clients of ONCE that are idle for a day.
 
 pub mod absence;
 pub mod checks;
+pub mod chronicle;
 pub mod clients;
 pub mod disk;
 pub mod faults;
@@ -67,12 +70,15 @@ pub mod world;
 
 mod bounds;
 mod connections;
+mod expiry;
 mod gateways;
 mod judge;
 mod leaders;
 mod liveness;
 mod misfortunes;
 mod panics;
+mod replay;
+mod requests;
 mod run;
 mod schedule;
 mod stragglers;

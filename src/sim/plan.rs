@@ -103,8 +103,10 @@ pub struct ClientHabits {
     pub keys: u64,
     /// The longest value, in bytes.
     pub value_bytes_max: usize,
-    /// Reads among the requests.
+    /// Reads among the plain requests.
     pub reads: PerTenThousand,
+    /// Requests that are not plain: with time, transactions and repetitions (`requests`).
+    pub beyond_plain: PerTenThousand,
 }
 
 impl Plan {
@@ -135,7 +137,8 @@ impl Plan {
         };
         let network = NetworkHabits::draw(&mut random, kinds);
         let disk = DiskHabits::draw(&mut random, kinds);
-        let clients = ClientHabits::draw(&mut random, kinds);
+        let mut clients = ClientHabits::draw(&mut random, kinds);
+        clients.beyond_plain = Random::part(seed, 8).pick(&[0, 3_000, 7_000]);
         let drifts: &[u64] = if kinds.clocks { &[100, 90, 110, 50, 200, 400] } else { &[100] };
         let worst = random.position(drifts.len()) + 1;
         let tick_percent = std::array::from_fn(|_| random.pick(&drifts[..worst]));
@@ -267,6 +270,7 @@ impl ClientHabits {
             keys: random.between(1, 6),
             value_bytes_max: random.pick(&[8, 60, 400]),
             reads: random.pick(&[1_000, 4_000, 8_000]),
+            beyond_plain: 0,
         }
     }
 }

@@ -185,6 +185,7 @@ impl World {
             self.step()?;
         }
         self.recover()?;
+        self.keys_expire_in_peace()?;
         self.judge()
     }
 }

@@ -1,13 +1,14 @@
 //! Load that records what it saw, and judges it.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use raft_server::kv::command::{Bytes, Condition, Outcome};
 use raft_server::sim::linearizability::{Action, Operation, check};
 
-use super::client::{Answer, Client};
+use super::client::{Answer, Client, Voice};
+use super::request::{BRIEF, Dice, Request};
 
 /// What some clients did and saw.
 #[derive(Default)]
@@ -27,15 +28,22 @@ impl Seen {
         println!("{known} of {} known, slowest {:?}", self.history.len(), self.slowest);
         check(&self.history).expect_linearizable();
     }
+
+    /// The keys that were given a deadline: all of them expire within the longest, whatever
+    /// happened.
+    pub fn brief_keys(&self) -> BTreeSet<String> {
+        let keys = self.history.iter().map(|operation| String::from_utf8_lossy(&operation.key));
+        keys.filter(|key| key.starts_with(BRIEF)).map(String::from).collect()
+    }
 }
 
-/// A load of clients; each goes round its own list of servers.
+/// A load of clients; each goes round its own list of servers. Every other one speaks RESP.
 pub struct Load {
     pub clients: Vec<Vec<String>>,
     pub keys: Vec<String>,
     /// Whether a client moves to its next server after every operation.
     pub hop: bool,
-    /// Only INCR: its answers count themselves.
+    /// Only INCR of the first key: its answers count themselves.
     pub only_increments: bool,
 }
 
@@ -84,34 +92,34 @@ impl Load {
         stop: &AtomicBool,
         serial: &AtomicU64,
     ) -> Seen {
-        let mut client = Client::connect(addresses.to_vec());
+        let voice = if number.is_multiple_of(2) { Voice::Lines } else { Voice::Resp };
+        let mut client = Client::speaking(voice, addresses.to_vec());
         let mut seen = Seen::default();
-        let mut dice = number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut dice = Dice(number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let mut person = number;
         while !stop.load(Ordering::Relaxed) {
-            dice ^= dice << 13;
-            dice ^= dice >> 7;
-            dice ^= dice << 17;
-            let key = &self.keys[(dice >> 8) as usize % self.keys.len()];
             let unique = serial.fetch_add(1, Ordering::Relaxed);
-            let action = match dice % 10 {
-                _ if self.only_increments => Action::Increment { delta: 1 },
-                0..4 => Action::Get,
-                4..6 => {
-                    let value = Bytes::from(unique.to_string().into_bytes());
-                    Action::Set { value, condition: Condition::Always }
-                }
-                6 => Action::Delete,
-                _ => Action::Increment { delta: 1 },
+            let request = if self.only_increments {
+                Request::one(&self.keys[0], Action::Increment { delta: 1 })
+            } else {
+                Request::draw(&mut dice, &self.keys, unique)
             };
-            let micros = |start: Instant| start.elapsed().as_micros() as u64;
-            let (call, asked) = (micros(start), Instant::now());
-            let answer = client.ask(&line_of(&action, key));
-            let (ret, took) = (micros(start), asked.elapsed());
-            let (ret, outcome) = match answer {
+            let micros = || start.elapsed().as_micros() as u64;
+            let prepared = request.prepare(&mut client);
+            let call = micros();
+            let (request, answer) = match prepared {
+                Ok(request) => {
+                    let answer = client.ask_all(&request.lines());
+                    (request, answer)
+                }
+                Err(failed) => failed,
+            };
+            let ret = micros();
+            let (ret, outcomes) = match answer {
                 Answer::Done(reply) => {
-                    seen.slowest = seen.slowest.max(took);
-                    (Some(ret), Some(outcome_of(&action, &reply)))
+                    seen.slowest = seen.slowest.max(Duration::from_micros(ret - call));
+                    let Some(outcomes) = request.outcomes(&reply) else { continue };
+                    (Some(ret), outcomes)
                 }
                 Answer::Refused(why) => {
                     seen.trouble.push(why);
@@ -122,11 +130,10 @@ impl Load {
                 Answer::Unknown(why) => {
                     seen.trouble.push(why);
                     client.hop();
-                    (None, None)
+                    (None, Vec::new())
                 }
             };
-            let key = Bytes::from(key.clone().into_bytes());
-            seen.history.push(Operation { client: person, key, call, ret, action, outcome });
+            seen.history.extend(request.operations(person, (call, ret), outcomes));
             if ret.is_none() {
                 person += 1000; // what comes after an unknown end is as if from another client
             }
@@ -143,26 +150,5 @@ struct StopOnDrop<'a>(&'a AtomicBool);
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-fn line_of(action: &Action, key: &str) -> String {
-    match action {
-        Action::Get => format!("GET {key}"),
-        Action::Set { value, .. } => format!("SET {key} {}", String::from_utf8_lossy(value)),
-        Action::Delete => format!("DEL {key}"),
-        Action::Increment { delta } => format!("INCRBY {key} {delta}"),
-        other => panic!("the load does not ask {other}"),
-    }
-}
-
-fn outcome_of(action: &Action, reply: &str) -> Outcome {
-    match (action, reply.split_at_checked(1)) {
-        (_, Some(("_", ""))) => Outcome::Nothing,
-        (Action::Set { .. }, Some(("+", "OK"))) => Outcome::Done,
-        (_, Some(("+", value))) => Outcome::Value(Bytes::from(value.as_bytes().to_vec())),
-        (_, Some((":", number))) => Outcome::Integer(number.parse().expect("an integer reply")),
-        (_, Some(("-", error))) if error.starts_with("NOTINT") => Outcome::NotInteger,
-        _ => panic!("{action} was answered with {reply:?}"),
     }
 }

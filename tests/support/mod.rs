@@ -3,7 +3,9 @@
 
 pub mod client;
 pub mod load;
+pub mod request;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -285,6 +287,19 @@ impl Cluster {
 
     pub fn client(&self, id: usize) -> Client {
         Client::connect(vec![self.address(id)])
+    }
+
+    /// Every key that was given a deadline is gone from every server, though nobody writes.
+    pub fn assert_expired(&self, keys: &BTreeSet<String>) {
+        for id in 1..=self.len() {
+            let mut client = self.client(id);
+            for key in keys {
+                let line = format!("GET {key}");
+                wait_for(&format!("{key} expires on server {id}"), LEADER_WITHIN, || {
+                    (client.ask_until_answered(&line) == "_").then_some(())
+                });
+            }
+        }
     }
 
     /// All pairs as each server tells them; panics unless all tell the same.

@@ -32,6 +32,23 @@ fn a_watched_key_that_was_touched_aborts() {
     }
 }
 
+/// As in Redis, to take a key's deadline away is a change; to take away what it has not is none.
+#[test]
+fn a_watched_key_that_was_made_to_stay_aborts() {
+    let persist = || Command::Persist { key: bytes("k") };
+    let keep = || Command::GetAndExpire { key: bytes("k"), expiry: Expiry::Never };
+    for command in [persist, keep] {
+        let mut server = Server::default();
+        server.write(set_for("k", "1", 1000));
+        let watch = server.watch("k");
+        server.write(command());
+        assert!(!server.exec(&watch));
+        let watch = server.watch("k");
+        server.write(command());
+        assert!(server.exec(&watch));
+    }
+}
+
 /// What did not touch the key does not abort, however much happened.
 #[test]
 fn a_watched_key_that_was_left_alone_does_not_abort() {

@@ -24,6 +24,12 @@ pub enum Action {
     },
     /// DEL → 1 or 0: how many existed.
     Delete,
+    /// DELEX IFEQ old → 1 or 0: whether it had this value, and is deleted. A key that expires does
+    /// the same, with the value that was given the deadline.
+    DeleteIfEqual {
+        /// The value it must have.
+        old: Bytes,
+    },
     /// APPEND value → the new length.
     Append {
         /// What is added.
@@ -54,6 +60,9 @@ impl Action {
                 vec![(key.clone(), Action::Set { value, condition })]
             }
             Command::Delete { keys } => keys.iter().map(|k| (k.clone(), Action::Delete)).collect(),
+            Command::DeleteIfEqual { key, old } => {
+                vec![(key.clone(), Action::DeleteIfEqual { old: old.clone() })]
+            }
             Command::Append { key, value, .. } => {
                 vec![(key.clone(), Action::Append { value: value.clone() })]
             }
@@ -86,7 +95,7 @@ impl Action {
         match self {
             Action::Get | Action::Exists | Action::Length => true,
             Action::Set { .. } => *outcome == Outcome::Nothing,
-            Action::Delete => *outcome == Outcome::Integer(0),
+            Action::Delete | Action::DeleteIfEqual { .. } => *outcome == Outcome::Integer(0),
             Action::Append { .. } => matches!(outcome, Outcome::TooBig { .. }),
             Action::CompareAndSet { .. } => *outcome != Outcome::Integer(1),
             Action::Increment { .. } => *outcome == Outcome::NotInteger,
@@ -116,6 +125,10 @@ impl Action {
             Action::Delete => match value {
                 Some(_) => (Some(None), Outcome::Integer(1)),
                 None => (None, Outcome::Integer(0)),
+            },
+            Action::DeleteIfEqual { old } => match value == Some(old.as_ref()) {
+                true => (Some(None), Outcome::Integer(1)),
+                false => (None, Outcome::Integer(0)),
             },
             Action::Append { value: more } => {
                 let whole = [value.unwrap_or_default(), more.as_ref()].concat();
@@ -210,6 +223,7 @@ impl fmt::Display for Action {
                 }
             }
             Action::Delete => write!(f, "DEL"),
+            Action::DeleteIfEqual { old } => write!(f, "DELEX IFEQ {}", Text(old)),
             Action::Append { value } => write!(f, "APPEND {}", Text(value)),
             Action::CompareAndSet { old, new } => write!(f, "CAS {} {}", Text(old), Text(new)),
             Action::Increment { delta } => write!(f, "INCRBY {delta}"),
