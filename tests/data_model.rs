@@ -96,6 +96,27 @@ fn a_key_expires_for_all_and_for_ever() {
     assert_eq!(other.one("TTL kept"), ":-1");
 }
 
+/// A key lives as long as it was told to, from when its SET was sent, though the server's process
+/// was paused with the SET in its socket.
+#[test]
+fn a_pause_does_not_shorten_a_life() {
+    let cluster = Cluster::start(1);
+    let mut client = Typist::at(&cluster.address(1));
+    for round in 0..5 {
+        cluster.pause(1);
+        client.type_in(&format!("SET k{round} v PX 1000\n"));
+        std::thread::sleep(Duration::from_millis(800)); // the pause itself
+        let resumed = Instant::now();
+        cluster.resume(1);
+        assert_eq!(client.line(), "+OK");
+        wait_for("it expires", REPLY_WITHIN, || {
+            (client.one(&format!("GET k{round}")) == "_").then_some(())
+        });
+        let lived = resumed.elapsed();
+        assert!(lived >= Duration::from_millis(900), "it lived for {lived:?} of 1 s");
+    }
+}
+
 /// FEED tells each change once, in the order of the log, on any server; and who comes back with the
 /// index goes on without a gap.
 #[test]

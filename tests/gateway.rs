@@ -572,6 +572,17 @@ fn log_time_begins_with_the_time_of_day() {
     assert_eq!(leader.raft().last_stamp(), Stamp(5_000_000 + now_ms));
 }
 
+/// A SET that waited in a socket while the process was paused is stamped with the time after the
+/// pause, even if it is handled before the first tick: or it would expire at that tick.
+#[test]
+fn a_stamp_is_not_older_than_its_request() {
+    let (mut leader, _) = alone();
+    leader.tick(1000);
+    leader.set_time(9000); // the process was paused
+    leader.submit(ALICE, vec![(Slot(0), increment())]);
+    assert_eq!(leader.raft().last_stamp(), Stamp(9000));
+}
+
 /// The stamps of a new leader go on from those of the old one, whatever its own clock says.
 #[test]
 fn log_time_goes_on_from_the_last_stamp_in_the_log() {

@@ -17,6 +17,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -35,6 +36,7 @@ const ROUNDS_MAX: usize = 4;
 /// The server's state behind its mutex, and the bells of those who work for it.
 pub struct Monitor<D: Deliver> {
     state: Mutex<State>,
+    started: Instant,
     log_writer: Button,
     applier: Button,
     links: Arc<Links>,
@@ -90,12 +92,20 @@ impl<D: Deliver> Monitor<D> {
         let rights = links.peers().map(|peer| (peer, Right::Taken)).collect();
         let (log_writer_waits, applier_waits) = (false, false);
         let state = State { server, log_writer_waits, applier_waits, rights };
-        Monitor { state: Mutex::new(state), log_writer, applier, links, deliver }
+        Monitor {
+            state: Mutex::new(state),
+            started: Instant::now(),
+            log_writer,
+            applier,
+            links,
+            deliver,
+        }
     }
 
     /// Enters, lets `act` happen to the server, leaves, and carries out what that made possible.
     pub fn with<R>(&self, act: impl FnOnce(&mut Server) -> R) -> R {
         let mut state = self.state.lock();
+        state.server.set_time(self.now_ms());
         let result = act(&mut state.server);
         self.leave(state);
         result
@@ -109,6 +119,7 @@ impl<D: Deliver> Monitor<D> {
         take: impl FnOnce(&mut Server) -> Option<R>,
     ) -> Option<R> {
         let mut state = self.state.lock();
+        state.server.set_time(self.now_ms());
         let taken = take(&mut state.server);
         let waits = taken.is_none();
         match worker {
@@ -117,6 +128,12 @@ impl<D: Deliver> Monitor<D> {
         }
         self.leave(state);
         taken
+    }
+
+    /// What our monotonic clock says, in milliseconds since the start. Asked under the lock: a
+    /// process may be paused while it waits for it.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Looks without changing anything.

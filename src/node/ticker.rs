@@ -4,15 +4,13 @@
 //! channel holds one. So it wakes up with its timers where they were, and does not start an
 //! election at once.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::monitor::{Deliver, Monitor};
 
 /// The body of the thread `ticker`.
 pub fn run<D: Deliver>(monitor: &Monitor<D>, tick: Duration) {
-    let start = Instant::now();
     for _instant in crossbeam_channel::tick(tick) {
-        let now_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        monitor.with(|server| server.tick(now_ms));
+        monitor.with(|server| server.tick(monitor.now_ms()));
     }
 }

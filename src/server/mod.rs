@@ -114,11 +114,18 @@ impl Server {
 
     // ---- Inputs. ----
 
-    /// One tick passes: the unit of all timeouts in the options. `now_ms` is what the server's
-    /// monotonic clock says, in milliseconds from any beginning.
-    pub fn tick(&mut self, now_ms: u64) {
+    /// What the server's monotonic clock says, in milliseconds from any beginning. To be told
+    /// before each input that may append an entry, and not only with ticks: after a pause of the
+    /// process, the first thing to happen may be a `SET … PX 500` that waited in a socket. Stamped
+    /// with the time before the pause, it would expire at the first tick.
+    pub fn set_time(&mut self, now_ms: u64) {
         self.clock.advance(now_ms);
         self.raft.set_log_time(self.clock.now());
+    }
+
+    /// One tick passes: the unit of all timeouts in the options. `now_ms` is as for `set_time`.
+    pub fn tick(&mut self, now_ms: u64) {
+        self.set_time(now_ms);
         self.raft.tick();
         self.gateway.tick();
         self.join();

@@ -192,6 +192,8 @@ impl World {
             tasks: Vec::new(),
             ringing: 0,
             socket_free: [0; 8],
+            clock: 0,
+            clock_read_at: self.now,
             ticks: 0,
         };
         let machine = &mut self.machines[usize::from(place)];

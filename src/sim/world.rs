@@ -71,6 +71,9 @@ pub(super) struct Process {
     pub(super) tasks: Vec<Task>,
     /// Workers that will wake up; see `bell`.
     pub(super) ringing: u32,
+    /// What its own clock says, and when it was read last.
+    pub(super) clock: Micros,
+    pub(super) clock_read_at: Micros,
     /// How often its clock has ticked.
     pub(super) ticks: u64,
     /// When each peer's socket takes more.
@@ -181,12 +184,12 @@ impl World {
             self.queue.push(self.now + 50_000, Event::Restart(place));
             return self.crash(place, Ending::Killed);
         }
+        let now_ms = self.tell_time(place);
         let options = &self.plan.raft;
         let process = self.machines[usize::from(place)].process.as_mut().expect("it lives");
         process.ticks += 1;
         process.witness.before_tick(process.server.raft(), options)?;
-        // By its own clock, which may be uneven.
-        process.server.tick(process.ticks * TICK / 1000);
+        process.server.tick(now_ms);
         process.heard.tick(process.server.raft(), place, options)?;
         self.after(place)
     }
@@ -209,6 +212,7 @@ impl World {
             let shape = message.check_shape(id_of(from));
             ensure(shape.is_ok(), "Servers send well-formed messages", || format!("{message:?}"))?;
         }
+        self.tell_time(to);
         let options = &self.plan.raft;
         let process = self.machines[usize::from(to)].process.as_mut().expect("asked above");
         process.heard.from(from);
@@ -243,6 +247,7 @@ impl World {
         self.tell(|| {
             format!("{} has synced up to {:?}", id_of(place), write.entries.last().map(|e| e.id))
         });
+        self.tell_time(place);
         self.server(place).persisted(write.ticket);
         let raft = self.server(place).raft();
         if raft.is_leader() && raft.commit_index() < raft.log().last_index() {
@@ -252,6 +257,7 @@ impl World {
     }
 
     fn executed(&mut self, place: Place) -> Checked {
+        self.tell_time(place);
         let process = self.process(place);
         let tasks = std::mem::take(&mut process.tasks);
         let is_command = |task: &Task| match task {
@@ -305,6 +311,7 @@ impl World {
             }
             Action::Submit(place, _, connection, requests) => {
                 self.tell(|| format!("client {client} asks {}: {requests:?}", id_of(place)));
+                self.tell_time(place);
                 self.server(place).submit(connection, requests);
                 self.after(place)
             }
@@ -388,6 +395,20 @@ impl World {
 
     pub(super) fn process(&mut self, place: Place) -> &mut Process {
         self.machines[usize::from(place)].process.as_mut().expect("the caller knows that it runs")
+    }
+
+    /// Moves a server's own clock to now and tells the server: it may run fast or slow, and it goes
+    /// on while the server is frozen.
+    fn tell_time(&mut self, place: Place) -> u64 {
+        let now = self.now;
+        let machine = &mut self.machines[usize::from(place)];
+        let percent = machine.tick_percent;
+        let process = machine.process.as_mut().expect("only a server that lives is told");
+        process.clock += (now - process.clock_read_at) * 100 / percent;
+        process.clock_read_at = now;
+        let now_ms = process.clock / 1000;
+        process.server.set_time(now_ms);
+        now_ms
     }
 
     pub(super) fn server(&mut self, place: Place) -> &mut Server {
