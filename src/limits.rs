@@ -45,6 +45,10 @@ pub const TRANSACTION_BYTES_MAX: usize = 1024 * 1024;
 /// Longest name that a client may give its connection, or the library it uses, in bytes.
 pub const CONNECTION_NAME_BYTES_MAX: usize = 256;
 
+/// Most keys that FLUSHALL deletes: it is one entry, and all servers are busy with it for some tens
+/// of milliseconds.
+pub const FLUSHED_KEYS_MAX: usize = 100_000;
+
 /// Largest COUNT of SCAN: the keys that one call may examine.
 pub const SCAN_COUNT_MAX: usize = 1000;
 

@@ -150,6 +150,17 @@ fn a_feed_tells_every_change_in_order() {
     assert_eq!(feed.one("QUIT"), "+OK");
     assert_eq!(feed.line(), "", "closed");
 
+    // From an index that is still to come: nothing older is told.
+    let mut ahead = Typist::at(&cluster.address(cluster.follower()));
+    let future = indexes[5] + 3;
+    assert_eq!(ahead.number(&format!("FEED user: FROM {future}")), future);
+    for number in 0..4 {
+        assert_eq!(all[0].one(&format!("SET user:9 {number}")), "+OK");
+    }
+    let first = ahead.line();
+    let index: i64 = first[1..].split(' ').next().and_then(|it| it.parse().ok()).expect("an index");
+    assert!(index >= future, "{first}");
+
     let mut again = Typist::at(&cluster.address(cluster.leader()));
     assert_eq!(again.number(&format!("FEED user: FROM {}", indexes[1])), indexes[1]);
     let rest: Vec<String> = (1..6).map(|_| again.line()).collect();
@@ -187,6 +198,7 @@ fn a_feed_that_falls_behind_is_told_so() {
     let mut late = Typist::at(&cluster.address(1));
     let refused = late.one(&format!("FEED k FROM {from}"));
     assert!(refused.contains("no longer kept"), "{refused}");
+    assert_eq!(late.one("STRLEN k"), ":20000", "and may ask on");
 }
 
 /// The one weaker read is for when there is no majority, and says what it is; WAITINDEX brings two

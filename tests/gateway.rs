@@ -480,8 +480,25 @@ fn a_wait_ends_with_its_index_or_its_time() {
     ticks(&mut gateway, 1);
     assert_eq!(slots(gateway.take_queries(Index(6))), [1], "its five ticks are over");
     assert_eq!(slots(gateway.take_queries(Index(7))), [0]);
-    ticks(&mut gateway, 44);
-    assert_eq!(slots(gateway.take_queries(Index(7))), [2], "one tick before the deadline");
+    ticks(&mut gateway, 19);
+    assert!(!gateway.has_queries(Index(7)));
+    ticks(&mut gateway, 1);
+    assert_eq!(slots(gateway.take_queries(Index(7))), [2], "half of the deadline is for others");
+    assert_eq!(answers(&mut gateway), []);
+}
+
+/// Whoever asks and hangs up must not hold what others need until some deadline.
+#[test]
+fn who_hangs_up_takes_its_questions_along() {
+    let mut gateway = following();
+    let waits = vec![Request::Wait { index: Index(99), ticks: 20 }, count(), increment()];
+    submit(&mut gateway, ALICE, 0, waits);
+    assert!(gateway.pending_bytes() > 0);
+    gateway.hang_up(ALICE);
+    assert_eq!((gateway.pending_bytes(), gateway.pending_requests()), (0, 0));
+    assert!(!gateway.has_messages(LEADER), "nobody wants to know");
+    assert!(!gateway.has_queries(Index(99)));
+    ticks(&mut gateway, 60);
     assert_eq!(answers(&mut gateway), []);
 }
 

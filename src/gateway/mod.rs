@@ -62,7 +62,7 @@ pub enum Request {
     /// read. It still sees the earlier writes of its connection.
     StaleRead(Query),
     /// To be told the index that this server has applied, as soon as that is `index`, or else after
-    /// so many ticks, at most until just before the deadline.
+    /// so many ticks, at most half a deadline.
     Wait {
         /// The index to wait for.
         index: Index,
@@ -237,13 +237,25 @@ impl Gateway {
         self.start_requests(client);
     }
 
-    /// The client has hung up. What has been started goes on; nobody is told how it ends.
+    /// The client has hung up. Writes that have been started go on; nobody is told how they end.
+    /// Everything else is forgotten at once: clients that come, ask and go must not fill the bound
+    /// for those who stay.
     pub fn hang_up(&mut self, client: ClientId) {
         let Some(connection) = self.connections.get_mut(&client) else { return };
         connection.gone = true;
-        let queued: Vec<Slot> = connection.queue.drain(..).map(|(slot, _)| slot).collect();
-        for slot in queued {
-            self.settle(client, slot);
+        connection.queue.clear();
+        let is_write = |request: &Outstanding| matches!(request.stage, Stage::Write(_));
+        let forgotten: Vec<(Slot, Stage)> = connection
+            .outstanding
+            .iter()
+            .filter(|(_, request)| !is_write(request))
+            .map(|(&slot, request)| (slot, request.stage))
+            .collect();
+        for (slot, _) in &forgotten {
+            self.settle(client, *slot);
+        }
+        if forgotten.iter().any(|(_, stage)| *stage == Stage::Read) {
+            self.reads.retain(|read| read.client != client);
         }
         self.forget_if_done(client);
     }
@@ -406,8 +418,11 @@ impl Gateway {
                 }
                 Request::Wait { index, ticks } => {
                     connection.reads_started += 1;
-                    let ticks = ticks.min(self.options.deadline_ticks - 1);
-                    self.reads.start_wait(client, slot, index, self.now + ticks);
+                    // Half of the time is left to those who stand behind it.
+                    let accepted_at = connection.outstanding[&slot].accepted_at;
+                    let latest = accepted_at + self.options.deadline_ticks / 2;
+                    let until = self.now.saturating_add(ticks).min(latest).max(self.now);
+                    self.reads.start_wait(client, slot, index, until);
                     Stage::Read
                 }
             };

@@ -72,20 +72,25 @@ impl Reads {
         self.waits.insert((until, index, client, slot));
     }
 
-    /// Waits that have lasted long enough are over, whatever has been applied.
+    /// Waits that have lasted long enough are over, whatever has been applied. Thousands may wait
+    /// for one index and end together, so they are looked up together.
     pub(super) fn end_waits(&mut self, now: u64) {
-        while let Some(&(until, index, client, slot)) = self.waits.first()
-            && until <= now
-        {
-            self.waits.pop_first();
-            let Some(reads) = self.confirmed.get_mut(&index) else { continue };
-            let is_it = |read: &PendingRead| (read.client, read.slot) == (client, slot);
-            let Some(position) = reads.iter().position(is_it) else { continue };
-            let read = reads.remove(position);
-            if reads.is_empty() {
-                self.confirmed.remove(&index);
+        let later = self.waits.split_off(&(now + 1, Index::ZERO, ClientId(0), Slot(0)));
+        let ended = std::mem::replace(&mut self.waits, later);
+        let mut by_index: BTreeMap<Index, BTreeSet<(ClientId, Slot)>> = BTreeMap::new();
+        for (_, index, client, slot) in ended {
+            by_index.entry(index).or_default().insert((client, slot));
+        }
+        for (index, ended) in by_index {
+            let Some(reads) = self.confirmed.remove(&index) else { continue };
+            let is_over = |read: &PendingRead| ended.contains(&(read.client, read.slot));
+            let (over, waiting): (Vec<_>, Vec<_>) = reads.into_iter().partition(is_over);
+            if !waiting.is_empty() {
+                self.confirmed.insert(index, waiting);
             }
-            self.confirmed.entry(Index::ZERO).or_default().push(read);
+            if !over.is_empty() {
+                self.confirmed.entry(Index::ZERO).or_default().extend(over);
+            }
         }
     }
 

@@ -108,7 +108,8 @@ impl Store {
         self.get(key).map_or(Outcome::Nothing, |found| Outcome::Value(found.value.clone()))
     }
 
-    /// The bytes share the value's memory.
+    /// A part is copied unless it is most of the value: sharing its memory, a byte would keep a
+    /// megabyte, and nobody who counts bytes would see that.
     fn get_range(&self, key: &Bytes, start: i64, end: i64) -> Outcome {
         let value = self.get(key).map_or(Bytes::new(), |found| found.value.clone());
         let length = i64::try_from(value.len()).expect("lengths in memory fit into 63 bits");
@@ -118,7 +119,9 @@ impl Store {
             return Outcome::Value(Bytes::new());
         }
         let at = |at: i64| usize::try_from(at).expect("it lies within the value");
-        Outcome::Value(value.slice(at(start)..=at(end)))
+        let part = value.slice(at(start)..=at(end));
+        let is_most = 2 * part.len() > value.len();
+        Outcome::Value(if is_most { part } else { Bytes::copy_from_slice(&part) })
     }
 
     /// Bounds the bytes of the values; what frames them is bounded by `limits::ARGUMENTS_MAX`.

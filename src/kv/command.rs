@@ -184,7 +184,7 @@ pub enum Command {
         /// The key.
         key: Bytes,
     },
-    /// FLUSHALL → `Done`: deletes every key.
+    /// FLUSHALL → `Done`: deletes every key; or `TooMany`.
     Flush,
 }
 

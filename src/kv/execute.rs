@@ -13,6 +13,7 @@ use super::command::{Bytes, Command, Condition, SetAnswer, parse_integer};
 use super::expiry::Lifetime;
 use super::outcome::Outcome;
 use super::store::{Entry, Store, Versioned};
+use crate::limits::FLUSHED_KEYS_MAX;
 
 impl Store {
     /// Executes a command of this entry.
@@ -56,6 +57,10 @@ impl Store {
                 self.expire(entry, &key, deadline, condition)
             }
             Command::Persist { key } => self.persist(entry, &key),
+            // Every server stops for as long as this takes, so it is bounded.
+            Command::Flush if self.len() > FLUSHED_KEYS_MAX => {
+                Outcome::TooMany { keys_max: FLUSHED_KEYS_MAX }
+            }
             Command::Flush => {
                 self.clear(entry);
                 Outcome::Done

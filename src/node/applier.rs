@@ -36,7 +36,7 @@ pub fn run<D: Deliver>(
             Some(()) => {
                 let executed =
                     server::execute_some(machine, &mut tasks, now, limits::OUTCOME_BYTES_MAX);
-                history.add(executed.changes, machine.applied_index());
+                history.add(executed.changes);
                 (finished, next_deadline) = (executed.finished, executed.next_deadline);
             }
             None => {

@@ -21,7 +21,7 @@ use crate::transport::socket::prepare_for_client;
 
 use super::connections::Connections;
 use super::feed::Feed;
-use super::history::History;
+use super::history::{History, Position};
 use super::insight::Insights;
 use super::monitor::{Deliver, Monitor};
 use super::output::{Due, Expected, Output};
@@ -32,6 +32,9 @@ const READER_STACK_BYTES: usize = 256 * 1024;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
+
+/// Bytes of answers that are made before any of them is given to the output, about.
+const REPLY_BYTES_AT_ONCE: usize = 256 * 1024;
 
 /// After the last words to a client: how long, and how many bytes of, what it still sends is
 /// swallowed, so that the kernel does not destroy the words by resetting the connection.
@@ -99,10 +102,11 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
         output.end();
         output.wait_until_done();
         self.monitor.with(|server| server.hang_up(client));
-        self.connections.remove(client);
         if !half_closed && !output.is_broken() {
             linger(&socket);
         }
+        // Only now: until here it has a thread and a descriptor, and counts.
+        self.connections.remove(client);
     }
 
     /// Reads and submits until the client ends, or is to be ended. Returns whether the client has
@@ -160,6 +164,13 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
             completed = true;
             let watches = matches!(parsed.input, Input::Request(Request::Watch { .. }));
             self.add(parsed, output, &mut batch);
+            if batch.feed_refused {
+                conversation.feed_refused();
+            }
+            if batch.reply_bytes > REPLY_BYTES_AT_ONCE {
+                self.submit(client, output, std::mem::take(&mut batch));
+                output.wait_for_room();
+            }
             if watches {
                 let last = self.submit(client, output, std::mem::take(&mut batch));
                 conversation.watched(output.wait_for_watch(last));
@@ -189,7 +200,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
 
     /// Sorts what was parsed: what is answered here, and what the server is asked.
     fn add(&self, parsed: Parsed, output: &Arc<Output>, batch: &mut Batch) {
-        let Parsed { input, dialect, bytes } = parsed;
+        let Parsed { input, dialect, mut bytes } = parsed;
         let mut ask = |request| batch.requests.push((batch.expected.len() as u64, request));
         let due = match input {
             Input::Reply(reply) => Some(Due::Reply(reply)),
@@ -221,22 +232,52 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
                 None
             }
             Input::Request(Request::Feed { prefix, from }) => {
-                Some(Due::Reply(match self.history.begin(from) {
-                    Ok((position, index)) => {
+                Some(Due::Reply(match self.begin_feed(from) {
+                    Ok((position, from)) => {
                         let (history, output) = (Arc::clone(&self.history), Arc::clone(output));
-                        batch.feed = Some(Feed { history, output, dialect, prefix, position });
-                        Reply::Integer(i64::try_from(index).unwrap_or(i64::MAX))
+                        batch.feed =
+                            Some(Feed { history, output, dialect, prefix, position, from });
+                        Reply::Integer(i64::try_from(from).unwrap_or(i64::MAX))
                     }
-                    Err(gone) => Reply::err(gone.to_string()),
+                    Err(reply) => {
+                        batch.feed_refused = true;
+                        reply
+                    }
                 }))
             }
         };
+        // A short request may have a long answer, which waits for those before it.
+        if let Some(Due::Reply(reply)) = &due {
+            bytes += reply.bytes();
+            batch.reply_bytes += reply.bytes();
+        }
         batch.expected.push(Expected { dialect, bytes, due });
+    }
+
+    /// Where a feed begins, and the first index that it tells of. Without one to begin with that is
+    /// the first that is not committed yet, which only a server knows that is not just coming up: or
+    /// it would tell the whole log anew.
+    fn begin_feed(&self, from: Option<u64>) -> Result<(Position, u64), Reply> {
+        let from = match from {
+            Some(from) => from,
+            None => {
+                let status = self.monitor.look(|server| server.raft().status());
+                if !status.committed_in_term {
+                    let text = "this server does not know yet what is committed; try again";
+                    return Err(Reply::busy(text));
+                }
+                status.commit_index.0 + 1
+            }
+        };
+        match self.history.begin(from) {
+            Ok(position) => Ok((position, from)),
+            Err(gone) => Err(Reply::err(gone.to_string())),
+        }
     }
 
     /// Enters the server once with all of the batch. Returns the slot of its last request.
     fn submit(&self, client: ClientId, output: &Arc<Output>, batch: Batch) -> Slot {
-        let Batch { expected, requests, feed } = batch;
+        let Batch { expected, requests, feed, .. } = batch;
         let count = expected.len() as u64;
         // Before the server has them: an answer finds its place waiting, however soon it comes.
         let first = output.expect(expected);
@@ -269,6 +310,10 @@ struct Batch {
     requests: Vec<(u64, gateway::Request)>,
     /// The last of them begins a feed.
     feed: Option<Feed>,
+    /// The last of them asked for a feed and does not get it.
+    feed_refused: bool,
+    /// Bytes of the answers that are known already.
+    reply_bytes: usize,
 }
 
 /// The bounds that the protocol keeps.
@@ -304,7 +349,8 @@ fn too_slow(patience_ms: u64) -> Expected {
     use crate::protocol::line::LineEnd;
     let text = format!("the request did not arrive within {patience_ms} ms");
     let due = Some(Due::Reply(Reply::err(text)));
-    Expected { dialect: Dialect::Line(LineEnd::Lf), bytes: 0, due }
+    // An error looks alike in all dialects, if it ends in what programs wait for.
+    Expected { dialect: Dialect::Line(LineEnd::CrLf), bytes: 0, due }
 }
 
 fn refuse(mut socket: &TcpStream, why: &str) {

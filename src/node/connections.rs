@@ -121,6 +121,8 @@ impl Connections {
                         output.note_watched((seen_at, existed));
                         replies.push((slot, Reply::Ok));
                     }
+                    // Nobody is there to hear it, and to find it may take long.
+                    (Answer::Done(Outcome::Frozen(_)), None) => {}
                     (answer, _) => replies.push((slot, reply(answer))),
                 }
                 next = answers.next_if(|next| next.client == client);

@@ -33,6 +33,8 @@ pub struct Feed {
     pub prefix: Bytes,
     /// Where to read on.
     pub position: Position,
+    /// The first index to tell of: it may lie ahead of what this server has applied.
+    pub from: u64,
 }
 
 impl Feed {
@@ -54,7 +56,8 @@ impl Feed {
             match self.history.read(self.position, &self.prefix, PATIENCE) {
                 Ok((changes, next)) => {
                     self.position = next;
-                    self.output.push(self.dialect, changes.into_iter().map(Reply::Change));
+                    let wanted = changes.into_iter().filter(|change| change.index >= self.from);
+                    self.output.push(self.dialect, wanted.map(Reply::Change));
                 }
                 Err(gone) => return self.give_up(gone),
             }

@@ -18,6 +18,10 @@ use crate::kv::command::Change;
 /// How many changes a reader looks through at once: a bound on how long it holds up the applier.
 const EXAMINED_MAX: usize = 1000;
 
+/// Bytes of changes that a reader gets at once, but at least one change: what a slow client holds
+/// after the history has dropped it.
+const READ_BYTES_MAX: usize = 256 * 1024;
+
 /// What a change weighs beside its key and value, in bytes.
 const OVERHEAD_BYTES: usize = 96;
 
@@ -52,8 +56,6 @@ struct Kept {
     bytes: usize,
     /// Every change made by an entry at or after this index is kept.
     complete_from: u64,
-    /// All entries up to this index have been applied.
-    applied: u64,
 }
 
 impl Kept {
@@ -65,23 +67,17 @@ impl Kept {
 impl History {
     /// Nothing yet: the state machine has applied up to `applied`. At most `bytes_max` are kept.
     pub fn new(applied: u64, bytes_max: usize) -> History {
-        let kept = Kept {
-            changes: VecDeque::new(),
-            dropped: 0,
-            bytes: 0,
-            complete_from: applied + 1,
-            applied,
-        };
+        let kept =
+            Kept { changes: VecDeque::new(), dropped: 0, bytes: 0, complete_from: applied + 1 };
         History { kept: Mutex::new(kept), grown: Condvar::new(), bytes_max }
     }
 
-    /// The state machine has applied up to `applied`, and that has made these changes.
-    pub fn add(&self, changes: Vec<Change>, applied: u64) {
-        let mut kept = self.kept.lock();
-        kept.applied = applied;
+    /// These changes have been made, in this order.
+    pub fn add(&self, changes: Vec<Change>) {
         if changes.is_empty() {
             return;
         }
+        let mut kept = self.kept.lock();
         for change in changes {
             kept.bytes += weight(&change);
             kept.changes.push_back(change);
@@ -96,16 +92,15 @@ impl History {
         self.grown.notify_all();
     }
 
-    /// Where to read on to see every change made by an entry at or after `from`, or if that is
-    /// `None`, every one that comes now; and the index that this means.
-    pub fn begin(&self, from: Option<u64>) -> Result<(Position, u64), Gone> {
+    /// Where to read on to see every change made by an entry at or after `from`. If that has not
+    /// been applied yet, what comes first may be older.
+    pub fn begin(&self, from: u64) -> Result<Position, Gone> {
         let kept = self.kept.lock();
-        let from = from.unwrap_or(kept.applied + 1);
         if from < kept.complete_from {
             return Err(Gone { complete_from: kept.complete_from });
         }
         let before = kept.changes.partition_point(|change| change.index < from) as u64;
-        Ok((Position(kept.dropped + before), from))
+        Ok(Position(kept.dropped + before))
     }
 
     /// The changes from `position` on whose keys begin with `prefix`, and where to read on. If
@@ -125,9 +120,17 @@ impl History {
             return Err(Gone { complete_from: kept.complete_from });
         };
         let skipped = usize::try_from(skipped).expect("no reader is ahead of what is in memory");
-        let examined = kept.changes.range(skipped..).take(EXAMINED_MAX);
-        let next = Position(position.0 + examined.len() as u64);
-        let found = examined.filter(|change| change.key.starts_with(prefix)).cloned().collect();
+        let (mut found, mut bytes, mut next) = (Vec::new(), 0, position);
+        for change in kept.changes.range(skipped..).take(EXAMINED_MAX) {
+            if change.key.starts_with(prefix) {
+                bytes += weight(change);
+                if bytes > READ_BYTES_MAX && !found.is_empty() {
+                    break;
+                }
+                found.push(change.clone());
+            }
+            next.0 += 1;
+        }
         Ok((found, next))
     }
 }
@@ -155,17 +158,29 @@ mod tests {
     #[test]
     fn a_reader_goes_on_where_it_was() {
         let history = History::new(0, 10_000);
-        history.add(vec![change(1, "a1"), change(2, "b1"), change(2, "a2")], 2);
-        let (start, index) = history.begin(Some(1)).expect("nothing was dropped");
-        assert_eq!(index, 1);
+        history.add(vec![change(1, "a1"), change(2, "b1"), change(2, "a2")]);
+        let start = history.begin(1).expect("nothing was dropped");
         let (seen, next) = read(&history, start, b"a");
         assert_eq!(seen, [1, 2]);
         assert_eq!(read(&history, next, b"a"), (vec![], next));
-        history.add(vec![change(5, "a1")], 7);
+        history.add(vec![change(5, "a1")]);
         assert_eq!(read(&history, next, b"a").0, [5]);
-        assert_eq!(read(&history, history.begin(Some(2)).expect("kept").0, b"").0, [2, 2, 5]);
-        let (now, index) = history.begin(None).expect("from now on always works");
-        assert_eq!((read(&history, now, b"").0, index), (vec![], 8));
+        assert_eq!(read(&history, history.begin(2).expect("kept"), b"").0, [2, 2, 5]);
+        let now = history.begin(8).expect("what is to come is never dropped");
+        assert_eq!(read(&history, now, b"").0, Vec::<u64>::new());
+    }
+
+    /// What is handed out outlives what is kept, so it is bounded in bytes, whatever the changes
+    /// weigh; but a change of any weight passes.
+    #[test]
+    fn a_reader_gets_a_bounded_portion() {
+        let history = History::new(0, usize::MAX);
+        let large =
+            |index| Change { value: Some(vec![0; READ_BYTES_MAX].into()), ..change(index, "a") };
+        history.add(vec![large(1), large(2), change(3, "a")]);
+        let (seen, next) = read(&history, history.begin(1).expect("kept"), b"");
+        assert_eq!(seen, [1]);
+        assert_eq!(read(&history, next, b"").0, [2]);
     }
 
     /// What is dropped is told, to a reader that has fallen behind as to one that comes back, and
@@ -174,16 +189,16 @@ mod tests {
     fn what_was_dropped_is_told() {
         let weight = weight(&change(1, "a"));
         let history = History::new(0, 2 * weight);
-        let (start, _) = history.begin(Some(1)).expect("nothing was dropped");
-        history.add(vec![change(1, "a"), change(3, "a")], 3);
+        let start = history.begin(1).expect("nothing was dropped");
+        history.add(vec![change(1, "a"), change(3, "a")]);
         assert_eq!(read(&history, start, b"").0, [1, 3]);
-        history.add(vec![change(4, "a")], 4);
+        history.add(vec![change(4, "a")]);
         let gone = Err(Gone { complete_from: 2 });
         assert_eq!(history.read(start, b"", Duration::ZERO), gone);
-        assert_eq!(history.begin(Some(1)), Err(Gone { complete_from: 2 }));
-        assert_eq!(read(&history, history.begin(Some(2)).expect("kept").0, b"").0, [3, 4]);
+        assert_eq!(history.begin(1), Err(Gone { complete_from: 2 }));
+        assert_eq!(read(&history, history.begin(2).expect("kept"), b"").0, [3, 4]);
 
         // After a restart that begins in the middle of the log, nothing before is known.
-        assert_eq!(History::new(9, 1).begin(Some(9)), Err(Gone { complete_from: 10 }));
+        assert_eq!(History::new(9, 1).begin(9), Err(Gone { complete_from: 10 }));
     }
 }

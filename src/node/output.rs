@@ -23,6 +23,10 @@ use crate::transport::socket;
 /// How long a client may leave the writer thread stuck before it is cut off.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
+/// Questions about all keys that may wait on one connection. Each holds the store as it was when it
+/// was asked.
+const LONG_QUERIES_MAX: usize = 8;
+
 /// What a feed may leave unread before it waits, in bytes.
 const PUSH_UNREAD_BYTES_MAX: usize = 256 * 1024;
 
@@ -171,6 +175,14 @@ impl Output {
     /// this connection does it, one question after the other, so it holds up nobody else.
     pub fn answer_later(self: &Arc<Output>, slot: Slot, query: FrozenQuery) {
         let mut state = self.state.lock();
+        if state.broken {
+            return;
+        }
+        if state.long_queries.len() >= LONG_QUERIES_MAX {
+            drop(state);
+            let limit = "questions of this connection about all keys";
+            return self.complete([(slot, Reply::try_again(limit, LONG_QUERIES_MAX))]);
+        }
         state.long_queries.push_back((slot, query));
         if std::mem::replace(&mut state.has_query_thread, true) {
             return;
@@ -188,7 +200,8 @@ impl Output {
     fn answer_long_queries(self: &Arc<Output>) {
         loop {
             let mut state = self.state.lock();
-            let Some((slot, query)) = state.long_queries.pop_front() else {
+            let next = if state.broken { None } else { state.long_queries.pop_front() };
+            let Some((slot, query)) = next else {
                 state.has_query_thread = false;
                 return;
             };
@@ -406,6 +419,7 @@ impl Output {
     fn give_up(&self, state: &mut State) {
         state.broken = true;
         state.unsent = Vec::new();
+        state.long_queries = VecDeque::new();
         let _already_closed = self.socket.shutdown(Shutdown::Both);
         self.progress.notify_all();
     }

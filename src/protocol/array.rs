@@ -18,6 +18,9 @@ use crate::protocol::error::Wrong;
 /// Longest line with a count or a length, in bytes, CR LF included. Longer ones are no numbers.
 const NUMBER_LINE_BYTES_MAX: usize = 32;
 
+/// Longest command word that is kept of a request that is refused, in bytes.
+const WORD_BYTES_MAX: usize = 32;
+
 /// An array that is arriving.
 #[derive(Clone, Debug, Default)]
 pub struct Array {
@@ -29,6 +32,8 @@ pub struct Array {
     claimed_bytes: usize,
     /// Bytes that were taken.
     taken_bytes: usize,
+    /// The length of its first argument is known.
+    has_word: bool,
     /// Why its arguments are dropped instead of kept.
     too_big: Option<String>,
 }
@@ -57,8 +62,8 @@ pub enum Taken {
     Empty,
     /// All.
     Arguments(Vec<Bytes>),
-    /// All, but it was beyond a limit.
-    Wrong(Wrong),
+    /// All, but it was beyond a limit; and its first argument, if that was short.
+    Wrong(Wrong, Bytes),
     /// It is no array.
     Malformed(Malformed),
 }
@@ -92,7 +97,10 @@ impl Array {
 
     fn take_result(&mut self) -> Taken {
         match &self.too_big {
-            Some(text) => Taken::Wrong(Wrong::TooBig(text.clone())),
+            Some(text) => {
+                let word = self.arguments.pop().unwrap_or_default();
+                Taken::Wrong(Wrong::TooBig(text.clone()), word)
+            }
             None if self.arguments.is_empty() => Taken::Empty,
             None => Taken::Arguments(std::mem::take(&mut self.arguments)),
         }
@@ -155,7 +163,10 @@ impl Array {
             let (bytes, max) = (self.claimed_bytes, limits.request_bytes);
             self.refuse(format!("bytes of the request: {bytes} or more, the limit is {max}"));
         }
-        let skips = self.too_big.is_some();
+        // Even of what is refused it must be known which command it was.
+        let is_word = !self.has_word && length <= WORD_BYTES_MAX;
+        self.has_word = true;
+        let skips = self.too_big.is_some() && !is_word;
         self.expected = if skips { Expected::Skip(length) } else { Expected::Body(length) };
         Ok(Some(taken))
     }
@@ -187,10 +198,12 @@ impl Array {
         self.expected = Expected::Length;
     }
 
-    /// Keeps nothing of it any more. The first reason is the one to tell.
+    /// Keeps nothing of it any more but its command word. The first reason is the one to tell.
     fn refuse(&mut self, why: String) {
         self.too_big.get_or_insert(why);
-        self.arguments = Vec::new();
+        self.arguments.truncate(1);
+        self.arguments.shrink_to_fit();
+        self.arguments.retain(|word| word.len() <= WORD_BYTES_MAX);
     }
 }
 

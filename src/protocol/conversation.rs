@@ -124,6 +124,11 @@ impl Conversation {
         &self.name
     }
 
+    /// The last `Request::Feed` was refused: the connection goes on as before.
+    pub fn feed_refused(&mut self) {
+        self.feeding = false;
+    }
+
     /// In which dialect a request in this form is answered.
     fn dialect(&self, form: Form) -> Dialect {
         match (form, self.version) {
@@ -137,13 +142,14 @@ impl Conversation {
         let Found { what, form, bytes } = found;
         let input = match what {
             Piece::Close(reason) => Input::Close(reason),
-            Piece::Wrong(wrong) => self.refuse(wrong),
+            Piece::Wrong { wrong, word } => self.refuse(&word, wrong),
             Piece::Arguments(arguments) => {
+                let word = arguments[0].clone();
                 match commands::understand(arguments, &self.limits)
                     .and_then(|action| self.act(action, form))
                 {
                     Ok(input) => input,
-                    Err(wrong) => self.refuse(wrong),
+                    Err(wrong) => self.refuse(&word, wrong),
                 }
             }
         };
@@ -153,7 +159,10 @@ impl Conversation {
 
     /// Errors of the transaction's own words leave it as it is, as in Redis; every other error
     /// poisons it.
-    fn refuse(&mut self, wrong: Wrong) -> Input {
+    fn refuse(&mut self, word: &[u8], wrong: Wrong) -> Input {
+        if matches!(wrong, Wrong::TooBig(_)) && word.eq_ignore_ascii_case(b"WATCH") {
+            self.transaction.watch_failed();
+        }
         if !matches!(wrong, Wrong::Transaction(_)) {
             self.transaction.poison();
         }

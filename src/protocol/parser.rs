@@ -54,7 +54,12 @@ pub enum Piece {
     /// A request: its arguments, of which there is at least one, the command word.
     Arguments(Vec<Bytes>),
     /// A request that cannot be taken apart, or was too large to be kept.
-    Wrong(Wrong),
+    Wrong {
+        /// Why.
+        wrong: Wrong,
+        /// Its command word, as far as it is known.
+        word: Bytes,
+    },
     /// The end.
     Close(CloseReason),
 }
@@ -162,7 +167,7 @@ impl Parser {
                 return Step::Nothing;
             }
             Taken::Arguments(arguments) => Piece::Arguments(arguments),
-            Taken::Wrong(wrong) => Piece::Wrong(wrong),
+            Taken::Wrong(wrong, word) => Piece::Wrong { wrong, word },
         };
         let bytes = array.kept_bytes();
         self.array = None;
@@ -251,10 +256,19 @@ fn take_apart(line: &[u8], arguments_max: usize) -> Option<Piece> {
         Ok(arguments) if arguments.is_empty() => None,
         Ok(arguments) => Some(Piece::Arguments(arguments)),
         Err(error @ QuotingError::TooMany { .. }) => {
-            Some(Piece::Wrong(Wrong::TooBig(error.to_string())))
+            Some(Piece::Wrong { wrong: Wrong::TooBig(error.to_string()), word: word_of(line) })
         }
-        Err(error) => Some(Piece::Wrong(Wrong::Other(error.to_string()))),
+        Err(error) => {
+            Some(Piece::Wrong { wrong: Wrong::Other(error.to_string()), word: word_of(line) })
+        }
     }
+}
+
+/// What stands before the first blank of a line.
+fn word_of(line: &[u8]) -> Bytes {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let word = line.split(is_blank).find(|word| !word.is_empty());
+    Bytes::copy_from_slice(word.unwrap_or_default())
 }
 
 /// A web page can make a browser POST a body full of commands to us: it must not get beyond line

@@ -35,6 +35,20 @@ pub enum Reply {
 }
 
 impl Reply {
+    /// What it takes in memory beside a fixed part, in bytes, about.
+    pub fn bytes(&self) -> usize {
+        let item = size_of::<Reply>();
+        match self {
+            Reply::Value(value) => value.len(),
+            Reply::List(items) => items.iter().map(|it| item + it.bytes()).sum(),
+            Reply::Map(pairs) => {
+                pairs.iter().map(|(name, it)| 2 * item + name.bytes() + it.bytes()).sum()
+            }
+            Reply::Lines(lines) => lines.iter().map(|line| item + line.len()).sum(),
+            _ => 0,
+        }
+    }
+
     /// ERR: the request is wrong, and the text says what and where.
     pub fn err(text: impl Into<String>) -> Reply {
         Reply::Error(Error::Wrong(Wrong::Other(text.into())))
@@ -110,7 +124,7 @@ impl From<Outcome> for Reply {
                 "the reply would exceed {REPLY_BYTES_MAX} bytes; ask for fewer keys at once"
             )),
             Outcome::TooMany { keys_max } => Reply::too_big_because(format!(
-                "more than {keys_max} keys match; use SCAN or PREFIX, which answer in parts"
+                "more than {keys_max} keys at once; take them in parts, with SCAN or PREFIX"
             )),
             Outcome::OnceUnknownClient => Reply::err(
                 "ONCE: this client is unknown or was forgotten, and its number is above 1; not \

@@ -134,14 +134,19 @@ impl Transaction {
         let wrong = too_big("watched keys", count, limits.transaction_commands)
             .or_else(|| too_big("bytes of watched keys", bytes, limits.transaction_bytes));
         if let Some(wrong) = wrong {
-            // A pipeline may have sent its MULTI and EXEC already, and counts on being guarded.
-            self.watch_failed = true;
+            self.watch_failed();
             return Err(wrong);
         }
         // A WATCH nobody has told the outcome of is one that could not be read.
         self.watch_failed |= !self.asked.is_empty();
         self.asked = keys.to_vec();
         Ok(())
+    }
+
+    /// A WATCH was refused, and watches nothing. A pipeline may have sent its MULTI and EXEC
+    /// already, and counts on being guarded.
+    pub fn watch_failed(&mut self) {
+        self.watch_failed |= !self.is_open();
     }
 
     /// What the last WATCH found: the index it looked at, and which keys existed; `None` if it

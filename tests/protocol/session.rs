@@ -115,11 +115,9 @@ fn an_error_in_the_queue_discards_the_transaction() {
         "nonsense",
         "GET",
         "SET k v XX NX",
-        "PING",
         "STATUS",
         "CLIENT ID",
         "HELLO 3",
-        "UNWATCH",
         "FEED x",
         "GET k STALE",
         "ONCE me 1 INCR n",
@@ -346,4 +344,36 @@ fn the_examples_of_help_are_commands() {
         }
     }
     assert!(examples > 20);
+}
+
+/// A WATCH that is refused watches nothing, and its pipeline counts on being guarded: EXEC must not
+/// execute. Whether its key is too long, or the whole request was stepped over.
+#[test]
+fn a_watch_that_was_too_big_fails_the_next_exec() {
+    let long = "k".repeat(2000);
+    let many: Vec<&str> = std::iter::once("WATCH").chain(["k"; 2000]).collect();
+    for watch in [format!("WATCH ok {long}\n").into_bytes(), array(&many)] {
+        let mut client = conversation();
+        client.push(&watch);
+        let refused = client.next().expect("a whole request").input;
+        assert!(printed(&refused).starts_with("-TOOBIG"), "{refused:?}");
+        for typed in ["MULTI\n", "SET k v\n"] {
+            next(&mut client, typed);
+        }
+        assert!(printed(&next(&mut client, "EXEC\n")).starts_with("-EXECABORT"));
+        // Once: what comes after it did not ask for that guard.
+        for typed in ["MULTI\n", "SET k v\n"] {
+            next(&mut client, typed);
+        }
+        assert!(matches!(next(&mut client, "EXEC\n"), Input::Request(Request::Write(_))));
+    }
+}
+
+/// FEED may be refused by the server; then the connection is not feeding.
+#[test]
+fn a_refused_feed_leaves_the_connection_as_it_was() {
+    let mut client = conversation();
+    assert!(matches!(next(&mut client, "FEED a\n"), Input::Request(Request::Feed { .. })));
+    client.feed_refused();
+    assert!(matches!(next(&mut client, "GET a\n"), Input::Request(Request::Read(_))));
 }

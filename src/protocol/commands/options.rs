@@ -111,16 +111,14 @@ fn deadline(
     }
 }
 
-/// A condition may be said twice; then the last one counts. Two times contradict each other.
+/// The same option twice is no contradiction; the last one counts.
 fn set_once<T>(
     place: &mut Option<(Bytes, T)>,
     option: Bytes,
     found: T,
     contradiction: &str,
 ) -> Result<(), Wrong> {
-    let may_repeat = ["NX", "XX", "IFEQ", "IFVER"].iter().any(|name| is(&option, name));
-    let is_same = |before: &Bytes| before.eq_ignore_ascii_case(&option) && may_repeat;
-    if place.as_ref().is_some_and(|(before, _)| !is_same(before)) {
+    if place.as_ref().is_some_and(|(before, _)| !before.eq_ignore_ascii_case(&option)) {
         return Err(Wrong::Syntax(contradiction.to_owned()));
     }
     *place = Some((option, found));
