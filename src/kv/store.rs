@@ -152,6 +152,7 @@ impl Store {
     ) {
         let new = Versioned { value: value.clone(), version: entry.index, deadline_ms };
         let sought = Key::new(&key[..]);
+        // The key that is there stays: the other orders share its memory.
         if let Some((kept, found)) = self.values.get_key_value_mut(&sought) {
             let old_ms = std::mem::replace(found, new).deadline_ms;
             if old_ms != deadline_ms {
