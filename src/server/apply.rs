@@ -57,8 +57,8 @@ pub fn execute(machine: &mut StateMachine, tasks: Vec<Task>, now: Stamp) -> Exec
 }
 
 /// Does the tasks in order until their outcomes and changes weigh more than `outcome_bytes_max`; at
-/// least one, and leaves the rest. A question of a few bytes can have an answer of megabytes, so what bounds
-/// the questions does not bound the memory that their answers take.
+/// least one, and leaves the rest. A question of a few bytes can have an answer of megabytes, so
+/// what bounds the questions does not bound the memory that their answers take.
 pub fn execute_some(
     machine: &mut StateMachine,
     tasks: &mut VecDeque<Task>,
