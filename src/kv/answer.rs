@@ -146,7 +146,7 @@ impl Store {
         let mut list = Vec::new();
         let mut bytes = 0;
         for (key, found) in self.iter_from(from) {
-            if list.len() == 2 * pairs_max || to.is_some_and(|to| key >= to) {
+            if list.len() == 2 * pairs_max || to.is_some_and(|to| key >= &to[..]) {
                 break;
             }
             if asking.work_left == 0 {
@@ -158,7 +158,7 @@ impl Store {
             if bytes > RANGE_BYTES_MAX && !list.is_empty() {
                 break;
             }
-            list.push(Outcome::Value(key.clone()));
+            list.push(Outcome::Value(Bytes::copy_from_slice(key)));
             list.push(Outcome::Value(found.value.clone()));
         }
         Outcome::List(list)

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `command`, `query`, `outcome` | what is asked, and what is answered |
 //! | `encoding`, `render` | how that looks in the log, and to people |
-//! | `store` | the keys and values, and the orders in which they are looked for |
+//! | `store`, `key` | the keys and values, and the orders in which they are looked for |
 //! | `execute`, `answer` | what each command does, what each query answers |
 //! | `expiry` | how long keys live, in log time |
 //! | `scan`, `glob` | walking through all keys |
@@ -24,6 +24,7 @@ pub mod encoding;
 mod execute;
 mod expiry;
 pub mod glob;
+mod key;
 mod once;
 pub mod outcome;
 pub mod query;

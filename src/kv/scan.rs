@@ -62,7 +62,7 @@ impl Store {
             work_done += work(key, pattern);
             if exists && pattern.is_none_or(|pattern| glob::matches(pattern, key)) {
                 bytes += key.len();
-                keys.push(Outcome::Value(key.clone()));
+                keys.push(Outcome::Value(Bytes::copy_from_slice(key)));
             }
             if bytes > REPLY_BYTES_MAX {
                 return Outcome::ReplyTooBig; // thousands of keys with one hash: somebody's work
@@ -89,7 +89,7 @@ impl Store {
                 if keys.len() == RANGE_PAIRS_MAX {
                     return Outcome::TooMany { keys_max: RANGE_PAIRS_MAX };
                 }
-                keys.push(Outcome::Value(key.clone()));
+                keys.push(Outcome::Value(Bytes::copy_from_slice(key)));
             }
         }
         Outcome::List(keys)

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 
 use super::digest::Fnv1a;
+use super::key::{Key, Name};
 use super::outcome::Change;
 use super::scan;
 use super::tombstones::Tombstones;
@@ -26,11 +27,11 @@ use crate::lab::{Rule, removed};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Store {
     /// By the bytes of the key. Overdue ones are still in it.
-    values: OrdMap<Bytes, Versioned>,
+    values: OrdMap<Key, Versioned>,
     /// Every deadline with its key.
-    deadlines: OrdSet<(u64, Bytes)>,
+    deadlines: OrdSet<(u64, Name)>,
     /// Every key with its position in the order of SCAN.
-    positions: OrdSet<(u64, Bytes)>,
+    positions: OrdSet<(u64, Name)>,
     /// How many keys are overdue.
     overdue: usize,
     /// What is known of keys that do not exist.
@@ -64,18 +65,18 @@ pub(super) struct Entry<'a> {
 
 impl Entry<'_> {
     /// A key has another value now, or none.
-    fn changed(&mut self, key: Bytes, value: Option<&Bytes>) {
+    fn changed(&mut self, key: Bytes, value: Option<Bytes>) {
         match &mut self.untold {
             Some(untold) => untold.push(key),
-            None => self.changes.push(Change { index: self.index, key, value: value.cloned() }),
+            None => self.changes.push(Change { index: self.index, key, value }),
         }
     }
 }
 
 impl Store {
     /// The value of a key that exists.
-    pub fn get(&self, key: &Bytes) -> Option<&Versioned> {
-        self.values.get(key).filter(|found| !self.is_overdue(found))
+    pub fn get(&self, key: &[u8]) -> Option<&Versioned> {
+        self.values.get(&Key::new(key)).filter(|found| !self.is_overdue(found))
     }
 
     /// How many keys exist.
@@ -90,23 +91,26 @@ impl Store {
 
     /// The keys from `from` on, in order, with their values: `None` for those that are overdue, so
     /// that whoever bounds his work can count them.
-    pub fn iter_from(&self, from: &Bytes) -> impl Iterator<Item = (&Bytes, Option<&Versioned>)> {
-        let range = self.values.range::<_, Bytes>(from..);
-        range.map(|(key, found)| (key, Some(found).filter(|found| !self.is_overdue(found))))
+    pub fn iter_from(&self, from: &[u8]) -> impl Iterator<Item = (&[u8], Option<&Versioned>)> {
+        let range = self.values.range(Key::new(from)..);
+        range.map(|(key, found)| {
+            (&key.name()[..], Some(found).filter(|found| !self.is_overdue(found)))
+        })
     }
 
     /// The keys from a position of SCAN's order on, as `iter_from`.
-    pub(super) fn scan_from(&self, position: u64) -> impl Iterator<Item = (u64, &Bytes, bool)> {
-        let range = self.positions.range((position, Bytes::new())..);
-        range.map(|(position, key)| (*position, key, self.get(key).is_some()))
+    pub(super) fn scan_from(&self, position: u64) -> impl Iterator<Item = (u64, &[u8], bool)> {
+        let range = self.positions.range((position, Name::default())..);
+        range.map(|(position, name)| (*position, &name[..], self.get(name).is_some()))
     }
 
     /// The index of the last entry that wrote or deleted this key, or its deadline, or could have
     /// done so. That a key expires is no entry's doing and does not count.
-    pub(super) fn last_touched(&self, key: &Bytes) -> u64 {
-        match self.values.get(key) {
+    pub(super) fn last_touched(&self, key: &[u8]) -> u64 {
+        let key = Key::new(key);
+        match self.values.get(&key) {
             Some(found) => found.version,
-            None => self.tombstones.last_touched(key),
+            None => self.tombstones.last_touched(&key),
         }
     }
 
@@ -123,16 +127,18 @@ impl Store {
     /// The log has come to this entry: time moves, and some of what is overdue or old is removed.
     pub(super) fn advance(&mut self, entry: &mut Entry<'_>, stamp_ms: u64, removed_max: usize) {
         if stamp_ms > self.clock_ms {
-            let since = (self.clock_ms + 1, Bytes::new());
+            let since = (self.clock_ms + 1, Name::default());
             let due = self.deadlines.range(since..).take_while(|(at_ms, _)| *at_ms <= stamp_ms);
             self.overdue += due.count();
             self.clock_ms = stamp_ms;
         }
         for _ in 0..self.overdue.min(removed_max) {
-            let (_, key) = self.deadlines.get_min().expect("an overdue key has a deadline").clone();
-            let found = self.take_out(&key).expect("a deadline belongs to a key");
-            self.tombstones.record(key.clone(), found.version);
-            entry.changed(key, None);
+            let (_, name) = self.deadlines.get_min().expect("an overdue key has a deadline");
+            let name = Name::clone(name);
+            let (key, found) =
+                self.take_out(&Key::new(&name)).expect("a deadline belongs to a key");
+            self.tombstones.record(key, found.version);
+            entry.changed(Bytes::copy_from_slice(&name), None);
         }
         self.tombstones.forget_old(entry.index);
     }
@@ -145,18 +151,23 @@ impl Store {
         value: Bytes,
         deadline_ms: Option<u64>,
     ) {
-        entry.changed(key.clone(), Some(&value));
-        let new = Versioned { value, version: entry.index, deadline_ms };
+        let new = Versioned { value: value.clone(), version: entry.index, deadline_ms };
+        let sought = Key::new(&key[..]);
         // The key that is there stays: the other orders share its memory.
-        if let Some(found) = self.values.get_mut(&key) {
-            let old = std::mem::replace(found, new);
-            self.move_deadline(&key, old.deadline_ms, deadline_ms);
+        if let Some((kept, found)) = self.values.get_key_value_mut(&sought) {
+            let old_ms = std::mem::replace(found, new).deadline_ms;
+            if old_ms != deadline_ms {
+                let name = Name::clone(kept.name());
+                self.move_deadline(&name, old_ms, deadline_ms);
+            }
         } else {
-            self.tombstones.forget(&key);
-            self.positions.insert((scan::position(&key), key.clone()));
-            self.move_deadline(&key, None, deadline_ms);
-            self.values.insert(key, new);
+            self.tombstones.forget(&sought);
+            let name = Name::from(&key[..]);
+            self.move_deadline(&name, None, deadline_ms);
+            self.positions.insert((scan::position(&key), Name::clone(&name)));
+            self.values.insert(Key::new(name), new);
         }
+        entry.changed(key, Some(value));
     }
 
     /// Changes the value of a key that exists, and nothing about its deadline. `change` gets the
@@ -167,32 +178,32 @@ impl Store {
         key: Bytes,
         change: impl FnOnce(Bytes) -> Bytes,
     ) {
-        let found = self.values.get_mut(&key).expect("only a key that exists is changed");
+        let found = self.values.get_mut(&Key::new(&key[..]));
+        let found = found.expect("only a key that exists is changed");
         found.value = change(std::mem::take(&mut found.value));
         found.version = entry.index;
-        entry.changed(key, Some(&found.value));
+        entry.changed(key, Some(found.value.clone()));
     }
 
     /// Gives a key that exists another deadline, in the future, or none.
-    pub(super) fn set_deadline(
-        &mut self,
-        entry: &Entry<'_>,
-        key: &Bytes,
-        deadline_ms: Option<u64>,
-    ) {
-        let found = self.values.get_mut(key).expect("only a key that exists gets a deadline");
+    pub(super) fn set_deadline(&mut self, entry: &Entry<'_>, key: &[u8], deadline_ms: Option<u64>) {
+        let found = self.values.get_key_value_mut(&Key::new(key));
+        let (kept, found) = found.expect("only a key that exists gets a deadline");
         if !removed(Rule::DeadlineIsAChange) {
             found.version = entry.index;
         }
         let old_ms = std::mem::replace(&mut found.deadline_ms, deadline_ms);
-        self.move_deadline(key, old_ms, deadline_ms);
+        let name = Name::clone(kept.name());
+        self.move_deadline(&name, old_ms, deadline_ms);
     }
 
     /// Deletes a key. One that does not exist is deleted as if it had been created just before.
     pub(super) fn remove(&mut self, entry: &mut Entry<'_>, key: &Bytes) -> Option<Versioned> {
-        let found = self.take_out(key);
-        self.tombstones.record(key.clone(), entry.index);
+        let taken = self.take_out(&Key::new(key));
         entry.changed(key.clone(), None);
+        let (kept, found) = taken.unzip();
+        let kept = kept.unwrap_or_else(|| Key::new(Name::from(&key[..])));
+        self.tombstones.record(kept, entry.index);
         found
     }
 
@@ -204,8 +215,8 @@ impl Store {
         self.overdue = 0;
         for (key, found) in std::mem::take(&mut self.values) {
             let index = if self.is_overdue(&found) { found.version } else { entry.index };
-            self.tombstones.record(key.clone(), index);
-            entry.changed(key, None);
+            entry.changed(Bytes::copy_from_slice(key.name()), None);
+            self.tombstones.record(key, index);
         }
     }
 
@@ -214,7 +225,7 @@ impl Store {
         hash.number(self.clock_ms);
         hash.number(self.values.len() as u64);
         for (key, found) in self.values.iter() {
-            hash.bytes(key);
+            hash.bytes(key.name());
             hash.bytes(&found.value);
             hash.number(found.version);
             hash.number(u64::from(found.deadline_ms.is_some()));
@@ -227,24 +238,24 @@ impl Store {
         found.deadline_ms.is_some_and(|deadline_ms| deadline_ms <= self.clock_ms)
     }
 
-    fn take_out(&mut self, key: &Bytes) -> Option<Versioned> {
-        let found = self.values.remove(key)?;
-        self.positions.remove(&(scan::position(key), key.clone()));
-        self.move_deadline(key, found.deadline_ms, None);
-        Some(found)
+    fn take_out(&mut self, sought: &Key<&[u8]>) -> Option<(Key, Versioned)> {
+        let (key, found) = self.values.remove_with_key(sought)?;
+        self.positions.remove(&(scan::position(key.name()), Name::clone(key.name())));
+        self.move_deadline(key.name(), found.deadline_ms, None);
+        Some((key, found))
     }
 
-    fn move_deadline(&mut self, key: &Bytes, old_ms: Option<u64>, new_ms: Option<u64>) {
+    fn move_deadline(&mut self, name: &Name, old_ms: Option<u64>, new_ms: Option<u64>) {
         if old_ms == new_ms {
             return;
         }
         if let Some(old_ms) = old_ms {
-            self.deadlines.remove(&(old_ms, key.clone()));
+            self.deadlines.remove(&(old_ms, Name::clone(name)));
             self.overdue -= usize::from(old_ms <= self.clock_ms);
         }
         if let Some(new_ms) = new_ms {
             assert!(new_ms > self.clock_ms, "a key never gets a deadline in the past");
-            self.deadlines.insert((new_ms, key.clone()));
+            self.deadlines.insert((new_ms, Name::clone(name)));
         }
     }
 
@@ -254,10 +265,11 @@ impl Store {
         let deadlines: OrdSet<_> = self
             .values
             .iter()
-            .filter_map(|(key, found)| Some((found.deadline_ms?, key.clone())))
+            .filter_map(|(key, found)| Some((found.deadline_ms?, Name::clone(key.name()))))
             .collect();
         let keys = self.values.keys();
-        let positions: OrdSet<_> = keys.map(|key| (scan::position(key), key.clone())).collect();
+        let positions: OrdSet<_> =
+            keys.map(|key| (scan::position(key.name()), Name::clone(key.name()))).collect();
         let overdue = self.values.values().filter(|found| self.is_overdue(found)).count();
         assert_eq!(deadlines, self.deadlines);
         assert_eq!(positions, self.positions);

@@ -11,10 +11,10 @@
 //!
 //! A key that exists needs no tombstone: its version tells.
 
-use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 
 use super::digest::Fnv1a;
+use super::key::{Key, Name};
 use crate::lab::{Rule, removed};
 use crate::limits::{TOMBSTONE_SPAN_ENTRIES, TOMBSTONES_FORGOTTEN_PER_ENTRY_MAX, TOMBSTONES_MAX};
 
@@ -22,21 +22,21 @@ use crate::limits::{TOMBSTONE_SPAN_ENTRIES, TOMBSTONES_FORGOTTEN_PER_ENTRY_MAX, 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Tombstones {
     /// The last index at which each was written or deleted.
-    by_key: OrdMap<Bytes, u64>,
+    by_key: OrdMap<Key, u64>,
     /// The same, the oldest first.
-    by_index: OrdSet<(u64, Bytes)>,
+    by_index: OrdSet<(u64, Name)>,
     /// The highest index of a tombstone that has been forgotten. Only rises.
     horizon: u64,
 }
 
 impl Tombstones {
     /// A key has gone that was last written or deleted at `index`.
-    pub(super) fn record(&mut self, key: Bytes, index: u64) {
-        self.forget(&key);
+    pub(super) fn record(&mut self, key: Key, index: u64) {
+        self.forget(&Key::new(key.name()));
         if index <= self.horizon || removed(Rule::DeletionLeavesATombstone) {
             return; // the horizon says as much
         }
-        self.by_index.insert((index, key.clone()));
+        self.by_index.insert((index, Name::clone(key.name())));
         self.by_key.insert(key, index);
         while self.by_key.len() > TOMBSTONES_MAX {
             self.forget_oldest();
@@ -44,9 +44,9 @@ impl Tombstones {
     }
 
     /// A key exists again.
-    pub(super) fn forget(&mut self, key: &Bytes) {
+    pub(super) fn forget(&mut self, key: &Key<&[u8]>) {
         if let Some((key, index)) = self.by_key.remove_with_key(key) {
-            self.by_index.remove(&(index, key));
+            self.by_index.remove(&(index, Name::clone(key.name())));
         }
     }
 
@@ -65,7 +65,7 @@ impl Tombstones {
 
     /// The index of the last entry that wrote or deleted this key, which does not exist. A key that
     /// has left no tombstone may have been touched as late as at the horizon, but no later.
-    pub(super) fn last_touched(&self, key: &Bytes) -> u64 {
+    pub(super) fn last_touched(&self, key: &Key<&[u8]>) -> u64 {
         self.by_key.get(key).copied().unwrap_or(self.horizon)
     }
 
@@ -73,14 +73,14 @@ impl Tombstones {
         hash.number(self.horizon);
         hash.number(self.by_key.len() as u64);
         for (key, index) in self.by_key.iter() {
-            hash.bytes(key);
+            hash.bytes(key.name());
             hash.number(*index);
         }
     }
 
     fn forget_oldest(&mut self) {
-        if let Some((index, key)) = self.by_index.remove_min() {
-            self.by_key.remove(&key);
+        if let Some((index, name)) = self.by_index.remove_min() {
+            self.by_key.remove(&Key::new(&name[..]));
             self.horizon = self.horizon.max(index);
         }
     }
@@ -90,8 +90,12 @@ impl Tombstones {
 mod tests {
     use super::*;
 
-    fn key(number: usize) -> Bytes {
-        Bytes::from(number.to_string())
+    fn key(number: usize) -> Key {
+        Key::new(Name::from(number.to_string().as_bytes()))
+    }
+
+    fn last_touched(tombstones: &Tombstones, key: &Key) -> u64 {
+        tombstones.last_touched(&Key::new(key.name()))
     }
 
     /// What has been forgotten must count as touched: better one EXEC too few.
@@ -101,16 +105,16 @@ mod tests {
         for number in 1..=TOMBSTONES_MAX {
             tombstones.record(key(number), number as u64);
         }
-        assert_eq!(tombstones.last_touched(&key(0)), 0);
-        assert_eq!(tombstones.last_touched(&key(1)), 1);
+        assert_eq!(last_touched(&tombstones, &key(0)), 0);
+        assert_eq!(last_touched(&tombstones, &key(1)), 1);
         tombstones.record(key(0), TOMBSTONES_MAX as u64 + 1);
         assert_eq!(tombstones.by_key.len(), TOMBSTONES_MAX);
-        assert_eq!(tombstones.last_touched(&key(1)), 1, "from the horizon now");
-        assert_eq!(tombstones.last_touched(&Bytes::from("never seen")), 1);
-        assert_eq!(tombstones.last_touched(&key(2)), 2);
+        assert_eq!(last_touched(&tombstones, &key(1)), 1, "from the horizon now");
+        assert_eq!(tombstones.last_touched(&Key::new(b"never seen")), 1);
+        assert_eq!(last_touched(&tombstones, &key(2)), 2);
 
-        tombstones.forget(&key(2));
-        assert_eq!(tombstones.last_touched(&key(2)), 1, "it exists, so nobody asks");
+        tombstones.forget(&Key::new(key(2).name()));
+        assert_eq!(last_touched(&tombstones, &key(2)), 1, "it exists, so nobody asks");
     }
 
     /// Old tombstones go a few per entry, and not before their time.
