@@ -255,8 +255,8 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
     }
 
     /// Where a feed begins, and the first index that it tells of. Without one to begin with that is
-    /// the first that is not committed yet, which only a server knows that is not just coming up: or
-    /// it would tell the whole log anew.
+    /// the first that is not committed yet, which a server that is just coming up does not know: it
+    /// would tell the whole log anew.
     fn begin_feed(&self, from: Option<u64>) -> Result<(Position, u64), Reply> {
         let from = match from {
             Some(from) => from,
