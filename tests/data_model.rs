@@ -55,6 +55,11 @@ impl Typist {
         reply[0].clone()
     }
 
+    fn number_of_reply(&mut self) -> i64 {
+        let reply = self.line();
+        reply.strip_prefix(':').and_then(|number| number.parse().ok()).expect("a number")
+    }
+
     fn number(&mut self, request: &str) -> i64 {
         let reply = self.one(request);
         let number = reply.strip_prefix(':').and_then(|number| number.parse().ok());
@@ -292,6 +297,23 @@ fn a_long_question_keeps_its_turn() {
         }
     }
     assert_eq!(met.len(), 900);
+}
+
+/// Short requests may have long answers, which wait for those before them: they count, and the
+/// server reads on only when there is room (S76).
+#[test]
+fn long_answers_that_wait_take_bounded_memory() {
+    let cluster = Cluster::start(1);
+    let mut client = Typist::at(&cluster.address(1));
+    let before = cluster.peak_memory_kib(1);
+    client.type_in("WAITINDEX 99999999 1500\n");
+    client.type_in(&"COMMAND DOCS\n".repeat(1000));
+    assert!(client.number_of_reply() > 0);
+    for _ in 0..1000 {
+        assert!(client.reply().len() > 100);
+    }
+    let grown = cluster.peak_memory_kib(1) - before;
+    assert!(grown < 100 * 1024, "{grown} KiB for a thousand answers");
 }
 
 /// Each server tells about itself in words that people and Redis' clients understand.
