@@ -380,6 +380,10 @@ rules! {
         "A leader stamps no entry earlier than the one before it."
         "log time goes on from the last stamp in the log, whoever leads"
         ["Log time never falls"]
+    TimeComesFirst "time-only-with-ticks"
+        "Before anything happens to a server, it is told the time."
+        "a SET that waited during a pause would be stamped with the time before it, and expire early"
+        ["A stamp is no older than its entry"]
     StampsTellTheTime "expiry-by-own-clock"
         "What has expired is decided by the stamp of the entry, not by anybody's clock."
         "§2: state machines are deterministic; clocks differ, and a restart replays the log later"

@@ -119,13 +119,14 @@ impl Server {
     /// process, the first thing to happen may be a `SET … PX 500` that waited in a socket. Stamped
     /// with the time before the pause, it would expire at the first tick.
     pub fn set_time(&mut self, now_ms: u64) {
-        self.clock.advance(now_ms);
-        self.raft.set_log_time(self.clock.now());
+        if !removed(Rule::TimeComesFirst) {
+            self.advance_clock(now_ms);
+        }
     }
 
     /// One tick passes: the unit of all timeouts in the options. `now_ms` is as for `set_time`.
     pub fn tick(&mut self, now_ms: u64) {
-        self.set_time(now_ms);
+        self.advance_clock(now_ms);
         self.raft.tick();
         self.gateway.tick();
         self.join();
@@ -290,10 +291,7 @@ impl Server {
     /// Lets the gateway know who leads, and if it is us, hands its requests to the core. Called
     /// after every input, so that nothing waits for a wake-up of its own.
     fn join(&mut self) {
-        if self.raft.log().last_index() > Index::ZERO {
-            self.clock.observe(self.raft.last_stamp());
-        }
-        self.raft.set_log_time(self.clock.now());
+        self.observe_stamps();
         self.gateway.observe_leader(self.raft.leader(), self.raft.current_term());
         while let Some((serial, command)) = self.gateway.next_proposal() {
             if self.raft.propose(command).is_err() {
@@ -307,6 +305,21 @@ impl Server {
                 break;
             }
         }
+        self.observe_stamps();
+    }
+
+    /// Log time goes on from the last stamp in the log, and from the moment at which its entry was
+    /// stored: noticed with a later input, it would have stood still in between.
+    fn observe_stamps(&mut self) {
+        if self.raft.log().last_index() > Index::ZERO {
+            self.clock.observe(self.raft.last_stamp());
+        }
+        self.raft.set_log_time(self.clock.now());
+    }
+
+    fn advance_clock(&mut self, now_ms: u64) {
+        self.clock.advance(now_ms);
+        self.raft.set_log_time(self.clock.now());
     }
 
     /// A key is due, and nothing is written that would tell the state machines so: the leader

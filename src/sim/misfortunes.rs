@@ -7,6 +7,7 @@ use super::faults::{FaultKind, Moment, TICK};
 use super::gateways::Courier;
 use super::leaders::Heard;
 use super::queue::{Event, Place};
+use super::stamps::Stamps;
 use super::witness::Witness;
 use super::world::{Process, World, id_of};
 use crate::kv::StateMachine;
@@ -184,6 +185,7 @@ impl World {
         server.begin_log_time(HOUR_MS * (u64::from(place) + 1));
         let state = StateMachine::default();
         let process = Process {
+            stamps: Stamps::new(server.raft()),
             server,
             state,
             heard: Heard::default(),

@@ -30,7 +30,7 @@
 //! 7. **Look after every step,** but only at what the step changed. What a log shows is compared
 //!    with all other logs ([`checks`], `bounds`). What no log shows costs time instead of data: a
 //!    `witness` beside each server hears what it is told and judges its elections; `leaders`,
-//!    `connections` and `gateways` look at what servers owe each other.
+//!    `connections` and `gateways` look at what servers owe each other, `stamps` at their clocks.
 //! 8. **Believe the clients.** They know nothing of terms; they know what they were told, and one
 //!    register per key must explain it. ([`linearizability`], `judge`) What has to do with time,
 //!    transactions and repetitions is too much for a register: there the log is read again, by an
@@ -81,6 +81,7 @@ mod replay;
 mod requests;
 mod run;
 mod schedule;
+mod stamps;
 mod stragglers;
 mod witness;
 mod workers;

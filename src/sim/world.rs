@@ -17,6 +17,7 @@ use super::plan::Plan;
 use super::queue::{Event, Micros, Place, Queue};
 use super::random::Random;
 use super::report::{Stats, Trace};
+use super::stamps::Stamps;
 use super::witness::Witness;
 use crate::kv::StateMachine;
 use crate::raft::event;
@@ -67,6 +68,7 @@ pub(super) struct Process {
     pub(super) heard: Heard,
     pub(super) witness: Witness,
     pub(super) courier: Courier,
+    pub(super) stamps: Stamps,
     /// What the applier is busy with.
     pub(super) tasks: Vec<Task>,
     /// Workers that will wake up; see `bell`.
@@ -330,6 +332,7 @@ impl World {
     pub(super) fn check(&mut self, place: Place) -> Checked {
         let machine = &mut self.machines[usize::from(place)];
         let Some(process) = &mut machine.process else { return Ok(()) };
+        process.stamps.check(process.server.raft(), process.clock / 1000)?;
         if process.server.raft().has_events() {
             for event in process.server.take_events() {
                 self.stats.saw(&event);
