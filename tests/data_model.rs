@@ -204,6 +204,10 @@ fn a_feed_that_falls_behind_is_told_so() {
     let refused = late.one(&format!("FEED k FROM {from}"));
     assert!(refused.contains("no longer kept"), "{refused}");
     assert_eq!(late.one("STRLEN k"), ":20000", "and may ask on");
+    late.type_in(&format!("FEED k FROM {from}\nFEED other\nGET k\n"));
+    assert!(late.line().contains("no longer kept"));
+    assert!(late.line().starts_with(':'), "this one feeds");
+    assert!(late.line().contains("only PING and QUIT"), "and that holds");
 }
 
 /// The one weaker read is for when there is no majority, and says what it is; WAITINDEX brings two

@@ -105,7 +105,8 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
         if !half_closed && !output.is_broken() {
             linger(&socket);
         }
-        // Only now: until here it has a thread and a descriptor, and counts.
+        // Only now: as long as it has threads and a descriptor, it counts.
+        output.wait_for_helpers();
         self.connections.remove(client);
     }
 
@@ -120,6 +121,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
     ) -> bool {
         let mut buffer = [0; READ_BYTES];
         let mut begun: Option<Instant> = None;
+        let mut label = Vec::new();
         loop {
             output.wait_for_room();
             let count = match (&*socket).read(&mut buffer) {
@@ -136,7 +138,10 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
             };
             conversation.push(&buffer[..count]);
             let completed = self.take_requests(client, &mut conversation, output, count == 0);
-            output.set_label(conversation.name());
+            if conversation.name() != label {
+                label = conversation.name().to_owned();
+                output.set_label(&label);
+            }
             if count == 0 {
                 return true;
             }
@@ -164,7 +169,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
             completed = true;
             let watches = matches!(parsed.input, Input::Request(Request::Watch { .. }));
             self.add(parsed, output, &mut batch);
-            if batch.feed_refused {
+            if std::mem::take(&mut batch.feed_refused) {
                 conversation.feed_refused();
             }
             if batch.reply_bytes > REPLY_BYTES_AT_ONCE {
@@ -200,7 +205,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
 
     /// Sorts what was parsed: what is answered here, and what the server is asked.
     fn add(&self, parsed: Parsed, output: &Arc<Output>, batch: &mut Batch) {
-        let Parsed { input, dialect, mut bytes } = parsed;
+        let Parsed { input, dialect, bytes } = parsed;
         let mut ask = |request| batch.requests.push((batch.expected.len() as u64, request));
         let due = match input {
             Input::Reply(reply) => Some(Due::Reply(reply)),
@@ -247,11 +252,12 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
             }
         };
         // A short request may have a long answer, which waits for those before it.
-        if let Some(Due::Reply(reply)) = &due {
-            bytes += reply.bytes();
-            batch.reply_bytes += reply.bytes();
-        }
-        batch.expected.push(Expected { dialect, bytes, due });
+        let reply_bytes = match &due {
+            Some(Due::Reply(reply)) => reply.bytes(),
+            _ => 0,
+        };
+        batch.reply_bytes += reply_bytes;
+        batch.expected.push(Expected { dialect, bytes: bytes + reply_bytes, due });
     }
 
     /// Where a feed begins, and the first index that it tells of. Without one to begin with that is
@@ -308,7 +314,7 @@ struct Batch {
     expected: Vec<Expected>,
     /// Those that the server is asked, by their place in `expected`.
     requests: Vec<(u64, gateway::Request)>,
-    /// The last of them begins a feed.
+    /// One of them begins a feed; behind it are only PING and QUIT.
     feed: Option<Feed>,
     /// The last of them asked for a feed and does not get it.
     feed_refused: bool,

@@ -41,16 +41,23 @@ impl Feed {
     /// Starts the thread. It begins once the reply to the request in `slot` has left.
     pub fn start(self, slot: Slot) {
         let output = Arc::clone(&self.output);
+        output.set_feeding(true);
         let thread = thread::Builder::new()
             .name(format!("client-feed-{}", output.name()))
             .stack_size(STACK_BYTES);
         if let Err(error) = thread.spawn(move || self.run(slot)) {
             log::warn!("no thread to feed client {}: {error}", output.name());
+            output.set_feeding(false);
             output.cut();
         }
     }
 
     fn run(mut self, slot: Slot) {
+        self.feed(slot);
+        self.output.set_feeding(false);
+    }
+
+    fn feed(&mut self, slot: Slot) {
         self.output.wait_until_printed(slot);
         while !self.output.is_over() {
             match self.history.read(self.position, &self.prefix, PATIENCE) {

@@ -67,6 +67,8 @@ struct State {
     long_queries: VecDeque<(Slot, FrozenQuery)>,
     /// That thread exists.
     has_query_thread: bool,
+    /// A thread that feeds this client exists.
+    has_feed_thread: bool,
 }
 
 /// What a WATCH found: the index it looked at, and which of its keys existed.
@@ -192,6 +194,7 @@ impl Output {
         let thread = thread::Builder::new().name(format!("client-query-{}", self.name));
         if let Err(error) = thread.spawn(move || output.answer_long_queries()) {
             log::warn!("no thread to answer client {}: {error}", self.name);
+            self.state.lock().has_query_thread = false;
             self.cut();
         }
     }
@@ -203,6 +206,8 @@ impl Output {
             let next = if state.broken { None } else { state.long_queries.pop_front() };
             let Some((slot, query)) = next else {
                 state.has_query_thread = false;
+                drop(state);
+                self.progress.notify_all();
                 return;
             };
             drop(state);
@@ -262,6 +267,20 @@ impl Output {
         self.give_up(&mut state);
     }
 
+    /// A thread that feeds this client is about to start, or has ended.
+    pub fn set_feeding(&self, feeding: bool) {
+        self.state.lock().has_feed_thread = feeding;
+        self.progress.notify_all();
+    }
+
+    /// Waits until no other thread works for this connection: each holds its socket open.
+    pub fn wait_for_helpers(&self) {
+        let mut state = self.state.lock();
+        while state.has_query_thread || state.has_feed_thread || state.writer_bytes.is_some() {
+            self.progress.wait(&mut state);
+        }
+    }
+
     /// The client's reader has ended.
     pub fn end(&self) {
         self.state.lock().ended = true;
@@ -277,9 +296,7 @@ impl Output {
     /// The client calls itself this.
     pub fn set_label(&self, label: &[u8]) {
         let mut state = self.state.lock();
-        if state.label != label {
-            state.label = label.to_owned();
-        }
+        state.label = label.to_owned();
     }
 
     /// What the client calls itself; empty if it has not said.

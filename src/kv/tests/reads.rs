@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::limits::{
-    QUERY_WORK_MAX, RANGE_BYTES_MAX, RANGE_PAIRS_MAX, REPLY_BYTES_MAX, VALUE_BYTES_MAX,
+    FLUSHED_KEYS_MAX, QUERY_WORK_MAX, RANGE_BYTES_MAX, RANGE_PAIRS_MAX, REPLY_BYTES_MAX,
+    VALUE_BYTES_MAX,
 };
 
 /// S99: all servers must agree on what a number is and where it ends.
@@ -149,4 +150,35 @@ fn a_part_of_a_value_is_cut_to_what_there_is() {
         assert_eq!(server.ask(query), value(part), "{start} {end}");
     }
     assert_eq!(server.ask(Query::GetRange { key: bytes("-"), start: 0, end: -1 }), value(""));
+}
+
+/// A byte of a value must not keep the whole of it: nobody who counts bytes would see that, and each
+/// APPEND behind it would have to copy.
+#[test]
+fn a_part_of_a_value_does_not_hold_on_to_all_of_it() {
+    let mut server = Server::default();
+    let value = Bytes::from(vec![b'x'; 1000]);
+    server.write(Command::set(bytes("k"), value, Condition::Always));
+    let range = |end| Query::GetRange { key: bytes("k"), start: 0, end };
+    let Outcome::Value(part) = server.ask(range(9)) else { panic!("a part") };
+    let Outcome::Value(most) = server.ask(range(899)) else { panic!("a part") };
+    let Outcome::Value(all) = server.ask(Query::Get { key: bytes("k") }) else { panic!("all") };
+    assert!(!all.as_ptr_range().contains(&part.as_ptr()), "copied");
+    assert!(all.as_ptr_range().contains(&most.as_ptr()), "shared");
+}
+
+/// Every server stops for as long as a FLUSHALL takes.
+#[test]
+fn a_flush_is_bounded() {
+    let mut server = Server::default();
+    for number in 0..FLUSHED_KEYS_MAX {
+        server.write(set(&number.to_string(), "v"));
+    }
+    let mut one_more = server.clone();
+    one_more.write(set("one more", "v"));
+    let refused = Outcome::TooMany { keys_max: FLUSHED_KEYS_MAX };
+    assert_eq!(one_more.write(Command::Flush), refused);
+    assert_eq!(one_more.ask(Query::Count), Outcome::Integer(FLUSHED_KEYS_MAX as i64 + 1));
+    assert_eq!(server.write(Command::Flush), Outcome::Done);
+    assert_eq!(server.ask(Query::Count), Outcome::Integer(0));
 }
