@@ -83,7 +83,7 @@ fn append(
     indexes: std::ops::RangeInclusive<u64>,
 ) -> Step {
     let entries = indexes.map(|index| entry(index, term)).collect();
-    Step::Append(Write { ticket: WriteTicket(0), hard_state, entries })
+    Step::Append(Write { ticket: WriteTicket(0), hard_state, base: None, entries })
 }
 
 /// Elections, entries, truncation, seals, rotation, and restarts in all of that.

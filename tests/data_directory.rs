@@ -67,7 +67,7 @@ fn a_data_directory_belongs_to_one_server() {
     let disk = directory.journal_disk().expect("it exists");
     let (mut journal, _) = recovery::open(disk, options).expect("it is new");
     let hard_state = Some(HardState { current_term: Term(1), voted_for: None });
-    let write = Write { ticket: WriteTicket(0), hard_state, entries: Vec::new() };
+    let write = Write { ticket: WriteTicket(0), hard_state, base: None, entries: Vec::new() };
     journal.append_and_sync(&write).expect("the disk is well");
     let mut met = directory.peers_met().expect("nobody was met");
     met.check_and_remember(ServerId(2), 3, 9).expect("a new peer");

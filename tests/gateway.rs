@@ -6,7 +6,7 @@ use raft_server::gateway::{Answer, Answered, ClientId, Gateway, Options, Refusal
 use raft_server::kv::command::{Bytes, Command, Outcome, Query, RequestId};
 use raft_server::kv::{StateMachine, encoding};
 use raft_server::raft::quorum::Membership;
-use raft_server::raft::types::{self, Index, ServerId, Stamp, Term};
+use raft_server::raft::types::{self, Index, ServerId, SnapshotId, Stamp, Term};
 use raft_server::raft::{self, Recovered};
 use raft_server::server::{self, Server};
 
@@ -609,7 +609,11 @@ fn log_time_goes_on_from_the_last_stamp_in_the_log() {
         payload: types::Payload::Noop,
     };
     let hard_state = types::HardState { current_term: Term(1), voted_for: None };
-    let recovered = Recovered { hard_state, entries: vec![entry(1, 70_000), entry(2, 90_000)] };
+    let recovered = Recovered {
+        hard_state,
+        snapshot: SnapshotId::NONE,
+        entries: vec![entry(1, 70_000), entry(2, 90_000)],
+    };
     let mut server = server_with(US, 1, recovered);
     server.begin_log_time(1); // there is a log: it knows better
     let mut now_ms = 0;

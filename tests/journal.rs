@@ -30,7 +30,7 @@ fn entry(index: u64, term: u64) -> Entry {
 fn write(term: u64, indexes: std::ops::RangeInclusive<u64>) -> Write {
     let hard_state = HardState { current_term: Term(term), voted_for: Some(ServerId(1)) };
     let entries = indexes.map(|index| entry(index, term)).collect();
-    Write { ticket: WriteTicket(0), hard_state: Some(hard_state), entries }
+    Write { ticket: WriteTicket(0), hard_state: Some(hard_state), base: None, entries }
 }
 
 fn open(disk: &MemoryDisk) -> Result<(Journal<MemoryDisk>, Recovered), JournalError> {

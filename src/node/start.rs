@@ -18,7 +18,7 @@ use crate::observe::events::log_event;
 use crate::observe::logger::{self, Logger};
 use crate::raft::event::Event;
 use crate::raft::quorum::Membership;
-use crate::raft::types::ServerId;
+use crate::raft::types::{ServerId, SnapshotId};
 use crate::raft::{self, Recovered};
 use crate::server::Server;
 use crate::storage::disk::RealDisk;
@@ -124,7 +124,11 @@ fn open_journal(config: &Effective, directory: &DataDirectory) -> Result<Opened,
         since.elapsed().as_millis(),
     );
     let incarnation = recovered.incarnation;
-    let recovered = Recovered { hard_state: recovered.hard_state, entries: recovered.entries };
+    let recovered = Recovered {
+        hard_state: recovered.hard_state,
+        snapshot: SnapshotId::NONE,
+        entries: recovered.entries,
+    };
     Ok(Opened { journal, recovered, incarnation, run_id })
 }
 

@@ -15,7 +15,7 @@
 use std::hash::Hash;
 
 use super::Raft;
-use super::types::{Entry, HardState, Index};
+use super::types::{Entry, HardState, Index, SnapshotId};
 use crate::lab::{Rule, removed};
 
 /// Names one write, so that its completion can be told to the core.
@@ -32,6 +32,9 @@ pub struct Write {
     pub ticket: WriteTicket,
     /// The hard state, if the disk does not hold it yet. It comes before the entries.
     pub hard_state: Option<HardState>,
+    /// The log begins anew behind this snapshot, which is on disk: all entries written before are
+    /// void, and the next one has the index after it. It comes before the entries.
+    pub base: Option<SnapshotId>,
     /// Consecutive entries.
     pub entries: Vec<Entry>,
 }
@@ -130,7 +133,8 @@ impl Raft {
         self.durable.in_flight = Some(InFlight { ticket, hard_state, index, age_ticks: 0 });
         let changed = hard_state != self.durable.hard_state
             && !(removed(Rule::HardStateIsWritten) && entries.is_empty());
-        Some(Write { ticket, hard_state: changed.then_some(hard_state), entries })
+        let hard_state = changed.then_some(hard_state);
+        Some(Write { ticket, hard_state, base: None, entries })
     }
 
     /// The write is synced. Votes and acknowledgements that waited for it may leave now.

@@ -4,7 +4,7 @@
 use thiserror::Error;
 
 use super::read_index::ReadId;
-use super::types::{Entry, HardState, Index, ServerId};
+use super::types::{Entry, HardState, Index, ServerId, SnapshotId};
 
 /// Timings in ticks and bounds in bytes. A tick is whatever the caller makes of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,7 +30,9 @@ pub struct Options {
 pub struct Recovered {
     /// Term and vote.
     pub hard_state: HardState,
-    /// The log from index 1.
+    /// The snapshot that the state machine begins with; `NONE` if it begins empty.
+    pub snapshot: SnapshotId,
+    /// The log behind the snapshot.
     pub entries: Vec<Entry>,
 }
 

@@ -5,19 +5,18 @@
 //! - terms never fall from one entry to the next;
 //! - two logs that hold an entry with the same id agree on everything before it (Log Matching).
 //!
-//! The log begins after `base`, the last entry that a snapshot will cover one day; until then
-//! `base` is `EntryId::ZERO`. Everything at or before `base` is committed, so it agrees with every
-//! leader's log.
+//! The log begins after `base`, an entry that a snapshot covers (`SnapshotId::NONE` before the first
+//! snapshot). Everything at or before `base` is committed, so it agrees with every leader's log.
 
 use std::collections::VecDeque;
 
-use super::types::{Entry, EntryId, Index, Stamp, Term};
+use super::types::{Entry, EntryId, Index, SnapshotId, Stamp, Term};
 
 /// The entries after `base`, with their sizes summed up so that byte bounds cost nothing to ask.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Log {
-    /// The last entry before the ones held here.
-    base: EntryId,
+    /// The last entry before the ones held here, and its stamp.
+    base: SnapshotId,
     entries: VecDeque<Entry>,
     /// `bytes_through[i]`: bytes of all entries ever appended up to and including `entries[i]`.
     bytes_through: VecDeque<u64>,
@@ -27,7 +26,7 @@ pub struct Log {
 
 impl Log {
     /// A log of these consecutive entries after `base`.
-    pub fn new(base: EntryId, entries: Vec<Entry>) -> Log {
+    pub fn new(base: SnapshotId, entries: Vec<Entry>) -> Log {
         let mut log = Log {
             base,
             entries: VecDeque::with_capacity(entries.len()),
@@ -42,17 +41,17 @@ impl Log {
 
     /// The last entry before those held here.
     pub fn base(&self) -> EntryId {
-        self.base
+        self.base.last
     }
 
     /// The id of the last entry, or `base` if there is none.
     pub fn last(&self) -> EntryId {
-        self.entries.back().map_or(self.base, |entry| entry.id)
+        self.entries.back().map_or(self.base.last, |entry| entry.id)
     }
 
-    /// The stamp of the last entry; zero if there is none.
+    /// The stamp of the last entry, or of `base` if there is none.
     pub fn last_stamp(&self) -> Stamp {
-        self.entries.back().map_or(Stamp::default(), |entry| entry.stamp)
+        self.entries.back().map_or(self.base.stamp, |entry| entry.stamp)
     }
 
     /// The index of the last entry.
@@ -62,15 +61,15 @@ impl Log {
 
     /// The term of the entry at `index`; `None` if it is beyond the end or before `base`.
     pub fn term_at(&self, index: Index) -> Option<Term> {
-        if index == self.base.index {
-            return Some(self.base.term);
+        if index == self.base().index {
+            return Some(self.base().term);
         }
         self.entry_at(index).map(|entry| entry.id.term)
     }
 
     /// Whether the log agrees with a leader's log on `id` and so on everything before it.
     pub fn contains(&self, id: EntryId) -> bool {
-        id.index < self.base.index || self.term_at(id.index) == Some(id.term)
+        id.index < self.base().index || self.term_at(id.index) == Some(id.term)
     }
 
     /// The id of the entry at `index`, which must be at or after `base` and not beyond the end.
@@ -90,7 +89,7 @@ impl Log {
 
     /// Removes the entry at `from` and all after it. Requires that `from` is after `base`.
     pub fn truncate(&mut self, from: Index) {
-        assert!(from > self.base.index, "entries covered by a snapshot are committed");
+        assert!(from > self.base().index, "entries covered by a snapshot are committed");
         let keep = self.offset(from);
         self.entries.truncate(keep);
         self.bytes_through.truncate(keep);
@@ -105,7 +104,7 @@ impl Log {
     /// As `slice`, but with no entry after `to`.
     pub fn slice_up_to(&self, from: Index, to: Index, bytes_max: usize) -> Vec<Entry> {
         assert!(
-            from > self.base.index,
+            from > self.base().index,
             "entries covered by a snapshot cannot be read from the log"
         );
         assert!(to <= self.last_index(), "the slice ends within the log");
@@ -136,22 +135,22 @@ impl Log {
     /// `prev`, and then at most up to the leader's answer about that: each round trip skips a whole
     /// term on both sides.
     pub fn last_not_after(&self, id: EntryId) -> EntryId {
-        let within = if id.index <= self.base.index {
+        let within = if id.index <= self.base().index {
             0
         } else {
             (self.offset(id.index) + 1).min(self.entries.len())
         };
         // Terms never fall, so those not above `id.term` come first.
         let count = self.entries.partition_point(|entry| entry.id.term <= id.term).min(within);
-        if count == 0 { self.base } else { self.entries[count - 1].id }
+        if count == 0 { self.base() } else { self.entries[count - 1].id }
     }
 
     fn entry_at(&self, index: Index) -> Option<&Entry> {
-        if index <= self.base.index { None } else { self.entries.get(self.offset(index)) }
+        if index <= self.base().index { None } else { self.entries.get(self.offset(index)) }
     }
 
     fn bytes_through(&self, index: Index) -> u64 {
-        if index <= self.base.index {
+        if index <= self.base().index {
             return self.bytes_through_base;
         }
         self.bytes_through[self.offset(index)]
@@ -159,7 +158,7 @@ impl Log {
 
     /// Where the entry at `index` is or would be in `entries`. Requires that it is after `base`.
     fn offset(&self, index: Index) -> usize {
-        let offset = index.0 - self.base.index.0 - 1;
+        let offset = index.0 - self.base().index.0 - 1;
         usize::try_from(offset).expect("a log in memory is shorter than the address space")
     }
 }

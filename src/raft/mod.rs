@@ -87,7 +87,7 @@ use self::log::Log;
 use self::message::{Message, PreVoteReply};
 use self::quorum::Membership;
 use self::random::Random;
-use self::types::{EntryId, HardState, Index, ServerId, Stamp, Term};
+use self::types::{HardState, Index, ServerId, Stamp, Term};
 use crate::lab::{Rule, removed};
 
 /// One server's Raft state: Figure 2's "State" box, and what our departures add to it.
@@ -170,7 +170,7 @@ impl Raft {
         assert!(options.heartbeat_ticks >= 1, "a heartbeat takes time");
         assert!(options.heartbeat_ticks < options.election_min_ticks, "§5.6: heartbeats first");
         assert!(options.election_min_ticks < options.election_max_ticks, "timeouts must differ");
-        let log = Log::new(EntryId::ZERO, recovered.entries);
+        let log = Log::new(recovered.snapshot, recovered.entries);
         let HardState { current_term, voted_for } = recovered.hard_state;
         assert!(log.last().term <= current_term, "no entry is newer than the recovered term");
         let mut random = Random::new(seed);
@@ -179,8 +179,8 @@ impl Raft {
             membership,
             current_term,
             voted_for,
-            commit_index: Index::ZERO,
-            last_applied: Index::ZERO,
+            commit_index: log.base().index,
+            last_applied: log.base().index,
             role: Role::Follower(Follower::default()),
             durable: Durable::recovered(recovered.hard_state, log.last_index()),
             log,

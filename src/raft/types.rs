@@ -138,6 +138,23 @@ impl<'de> Deserialize<'de> for Command {
 )]
 pub struct Stamp(pub u64);
 
+/// What a snapshot stands for: all entries up to and including `last` (Figure 13: lastIncludedIndex,
+/// lastIncludedTerm). Everything in it is committed, so two snapshots of one index are equal.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct SnapshotId {
+    /// The last entry that it covers.
+    pub last: EntryId,
+    /// That entry's stamp: the log time at which the snapshot stands.
+    pub stamp: Stamp,
+}
+
+impl SnapshotId {
+    /// Before the first entry: what a server without a snapshot begins with.
+    pub const NONE: SnapshotId = SnapshotId { last: EntryId::ZERO, stamp: Stamp(0) };
+}
+
 /// What an entry carries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Payload {
@@ -215,6 +232,12 @@ impl fmt::Display for Index {
 impl fmt::Display for EntryId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}@{}", self.index, self.term)
+    }
+}
+
+impl fmt::Display for SnapshotId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.last.fmt(formatter)
     }
 }
 

@@ -8,7 +8,7 @@ use super::queue::Micros;
 use super::random::Random;
 use crate::raft::Recovered;
 use crate::raft::durability::Write;
-use crate::raft::types::{EntryId, HardState, Index};
+use crate::raft::types::{EntryId, HardState, Index, SnapshotId};
 use crate::storage::error::JournalError;
 use crate::storage::journal::{self, Journal};
 use crate::storage::record;
@@ -234,7 +234,11 @@ impl Disk {
             ));
         }
         self.incarnation = found.incarnation;
-        let recovered = Recovered { hard_state: found.hard_state, entries: found.entries };
+        let recovered = Recovered {
+            hard_state: found.hard_state,
+            snapshot: SnapshotId::NONE,
+            entries: found.entries,
+        };
         Ok((recovered, found.incarnation))
     }
 

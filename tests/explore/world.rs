@@ -11,7 +11,7 @@ use raft_server::raft::durability::Write;
 use raft_server::raft::event::Event;
 use raft_server::raft::message::Message;
 use raft_server::raft::quorum::Membership;
-use raft_server::raft::types::{Command, Entry, HardState, Index, ServerId};
+use raft_server::raft::types::{Command, Entry, HardState, Index, ServerId, SnapshotId};
 use raft_server::raft::{Apply, ConnectionId, Options, Raft, Recovered};
 
 use crate::checks::History;
@@ -313,7 +313,7 @@ impl World {
 impl Server {
     fn recovered(id: ServerId, membership: Membership, disk: Disk) -> Server {
         let Disk { hard_state, entries } = disk.clone();
-        let recovered = Recovered { hard_state, entries };
+        let recovered = Recovered { hard_state, snapshot: SnapshotId::NONE, entries };
         let mut raft = Raft::new(id, membership.clone(), OPTIONS, recovered, 0);
         for peer in membership.peers_of(id) {
             raft.connected(peer, CONNECTION);
