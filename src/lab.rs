@@ -265,6 +265,34 @@ rules! {
         "stepping down helps nobody where all disks are slow"
         ["A leader gives up only for a reason"]
 
+    HandoverEnds "handover-never-ends"
+        "A leader whose successor does not take over in time leads on."
+        "diss. §3.10; meanwhile it takes no writes"
+        ["Liveness"]
+
+    // ---- raft: snapshots ----
+    TailIsDurable "compact-beyond-disk"
+        "What is not on this server's own disk stays in its log, whatever a snapshot covers."
+        "the entries before it may be committed by the others' disks; they are still to be written"
+        ["An assertion holds"]
+    OldSnapshotsAreIgnored "old-snapshot-installed"
+        "A snapshot of what is committed here changes nothing."
+        "S82: late, doubled, or overtaken by the log"
+        ["An assertion holds"]
+    PartsLeaveNoHole "snapshot-parts-any-offset"
+        "A part of a snapshot is taken only where the last one ended."
+        "[IS3]; parts are lost, doubled and reordered"
+        ["A snapshot that was received is whole"]
+    ValidSuffixIsKept "snapshot-drops-suffix"
+        "Entries that follow a snapshot in an agreeing log are kept."
+        "[IS6]; some of them are acknowledged, and needed for a majority"
+        ["An acknowledged entry is kept"]
+
+    RestoredIsUnknown "restored-keeps-waiting"
+        "A write whose effect came with a snapshot is answered: its outcome is unknown."
+        "§7: no entry will come that answers it"
+        ["A write that came with a snapshot is answered"]
+
     // ---- raft: reads and applying ----
     ReadWaitsForNoop "read-before-noop"
         "A new leader's reads wait for its first entry: before, it does not know what is committed."

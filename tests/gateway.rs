@@ -7,8 +7,8 @@ use raft_server::kv::command::{Bytes, Command, Outcome, Query, RequestId};
 use raft_server::kv::{StateMachine, encoding};
 use raft_server::raft::quorum::Membership;
 use raft_server::raft::types::{self, Index, ServerId, SnapshotId, Stamp, Term};
-use raft_server::raft::{self, Recovered};
-use raft_server::server::{self, Server};
+use raft_server::raft::{self, Recovered, SnapshotOptions};
+use raft_server::server::{self, Server, Shelf};
 
 const US: ServerId = ServerId(1);
 const LEADER: ServerId = ServerId(2);
@@ -516,6 +516,7 @@ fn server_with(id: ServerId, servers: u32, recovered: Recovered) -> Server {
         append_bytes_max: 1000,
         window_bytes_max: 1000,
         uncommitted_bytes_max: 700,
+        snapshots: SnapshotOptions::NEVER,
     };
     let membership = Membership::new((1..=servers).map(ServerId));
     Server::new(id, membership, raft_options, options(), recovered, LIFE, u64::from(id.0))
@@ -532,7 +533,7 @@ fn work_off(server: &mut Server, machine: &mut StateMachine) {
         if let Some(write) = write {
             server.persisted(write.ticket);
         }
-        let executed = server::execute(machine, tasks, server.log_time());
+        let executed = server::execute(machine, tasks, server.log_time(), &mut Shelf::default());
         server.finished(executed.finished, executed.next_deadline);
     }
 }
@@ -612,6 +613,7 @@ fn log_time_goes_on_from_the_last_stamp_in_the_log() {
     let recovered = Recovered {
         hard_state,
         snapshot: SnapshotId::NONE,
+        snapshot_bytes: 0,
         entries: vec![entry(1, 70_000), entry(2, 90_000)],
     };
     let mut server = server_with(US, 1, recovered);
@@ -690,9 +692,12 @@ fn large_answers_are_built_in_portions() {
     let get = || Request::Read(Query::Get { key: key.clone() });
     leader.submit(BOB, (0..10).map(|at| (Slot(at), get())).collect());
     let mut tasks = leader.take_tasks(usize::MAX).into();
-    let first = server::execute_some(&mut machine, &mut tasks, Stamp::default(), 500).finished;
-    assert_eq!((first.len(), tasks.len()), (3, 7));
-    let rest =
-        server::execute_some(&mut machine, &mut tasks, Stamp::default(), usize::MAX).finished;
-    assert_eq!((rest.len(), tasks.len()), (7, 0));
+    let shelf = &mut Shelf::default();
+    let mut some = |bytes_max| {
+        let now = Stamp::default();
+        server::execute_some(&mut machine, &mut tasks, now, bytes_max, shelf).finished
+    };
+    assert_eq!(some(500).len(), 3);
+    assert_eq!(some(usize::MAX).len(), 7);
+    assert!(tasks.is_empty());
 }

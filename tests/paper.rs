@@ -16,6 +16,8 @@ mod promises;
 mod reads;
 #[path = "paper/replication.rs"]
 mod replication;
+#[path = "paper/snapshots.rs"]
+mod snapshots;
 
 use raft_server::raft::message::{Message, Mismatch, RequestVote, Round};
 use raft_server::raft::types::{EntryId, Payload, ServerId};

@@ -61,10 +61,11 @@ const IMPURE: [&str; 15] = [
     "HashSet",
 ];
 
-/// The rules of Figure 2, in the figure's order.
-const TAGS: [&str; 19] = [
+/// The rules of Figure 2 and Figure 13, in the figures' order.
+const TAGS: [&str; 27] = [
     "[AE1]", "[AE2]", "[AE3]", "[AE4]", "[AE5]", "[RV1]", "[RV2]", "[ALL1]", "[ALL2]", "[F1]",
-    "[F2]", "[C1]", "[C2]", "[C3]", "[C4]", "[L1]", "[L2]", "[L3]", "[L4]",
+    "[F2]", "[C1]", "[C2]", "[C3]", "[C4]", "[L1]", "[L2]", "[L3]", "[L4]", "[IS1]", "[IS2]",
+    "[IS3]", "[IS4]", "[IS5]", "[IS6]", "[IS7]", "[IS8]",
 ];
 
 /// What may lie at the top, beside dot files. `target` and `data` are made by building and running.

@@ -162,6 +162,21 @@ impl Gateway {
         self.answer(client, slot, Answer::Done(outcome));
     }
 
+    /// The state machine goes on from a snapshot, which holds the effects of entries that were not
+    /// applied here. Of our writes that are among them nobody here knows the outcome; the others
+    /// are still to come.
+    pub fn restored(&mut self, was_seen: impl Fn(RequestId) -> bool) {
+        let (server, incarnation) = (self.id.0, self.incarnation);
+        let seen = self.writes.started.iter().filter(|(serial, _)| {
+            was_seen(RequestId { server, incarnation, serial: **serial })
+                && !removed(Rule::RestoredIsUnknown)
+        });
+        let seen: Vec<_> = seen.map(|(_, write)| (write.client, write.slot)).collect();
+        for (client, slot) in seen {
+            self.answer(client, slot, Answer::Unknown);
+        }
+    }
+
     /// Whether this is a write of ours that is not answered.
     pub fn waits_for(&self, request: RequestId) -> bool {
         (request.server, request.incarnation) == (self.id.0, self.incarnation)

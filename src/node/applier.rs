@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::kv::StateMachine;
 use crate::limits;
 use crate::raft::types::Stamp;
-use crate::server::{self, Finished, Server, Task};
+use crate::server::{self, Finished, Server, SnapshotShelf, Task};
 
 use super::doorbell::Bell;
 use super::history::History;
@@ -18,6 +18,7 @@ pub fn run<D: Deliver>(
     bell: &Bell,
     machine: &mut StateMachine,
     history: &History,
+    shelf: &mut impl SnapshotShelf,
 ) {
     let mut finished: Vec<Finished> = Vec::new();
     let mut next_deadline = machine.next_deadline_ms().map(Stamp);
@@ -34,8 +35,8 @@ pub fn run<D: Deliver>(
         };
         match monitor.take_or_wait(Worker::Applier, tell_and_take) {
             Some(()) => {
-                let executed =
-                    server::execute_some(machine, &mut tasks, now, limits::OUTCOME_BYTES_MAX);
+                let bytes_max = limits::OUTCOME_BYTES_MAX;
+                let executed = server::execute_some(machine, &mut tasks, now, bytes_max, shelf);
                 history.add(executed.changes);
                 (finished, next_deadline) = (executed.finished, executed.next_deadline);
             }

@@ -190,6 +190,7 @@ mod tests {
             append_bytes_max: 1000,
             window_bytes_max: 1000,
             uncommitted_bytes_max: 1000,
+            snapshots: raft::SnapshotOptions::NEVER,
         };
         let gateway_options = gateway::Options {
             pending_bytes_max: 1000,

@@ -20,7 +20,7 @@ use crate::raft::event::Event;
 use crate::raft::quorum::Membership;
 use crate::raft::types::{ServerId, SnapshotId};
 use crate::raft::{self, Recovered};
-use crate::server::Server;
+use crate::server::{Server, Shelf};
 use crate::storage::disk::RealDisk;
 use crate::storage::identity::{DataDirectory, Expected, random_number};
 use crate::storage::journal::{Journal, Options};
@@ -127,6 +127,7 @@ fn open_journal(config: &Effective, directory: &DataDirectory) -> Result<Opened,
     let recovered = Recovered {
         hard_state: recovered.hard_state,
         snapshot: SnapshotId::NONE,
+        snapshot_bytes: 0,
         entries: recovered.entries,
     };
     Ok(Opened { journal, recovered, incarnation, run_id })
@@ -182,7 +183,8 @@ impl Running {
         running.start_log_writer(journal, log_writer_bell, endings)?;
         let (monitor, history) = (Arc::clone(&running.monitor), Arc::clone(&running.history));
         spawn("applier", move || {
-            applier::run(&monitor, &applier_bell, &mut StateMachine::default(), &history);
+            let shelf = &mut Shelf::default();
+            applier::run(&monitor, &applier_bell, &mut StateMachine::default(), &history, shelf);
         })?;
         for peer in running.peers.ids() {
             let bell = bells.remove(&peer).expect("each peer has a bell");
@@ -283,6 +285,7 @@ fn server(config: &Effective, recovered: Recovered, incarnation: u64, seed: u64)
         append_bytes_max: limits::APPEND_BYTES_MAX,
         window_bytes_max: limits::WINDOW_BYTES_MAX,
         uncommitted_bytes_max: uncommitted_bytes,
+        snapshots: raft::SnapshotOptions::NEVER,
     };
     let gateway_options = gateway::Options {
         pending_bytes_max: gateway_bytes,

@@ -37,8 +37,14 @@ fn level(event: &Event) -> Level {
         | Event::LostLeader { .. }
         | Event::BecameCandidate { .. }
         | Event::BecameLeader { .. }
-        | Event::Truncated { .. } => Level::Info,
-        Event::SteppedDown { .. } | Event::IgnoredStranger { .. } => Level::Warn,
+        | Event::Truncated { .. }
+        | Event::SnapshotSaved { .. }
+        | Event::SendsSnapshot { .. }
+        | Event::SnapshotInstalled { .. }
+        | Event::HandsOver { .. } => Level::Info,
+        Event::SteppedDown { .. }
+        | Event::HandoverFailed { .. }
+        | Event::IgnoredStranger { .. } => Level::Warn,
         Event::BecamePreCandidate { .. }
         | Event::Voted { .. }
         | Event::RefusedVote { .. }

@@ -3,7 +3,8 @@
 
 use super::event::Event;
 use super::message::{
-    AppendEntries, AppendEntriesReply, Message, Mismatch, PreVoteReply, RequestVoteReply, Round,
+    AppendEntries, AppendEntriesReply, InstallSnapshotReply, Message, Mismatch, PreVoteReply,
+    RequestVoteReply, Round,
 };
 use super::types::{Entry, Index, ServerId};
 use super::{ElectionTimer, Raft, Role};
@@ -21,6 +22,17 @@ pub struct Owed {
     pub our_term: bool,
     /// It is this term's leader and wants an answer.
     pub append: Option<OwedAppend>,
+    /// It is this term's leader and sends a snapshot.
+    pub install: Option<OwedInstall>,
+}
+
+/// What this term's leader wants to hear about the snapshot that it sends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct OwedInstall {
+    /// Which snapshot: the index of its last entry.
+    pub last_index: Index,
+    /// A part has come that does not follow those before it.
+    pub gap: bool,
 }
 
 /// What this term's leader wants to hear beside our match index.
@@ -83,7 +95,7 @@ impl Raft {
         }
         let owed = self.owed.entry(from).or_default();
         match request {
-            Message::RequestVote(_) => owed.vote = true,
+            Message::RequestVote(_) | Message::TransferVote(_) => owed.vote = true,
             _ => owed.our_term = true,
         }
     }
@@ -149,6 +161,7 @@ impl Raft {
         let owed = self.owed.get(&to).is_some_and(|owed| {
             owed.pre_vote.is_some()
                 || owed.our_term
+                || owed.install.is_some()
                 || (owed.append.is_some()
                     && !(removed(Rule::EchoWaitsForNothing) && self.has_write()))
                 || (owed.vote && self.vote_reply_may_leave(to))
@@ -176,6 +189,11 @@ impl Raft {
                 match_index: Index::ZERO,
                 mismatch: None,
             }));
+        }
+        if let Some(OwedInstall { last_index, gap }) = owed.install.take() {
+            let stored_bytes = self.stored_bytes_of(last_index);
+            let reply = InstallSnapshotReply { term, last_index, stored_bytes, gap };
+            messages.push(Message::InstallSnapshotReply(reply));
         }
         let append = owed.append.take();
         if acknowledges || append.is_some() {

@@ -46,6 +46,9 @@ pub struct Durable {
     hard_state: HardState,
     /// The log on disk agrees with the log in memory up to here.
     index: Index,
+    /// The log begins anew behind this snapshot, and the journal does not say so yet. The snapshot
+    /// itself is on disk, so a start would find it and come to the same log.
+    base_due: Option<SnapshotId>,
     /// The write that the log writer has taken and not yet synced.
     in_flight: Option<InFlight>,
     /// The ticket of the last write taken.
@@ -65,7 +68,7 @@ struct InFlight {
 impl Durable {
     /// All that was recovered is on disk: recovery has written it afresh and synced it.
     pub fn recovered(hard_state: HardState, index: Index) -> Durable {
-        Durable { hard_state, index, in_flight: None, last_ticket: WriteTicket(0) }
+        Durable { hard_state, index, base_due: None, in_flight: None, last_ticket: WriteTicket(0) }
     }
 
     /// The log is on disk up to here.
@@ -93,7 +96,7 @@ impl Durable {
     /// What the disk holds and will hold, without the numbers of the writes and their ages.
     pub(super) fn essence(&self) -> impl Hash {
         let in_flight = self.in_flight.as_ref().map(|write| (write.hard_state, write.index));
-        (self.hard_state, self.index, in_flight)
+        (self.hard_state, self.index, self.base_due, in_flight)
     }
 
     /// The log is about to be replaced from `from` on: what the disk holds there is the past.
@@ -108,12 +111,29 @@ impl Durable {
             write.index = write.index.min(kept);
         }
     }
+
+    /// A snapshot has been installed, and it is on disk. If the journal has come as far and agrees,
+    /// it simply goes on. Otherwise it must begin anew behind the snapshot, and nothing that it
+    /// holds or is being given counts any more.
+    pub fn begin_behind(&mut self, snapshot: SnapshotId, log_agrees: bool) {
+        let index = snapshot.last.index;
+        if log_agrees && self.index >= index {
+            return;
+        }
+        self.index = index;
+        self.base_due = Some(snapshot);
+        if let Some(write) = &mut self.in_flight {
+            write.index = write.index.min(index);
+        }
+    }
 }
 
 impl Raft {
     /// Whether there is something to write and no write in flight.
     pub fn has_write(&self) -> bool {
-        let behind = !self.hard_state_is_durable() || self.durable.index < self.log.last_index();
+        let behind = !self.hard_state_is_durable()
+            || self.durable.index < self.log.last_index()
+            || self.durable.base_due.is_some();
         behind && self.durable.in_flight.is_none()
     }
 
@@ -134,7 +154,8 @@ impl Raft {
         let changed = hard_state != self.durable.hard_state
             && !(removed(Rule::HardStateIsWritten) && entries.is_empty());
         let hard_state = changed.then_some(hard_state);
-        Some(Write { ticket, hard_state, base: None, entries })
+        let base = self.durable.base_due.take();
+        Some(Write { ticket, hard_state, base, entries })
     }
 
     /// The write is synced. Votes and acknowledgements that waited for it may leave now.

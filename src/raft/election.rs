@@ -54,6 +54,8 @@ pub struct Candidate {
     granted: BTreeSet<ServerId>,
     refused: BTreeSet<ServerId>,
     canvass: Canvass,
+    /// The leader of the last term wants us to lead (diss. §3.10): its followers may vote for us.
+    is_successor: bool,
 }
 
 /// Whom to ask. Unanswered requests are repeated with each heartbeat interval.
@@ -173,7 +175,7 @@ impl Raft {
 
     /// [C1] Starts an election: next term, vote for ourselves, clock from the start. The requests
     /// leave once term and vote are on disk; see `has_vote_request`.
-    fn become_candidate(&mut self) {
+    pub(super) fn become_candidate(&mut self, is_successor: bool) {
         self.enter_term(self.current_term.next());
         self.voted_for = Some(self.id);
         self.record(Event::BecameCandidate { term: self.current_term, last: self.log.last() });
@@ -181,6 +183,7 @@ impl Raft {
             granted: BTreeSet::new(), // our own vote counts when it is on disk
             refused: BTreeSet::new(),
             canvass: Canvass::new(self.membership.peers_of(self.id).collect()),
+            is_successor,
         });
         self.timer = ElectionTimer::draw(&self.options, &mut self.random);
     }
@@ -393,7 +396,12 @@ impl Raft {
             }
             Role::Candidate(candidate) => {
                 candidate.canvass.due.remove(&to);
-                Some(Message::RequestVote(RequestVote { term: self.current_term, last }))
+                let request = RequestVote { term: self.current_term, last };
+                Some(if candidate.is_successor {
+                    Message::TransferVote(request)
+                } else {
+                    Message::RequestVote(request)
+                })
             }
             Role::Follower(_) | Role::Leader(_) => None,
         }
@@ -403,7 +411,7 @@ impl Raft {
         let Role::PreCandidate(candidate) = &self.role else { return };
         let granted = |it| candidate.granted.contains(&it) || removed(Rule::TermNeedsPreVotes);
         if self.membership.has_majority(granted) {
-            self.become_candidate();
+            self.become_candidate(false);
         }
     }
 
@@ -446,5 +454,6 @@ impl Raft {
             self.acknowledged = Index::ZERO;
         }
         self.owed.retain(|_, _| removed(Rule::DebtsBelongToTerm));
+        self.snapshots.enter_term();
     }
 }

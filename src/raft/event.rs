@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::types::{EntryId, Index, ServerId, Term};
+use super::types::{EntryId, Index, ServerId, SnapshotId, Term};
 
 /// Something that happened inside the core, worth telling.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -88,6 +88,41 @@ pub enum Event {
         /// To here.
         index: Index,
     },
+    /// A snapshot of our own is on disk; the log before it may be forgotten.
+    SnapshotSaved {
+        /// Which.
+        snapshot: SnapshotId,
+        /// The length of its file.
+        bytes: u64,
+    },
+    /// A follower needs what the log no longer holds: it is sent a snapshot (§7).
+    SendsSnapshot {
+        /// The follower.
+        follower: ServerId,
+        /// Which snapshot.
+        snapshot: SnapshotId,
+        /// Its length.
+        bytes: u64,
+    },
+    /// A leader's snapshot is on disk and takes the place of our state.
+    SnapshotInstalled {
+        /// Which.
+        snapshot: SnapshotId,
+        /// The length of its file.
+        bytes: u64,
+        /// Our log agrees with it, and goes on behind it [IS6]; otherwise it was discarded [IS7].
+        suffix_kept: bool,
+    },
+    /// A leader has begun to hand over to this server.
+    HandsOver {
+        /// Who is to lead.
+        successor: ServerId,
+    },
+    /// That server did not take over in time: the leader leads on.
+    HandoverFailed {
+        /// Who was to lead.
+        successor: ServerId,
+    },
     /// A message from a server that is not a member was ignored.
     IgnoredStranger {
         /// Who sent it.
@@ -142,6 +177,19 @@ impl fmt::Display for Event {
                 write!(out, "backs up follower={follower} mismatch={prev} next={next}")
             }
             Event::Committed { index } => write!(out, "commits index={index}"),
+            Event::SnapshotSaved { snapshot, bytes } => {
+                write!(out, "saved snapshot={snapshot} bytes={bytes}")
+            }
+            Event::SendsSnapshot { follower, snapshot, bytes } => {
+                write!(out, "sends snapshot={snapshot} to={follower} bytes={bytes}")
+            }
+            Event::SnapshotInstalled { snapshot, bytes, suffix_kept } => {
+                write!(out, "installed snapshot={snapshot} bytes={bytes} suffix_kept={suffix_kept}")
+            }
+            Event::HandsOver { successor } => write!(out, "hands over to={successor}"),
+            Event::HandoverFailed { successor } => {
+                write!(out, "still leads: no hand-over to={successor} in time")
+            }
             Event::IgnoredStranger { from } => {
                 write!(out, "ignores a message from={from}, not a member")
             }

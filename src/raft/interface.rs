@@ -23,6 +23,45 @@ pub struct Options {
     pub window_bytes_max: usize,
     /// Bytes of entries that may be not yet both committed and on the leader's disk.
     pub uncommitted_bytes_max: usize,
+    /// When snapshots are taken, what is kept of the log, and how they are sent.
+    pub snapshots: SnapshotOptions,
+}
+
+/// When a snapshot is due, how much of the log is kept beside it, and how it travels.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SnapshotOptions {
+    /// A snapshot is due when the log behind the last one has this many bytes …
+    pub log_bytes_max: u64,
+    /// … or this many entries …
+    pub log_entries_max: u64,
+    /// … or any entry, and the last one is this many ticks old.
+    pub age_ticks_max: u64,
+    /// Ticks until the next attempt after one that failed.
+    pub retry_ticks: u64,
+    /// Bytes of the log before the snapshot that memory keeps for followers that are a little
+    /// behind.
+    pub tail_bytes: u64,
+    /// Bytes of the log that memory keeps for a follower that is being sent a snapshot, so that the
+    /// log goes on where the snapshot ends; beyond it that follower needs another one.
+    pub catch_up_bytes_max: u64,
+    /// Bytes of a snapshot in one InstallSnapshot. At least 1.
+    pub chunk_bytes: u64,
+    /// Bytes of a snapshot under way to one follower and not yet stored. At least a chunk.
+    pub window_bytes_max: u64,
+}
+
+impl SnapshotOptions {
+    /// No snapshot is ever due by itself; what is asked for is sent in chunks of 1000 bytes.
+    pub const NEVER: SnapshotOptions = SnapshotOptions {
+        log_bytes_max: u64::MAX,
+        log_entries_max: u64::MAX,
+        age_ticks_max: u64::MAX,
+        retry_ticks: 1,
+        tail_bytes: 0,
+        catch_up_bytes_max: 0,
+        chunk_bytes: 1000,
+        window_bytes_max: 4000,
+    };
 }
 
 /// What recovery found on the disk, all of it durable.
@@ -32,6 +71,8 @@ pub struct Recovered {
     pub hard_state: HardState,
     /// The snapshot that the state machine begins with; `NONE` if it begins empty.
     pub snapshot: SnapshotId,
+    /// The length of that snapshot's file, in bytes.
+    pub snapshot_bytes: u64,
     /// The log behind the snapshot.
     pub entries: Vec<Entry>,
 }
@@ -55,6 +96,12 @@ pub enum Refused {
         /// How much is waiting, in bytes.
         bytes: u64,
     },
+    /// The leader is handing over to another server, and takes nothing more meanwhile.
+    #[error("leadership is being transferred")]
+    Transferring,
+    /// There is no follower that could take over now.
+    #[error("no follower is ready to take over")]
+    NobodyIsReady,
 }
 
 /// Whose bells to ring: what could be taken now. A level, not an edge.
@@ -66,11 +113,18 @@ pub struct Work {
     pub send: Vec<ServerId>,
     /// `take_applies` has something.
     pub apply: bool,
+    /// `take_snapshot_work` has something.
+    pub snapshot: bool,
 }
 
 /// Something for the applier, in the order in which it must be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Apply {
+    /// Go on from this snapshot, which has been installed: it replaces the state machine's state.
+    Restore(SnapshotId),
+    /// The state machine stands at this index, and a snapshot of it is due: keep a frozen view for
+    /// whoever writes it, and say `snapshot_saved` or `snapshot_failed` at the end.
+    Freeze(SnapshotId),
     /// Apply this committed entry [ALL1].
     Entry(Entry),
     /// This read may be answered from the state machine as it is now: everything that was committed

@@ -1,6 +1,7 @@
 //! What must be true after every step, checked after every step, in release too: it costs a few
 //! comparisons and a pass over the peers. A server that finds one broken stops before it spreads.
 
+use super::progress::Mode;
 use super::types::{HardState, Index, Term};
 use super::{Raft, Role};
 use crate::lab::{Rule, removed};
@@ -36,6 +37,10 @@ impl Raft {
         assert!(self.verified <= last_index, "we vouch only for entries that we have");
         assert!(self.acknowledged <= self.verified, "we acknowledge only what we verified");
         assert!(self.log.last().term <= self.current_term, "no entry is newer than our term");
+        let base = self.log.base().index;
+        assert!(base <= self.durable.index(), "what is not on our disk is not forgotten");
+        assert!(base <= self.last_applied, "only what was applied is forgotten");
+        assert!(base <= self.snapshots.newest().last.index, "what is forgotten is in a snapshot");
         let led = self.check_leader();
         self.invariants = Invariants {
             hard_state: self.hard_state(),
@@ -52,6 +57,7 @@ impl Raft {
         assert_eq!(self.voted_for, Some(self.id), "a leader voted for itself");
         assert!(
             self.log.term_at(leader.noop) == Some(self.current_term)
+                || leader.noop < self.log.base().index
                 || removed(Rule::LeaderAppendsNoop),
             "a leader's no-op is in its log"
         );
@@ -65,6 +71,9 @@ impl Raft {
             assert!(progress.match_index <= last_index, "{peer} matches more than there is");
             assert!(progress.match_index < progress.next_index, "{peer}: what matches is not sent");
             assert!(progress.next_index <= last_index.next(), "{peer} is sent only what there is");
+            let is_there = progress.next_index > self.log.base().index;
+            let has_snapshot = matches!(progress.mode, Mode::Snapshot(_));
+            assert!(is_there || has_snapshot, "{peer} gets from a snapshot what the log lacks");
         }
         Some((self.current_term, last_index))
     }

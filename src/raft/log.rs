@@ -95,6 +95,42 @@ impl Log {
         self.bytes_through.truncate(keep);
     }
 
+    /// Forgets the entries up to and including the one at `to`, which a snapshot covers. Requires
+    /// that it is in the log.
+    pub fn compact(&mut self, to: Index) {
+        assert!(to <= self.last_index(), "only what is there is forgotten");
+        if to <= self.base().index {
+            return;
+        }
+        let base = self.snapshot_id_at(to);
+        self.bytes_through_base = self.bytes_through(to);
+        let forgotten = self.offset(to) + 1;
+        self.entries.drain(..forgotten);
+        self.bytes_through.drain(..forgotten);
+        self.base = base;
+    }
+
+    /// What a snapshot that ends at `index` stands for. `index` must be at or after `base` and not
+    /// beyond the end.
+    pub fn snapshot_id_at(&self, index: Index) -> SnapshotId {
+        if index == self.base().index {
+            return self.base;
+        }
+        let entry = self.entry_at(index).expect("the index is within the log");
+        SnapshotId { last: entry.id, stamp: entry.stamp }
+    }
+
+    /// The last index, at or before `end`, behind which up to and including `end` there are at
+    /// least `bytes` bytes of entries; `base` if there are not so many.
+    pub fn index_before(&self, end: Index, bytes: u64) -> Index {
+        let through_end = self.bytes_through(end);
+        let within = self.offset(end.next()).min(self.bytes_through.len());
+        // Sums only rise, so those that are far enough come first.
+        let far_enough = |through: &u64| through_end.saturating_sub(*through) >= bytes;
+        let count = self.bytes_through.partition_point(far_enough).min(within);
+        self.base().index.plus(count as u64)
+    }
+
     /// Entries from `from` on, as many as fit into `bytes_max`; at least one if there is one, so
     /// that an entry of any size can pass. Requires that `from` is after `base`.
     pub fn slice(&self, from: Index, bytes_max: usize) -> Vec<Entry> {

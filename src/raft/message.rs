@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::types::{Entry, EntryId, Index, NUMBER_MAX, Term};
+use super::types::{Bytes, Entry, EntryId, Index, NUMBER_MAX, SnapshotId, Term};
 
 /// A number that a leader gives to the AppendEntries it sends, rising within its term. The receiver
 /// echoes it, so the leader knows that the receiver still followed it *after* the round had begun:
@@ -32,6 +32,15 @@ pub enum Message {
     AppendEntries(AppendEntries),
     /// The answer to `AppendEntries`.
     AppendEntriesReply(AppendEntriesReply),
+    /// A part of a snapshot (Figure 13; §7).
+    InstallSnapshot(InstallSnapshot),
+    /// How far the receiver of `InstallSnapshot` has come.
+    InstallSnapshotReply(InstallSnapshotReply),
+    /// "Stand for election now": leadership is handed over (diss. §3.10).
+    TimeoutNow(TimeoutNow),
+    /// RequestVote of a candidate that the leader itself has told to stand: nobody withholds a vote
+    /// because that leader is heard.
+    TransferVote(RequestVote),
 }
 
 /// Asks whether a vote would be granted in `term`, one above the sender's current term.
@@ -123,6 +132,45 @@ pub struct Mismatch {
     pub hint: EntryId,
 }
 
+/// InstallSnapshot (Figure 13). The leader is the sender. The figure's `done` is that the part ends
+/// where the snapshot does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct InstallSnapshot {
+    /// The leader's term.
+    pub term: Term,
+    /// What the snapshot covers: lastIncludedIndex and lastIncludedTerm.
+    pub snapshot: SnapshotId,
+    /// The length of the whole snapshot, in bytes.
+    pub total_bytes: u64,
+    /// Where this part begins.
+    pub offset_bytes: u64,
+    /// The length of this part; 0 asks only how far the follower has come.
+    pub length_bytes: u64,
+    /// The part. The core leaves it empty: whoever sends the message reads it from the file.
+    pub data: Bytes,
+}
+
+/// Answers `InstallSnapshot`. That all of it is installed is told by the match index of an
+/// `AppendEntriesReply` instead.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct InstallSnapshotReply {
+    /// The follower's current term.
+    pub term: Term,
+    /// Which snapshot.
+    pub last_index: Index,
+    /// So much of it, from its beginning, the follower has stored.
+    pub stored_bytes: u64,
+    /// A part has come that does not follow those before it: something was lost.
+    pub gap: bool,
+}
+
+/// Tells a follower that has the leader's whole log to stand for election at once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TimeoutNow {
+    /// The leader's term.
+    pub term: Term,
+}
+
 /// Why a message that came off the wire cannot be right, whatever the state of the two servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Malformed {
@@ -151,6 +199,16 @@ pub enum Malformed {
     /// A follower hints at a place after the one that did not match.
     #[error("hint {} is after the mismatch at {}", .0.hint, .0.prev_index)]
     HintAhead(Mismatch),
+    /// A part of a snapshot reaches beyond its end, or is not as long as it says.
+    #[error("{length} bytes at {offset} are no part of a snapshot of {total}")]
+    NoSuchPart {
+        /// Where it begins.
+        offset: u64,
+        /// How long it says it is.
+        length: u64,
+        /// How long the snapshot is.
+        total: u64,
+    },
     /// An id that is zero in only one of its halves.
     #[error("{0} is no position in a log")]
     NoSuchPosition(EntryId),
@@ -166,7 +224,23 @@ impl Message {
             Message::RequestVoteReply(message) => message.term,
             Message::AppendEntries(message) => message.term,
             Message::AppendEntriesReply(message) => message.term,
+            Message::InstallSnapshot(message) => message.term,
+            Message::InstallSnapshotReply(message) => message.term,
+            Message::TimeoutNow(message) => message.term,
+            Message::TransferVote(message) => message.term,
         }
+    }
+
+    /// Whether servers know this message that speak the peer protocol of version 2. They could not
+    /// decode it, and would drop the connection.
+    pub fn is_known_to_version_2(&self) -> bool {
+        !matches!(
+            self,
+            Message::InstallSnapshot(_)
+                | Message::InstallSnapshotReply(_)
+                | Message::TimeoutNow(_)
+                | Message::TransferVote(_)
+        )
     }
 
     /// Checks everything about a message that can be checked without knowing the receiver's state.
@@ -175,12 +249,16 @@ impl Message {
         check_number(self.term().0)?;
         match self {
             Message::PreVote(PreVote { term, last })
-            | Message::RequestVote(RequestVote { term, last }) => {
+            | Message::RequestVote(RequestVote { term, last })
+            | Message::TransferVote(RequestVote { term, last }) => {
                 check_request_term(*term)?;
                 check_position(*last, *term)
             }
             Message::AppendEntries(request) => request.check_shape(),
             Message::AppendEntriesReply(reply) => reply.check_shape(),
+            Message::InstallSnapshot(request) => request.check_shape(),
+            Message::InstallSnapshotReply(reply) => check_number(reply.last_index.0),
+            Message::TimeoutNow(request) => check_request_term(request.term),
             Message::PreVoteReply(_) | Message::RequestVoteReply(_) => Ok(()),
         }
     }
@@ -215,6 +293,25 @@ impl AppendEntriesReply {
             if mismatch.hint.index > mismatch.prev_index {
                 return Err(Malformed::HintAhead(mismatch));
             }
+        }
+        Ok(())
+    }
+}
+
+impl InstallSnapshot {
+    /// Whether the snapshot ends with this part (Figure 13: `done`).
+    pub fn is_last(&self) -> bool {
+        self.offset_bytes + self.length_bytes == self.total_bytes
+    }
+
+    fn check_shape(&self) -> Result<(), Malformed> {
+        check_request_term(self.term)?;
+        check_position(self.snapshot.last, self.term)?;
+        check_number(self.total_bytes)?;
+        let (offset, length, total) = (self.offset_bytes, self.length_bytes, self.total_bytes);
+        let fits = offset <= total && length <= total - offset;
+        if !fits || length != self.data.0.len() as u64 || self.snapshot.last == EntryId::ZERO {
+            return Err(Malformed::NoSuchPart { offset, length, total });
         }
         Ok(())
     }

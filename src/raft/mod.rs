@@ -15,6 +15,8 @@
 //! | `append_entries` | §5.3, the follower: consistency check, repair, what it owes |
 //! | `replication` | §5.3, §5.4.2, the leader: what to send, the replies, the commit rule |
 //! | `progress` | what a leader knows about one follower |
+//! | `install_snapshot` | §7, Figure 13: taking, sending and receiving snapshots |
+//! | `transfer` | diss. §3.10: handing leadership over |
 //! | `read_index` | diss. §6.4: linearizable reads without log entries |
 //! | `durability` | what the disk holds and which promises may leave |
 //! | `event`, `invariants`, `random` | what happened; what must always be true; the dice |
@@ -52,6 +54,10 @@
 //!   writing them (diss. §10.2.1) and counts itself only when it has.
 //! - **Backing up** skips whole terms on both sides (the optimization at the end of §5.3).
 //! - **Probes carry no entries**: until the logs are known to agree, an empty AppendEntries asks.
+//! - **InstallSnapshot is resumed and flow-controlled**: the follower says how far it has come, and a
+//!   lost part is asked for again. That all of it is installed is told like any other agreement: by
+//!   the match index of an AppendEntriesReply.
+//! - **A snapshot of what is committed here anyway** is answered by saying so, and changes nothing.
 //! - **ReadIndex** (diss. §6.4) for reads; forwarding and request ids live in `gateway` and `kv`.
 
 pub mod durability;
@@ -66,16 +72,21 @@ pub mod types;
 
 mod append_entries;
 mod election;
+mod install_snapshot;
 mod invariants;
 mod random;
 mod replication;
 mod status;
+mod transfer;
 
 use std::collections::{BTreeMap, VecDeque};
 
-pub use self::append_entries::Owed;
+pub use self::append_entries::{Owed, OwedInstall};
 pub use self::election::{Candidate, ElectionTimer, Follower, PreCandidate};
-pub use self::interface::{Apply, ConnectionId, Options, Recovered, Refused, Work};
+pub use self::install_snapshot::{SnapshotWork, Snapshots, TransferId};
+pub use self::interface::{
+    Apply, ConnectionId, Options, Recovered, Refused, SnapshotOptions, Work,
+};
 pub use self::read_index::ReadId;
 pub use self::replication::Leader;
 pub use self::status::{PeerStatus, RoleName, Status};
@@ -117,6 +128,8 @@ pub struct Raft {
     role: Role,
     /// What the disk holds, and the write in flight.
     durable: Durable,
+    /// The snapshots that are taken and received.
+    snapshots: Snapshots,
 
     // What belongs to `current_term` and is dropped with it. Say that this term's leader has sent
     // entries 1 to 9, our disk holds 1 to 7, and we have told the leader of 5: then `verified` is
@@ -183,6 +196,7 @@ impl Raft {
             last_applied: log.base().index,
             role: Role::Follower(Follower::default()),
             durable: Durable::recovered(recovered.hard_state, log.last_index()),
+            snapshots: Snapshots::new(recovered.snapshot, recovered.snapshot_bytes),
             log,
             verified: Index::ZERO,
             acknowledged: Index::ZERO,
@@ -204,6 +218,7 @@ impl Raft {
     /// Time passes.
     pub fn tick(&mut self) {
         self.durable.tick();
+        self.tick_snapshots();
         match self.role {
             Role::Leader(_) => self.tick_leader(), // [L1]
             _ => self.tick_election(),             // [F2] [C4]
@@ -244,14 +259,26 @@ impl Raft {
         match message {
             Message::PreVote(request) => self.handle_pre_vote(from, &request),
             Message::PreVoteReply(reply) => self.handle_pre_vote_reply(from, &reply),
-            Message::RequestVote(_) | Message::AppendEntries(_) if term < self.current_term => {
-                self.owe_our_term(from, &message); // [AE1] [RV1]
+            Message::RequestVote(_)
+            | Message::TransferVote(_)
+            | Message::AppendEntries(_)
+            | Message::InstallSnapshot(_)
+                if term < self.current_term =>
+            {
+                self.owe_our_term(from, &message); // [AE1] [RV1] [IS1]
             }
             _ if term < self.current_term && !removed(Rule::StaleRepliesAreDropped) => {}
-            Message::RequestVote(request) => self.handle_request_vote(from, &request),
+            Message::RequestVote(request) | Message::TransferVote(request) => {
+                self.handle_request_vote(from, &request);
+            }
             Message::RequestVoteReply(reply) => self.handle_request_vote_reply(from, &reply),
             Message::AppendEntries(request) => self.handle_append_entries(from, request),
             Message::AppendEntriesReply(reply) => self.handle_append_entries_reply(from, &reply),
+            Message::InstallSnapshot(request) => self.handle_install_snapshot(from, request),
+            Message::InstallSnapshotReply(reply) => {
+                self.handle_install_snapshot_reply(from, &reply);
+            }
+            Message::TimeoutNow(request) => self.handle_timeout_now(from, &request),
         }
         self.check_invariants();
     }
@@ -274,7 +301,10 @@ impl Raft {
     /// Our own connection to `peer` is new: what was sent on the old one may be lost.
     pub fn link_renewed(&mut self, peer: ServerId) {
         match &mut self.role {
-            Role::Leader(leader) => leader.probe_again(peer),
+            Role::Leader(leader) => {
+                leader.probe_again(peer);
+                self.send_snapshots(); // if the log does not reach back so far any more
+            }
             Role::Candidate(candidate) => candidate.ask_again(peer),
             Role::PreCandidate(candidate) => candidate.ask_again(peer),
             // Our acknowledgements may be lost; tell this term's leader again.
@@ -294,6 +324,7 @@ impl Raft {
             write: self.has_write(),
             send: self.membership.peers_of(self.id).filter(has_messages).collect(),
             apply: self.has_applies(),
+            snapshot: self.has_snapshot_work(),
         }
     }
 
@@ -311,9 +342,11 @@ impl Raft {
         messages
     }
 
-    /// Committed entries in order [ALL1], up to `bytes_max` of them (at least one if there is one),
-    /// and the reads that may be answered after them.
+    /// A snapshot to go on from, committed entries in order [ALL1], up to `bytes_max` of them (at
+    /// least one if there is one), the reads that may be answered after them, and the snapshot that
+    /// is to be taken then.
     pub fn take_applies(&mut self, bytes_max: usize) -> Vec<Apply> {
+        let mut applies: Vec<Apply> = self.take_restore().map(Apply::Restore).into_iter().collect();
         let from = self.last_applied.next();
         let mut end = self.commit_index;
         if removed(Rule::ApplyOnlyCommitted) {
@@ -324,8 +357,11 @@ impl Raft {
             assert!(last.id.index <= self.commit_index, "only committed entries are applied");
             self.last_applied = last.id.index;
         }
-        let mut applies: Vec<Apply> = entries.into_iter().map(Apply::Entry).collect();
+        applies.extend(entries.into_iter().map(Apply::Entry));
         self.take_done_reads(&mut applies);
+        if self.snapshot_is_due() {
+            applies.push(Apply::Freeze(self.freeze()));
+        }
         self.check_invariants();
         applies
     }
@@ -396,6 +432,11 @@ impl Raft {
         &self.log
     }
 
+    /// The snapshots that are taken and received.
+    pub fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
+    }
+
     /// What the disk holds.
     pub fn durable(&self) -> &Durable {
         &self.durable
@@ -414,7 +455,10 @@ impl Raft {
     // ---- Private steps. ----
 
     fn has_applies(&self) -> bool {
-        self.last_applied < self.commit_index || self.has_done_reads()
+        self.last_applied < self.commit_index
+            || self.has_done_reads()
+            || self.has_restore()
+            || self.snapshot_is_due()
     }
 
     fn take_requests(&mut self, to: ServerId, messages: &mut Vec<Message>) {
@@ -425,6 +469,8 @@ impl Raft {
             }
             Role::Leader(_) => {
                 messages.extend(self.take_append_entries(to).map(Message::AppendEntries));
+                messages.extend(self.take_timeout_now(to).map(Message::TimeoutNow));
+                messages.extend(self.take_snapshot_part(to).map(Message::InstallSnapshot));
             }
         }
     }
@@ -433,7 +479,11 @@ impl Raft {
         match &self.role {
             Role::Follower(_) => false,
             Role::PreCandidate(_) | Role::Candidate(_) => self.has_vote_request(to),
-            Role::Leader(_) => self.has_append_entries(to),
+            Role::Leader(_) => {
+                self.has_append_entries(to)
+                    || self.has_timeout_now(to)
+                    || self.has_snapshot_part(to)
+            }
         }
     }
 

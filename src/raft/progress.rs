@@ -4,12 +4,13 @@
 //! A leader first *probes*: it asks with one empty message at a time until the follower confirms
 //! where the two logs agree. From then on it *streams*: it sends entries as they come, without
 //! waiting for the last acknowledgement, as long as those under way fit into the window. A follower
-//! that says its log does not match sends us back to probing, further back.
+//! that says its log does not match sends us back to probing, further back. And if what it needs
+//! next is in the log no more, it is sent a snapshot (§7), in parts, within a window of its own.
 
 use std::collections::VecDeque;
 
 use super::message::Round;
-use super::types::Index;
+use super::types::{Index, SnapshotId};
 use crate::lab::{Rule, removed};
 
 /// The leader's view of one follower.
@@ -48,6 +49,62 @@ pub enum Mode {
     },
     /// The logs agree before `next_index`: entries are sent as they come, within the window.
     Stream,
+    /// The follower needs what only a snapshot holds; `next_index` is the one behind it.
+    Snapshot(Transfer),
+}
+
+/// A snapshot on its way to a follower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Transfer {
+    /// Which snapshot.
+    pub snapshot: SnapshotId,
+    /// Its length in bytes.
+    pub total_bytes: u64,
+    /// So much of it has been handed to the transport.
+    pub sent_bytes: u64,
+    /// So much of it the follower has stored, as far as it has said.
+    pub stored_bytes: u64,
+    /// Nothing has been heard for a heartbeat: ask how far it has come.
+    pub ask: bool,
+}
+
+impl Transfer {
+    /// Where the next part begins and how long it is; an empty one only asks. `None` if nothing is
+    /// to be sent now.
+    pub fn next_part(&self, chunk_bytes: u64, window_bytes_max: u64) -> Option<(u64, u64)> {
+        let left = self.total_bytes - self.sent_bytes;
+        let under_way = self.sent_bytes.saturating_sub(self.stored_bytes);
+        let length = left.min(chunk_bytes);
+        // An empty window admits a part of any length.
+        let fits = under_way == 0 || under_way + length <= window_bytes_max;
+        if length > 0 && fits {
+            return Some((self.sent_bytes, length));
+        }
+        self.ask.then_some((self.sent_bytes, 0))
+    }
+
+    /// A part of this length has been handed to the transport.
+    pub fn sent(&mut self, length_bytes: u64) {
+        self.sent_bytes += length_bytes;
+        self.ask = false;
+    }
+
+    /// The follower has stored so much. Less than before means that it has started again, a gap
+    /// that parts were lost: then we go on from there. If an old reply makes us, parts are sent
+    /// twice, and the follower steps over them.
+    pub fn stored(&mut self, stored_bytes: u64, gap: bool) {
+        let stored_bytes = stored_bytes.min(self.total_bytes);
+        if gap || stored_bytes < self.stored_bytes || stored_bytes > self.sent_bytes {
+            self.sent_bytes = stored_bytes;
+        }
+        self.stored_bytes = stored_bytes;
+    }
+
+    /// What was under way may be lost: begin again where the follower said it was, and ask it.
+    fn begin_again(&mut self) {
+        self.sent_bytes = self.stored_bytes;
+        self.ask = true;
+    }
 }
 
 impl Progress {
@@ -76,9 +133,27 @@ impl Progress {
         (self.mode == Mode::Stream && admits).then_some(room)
     }
 
+    /// The follower is to get this snapshot, and after it the entries behind it.
+    pub fn send_snapshot(&mut self, snapshot: SnapshotId, total_bytes: u64) {
+        assert!(snapshot.last.index > self.match_index, "what matches needs no snapshot");
+        self.next_index = snapshot.last.index.next();
+        let (sent_bytes, stored_bytes, ask) = (0, 0, false);
+        let transfer = Transfer { snapshot, total_bytes, sent_bytes, stored_bytes, ask };
+        self.mode = Mode::Snapshot(transfer);
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+    }
+
+    /// The connection is new: what was sent of a snapshot may be lost.
+    pub fn snapshot_resumes(&mut self) {
+        if let Mode::Snapshot(transfer) = &mut self.mode {
+            transfer.begin_again();
+        }
+    }
+
     /// Entries from `next_index` up to `last` have been handed to the transport.
     pub fn sent(&mut self, last: Index, bytes: usize) {
-        assert!(self.mode == Mode::Stream, "a probe carries no entries");
+        assert!(self.mode == Mode::Stream, "only a follower that agrees is sent entries");
         assert!(last >= self.next_index, "what is sent is new");
         self.next_index = last.next();
         self.in_flight.push_back((last, bytes));
@@ -113,6 +188,14 @@ impl Progress {
         }
     }
 
+    /// The log was cut before `next_index`. A follower that is being probed may have more than we
+    /// know: ask it about the first place that is left.
+    pub fn probe_forward(&mut self, next_index: Index) {
+        assert!(matches!(self.mode, Mode::Probe { .. }), "a stream is where it said it is");
+        self.next_index = self.next_index.max(next_index);
+        self.mode = Mode::Probe { sent: false };
+    }
+
     /// Goes back to looking for agreement, with `next_index` first. What was under way is
     /// forgotten: it is either acknowledged later (then `matched` says so) or lost.
     pub fn probe(&mut self, next_index: Index) {
@@ -124,11 +207,14 @@ impl Progress {
         self.in_flight_bytes = 0;
     }
 
-    /// A heartbeat is due. It also repeats a probe that may have been lost.
+    /// A heartbeat is due. It also repeats a probe, or a part of a snapshot, that may have been
+    /// lost: the follower says how far it is, and what it has is not taken twice.
     pub fn heartbeat(&mut self) {
         self.heartbeat_due = true;
-        if let Mode::Probe { sent } = &mut self.mode {
-            *sent = false;
+        match &mut self.mode {
+            Mode::Probe { sent } => *sent = false,
+            Mode::Snapshot(transfer) => transfer.ask = true,
+            Mode::Stream => {}
         }
     }
 

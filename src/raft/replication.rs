@@ -10,6 +10,7 @@ use super::event::{Event, StepDownReason};
 use super::message::{AppendEntries, AppendEntriesReply, Mismatch, Round};
 use super::progress::{Mode, Progress};
 use super::read_index::PendingRead;
+use super::transfer::Handover;
 use super::types::{Command, Entry, EntryId, Index, Payload, ServerId, Stamp};
 use super::{Raft, Refused, Role};
 use crate::lab::{Rule, removed};
@@ -29,6 +30,8 @@ pub struct Leader {
     pub(super) round: Round,
     /// Reads waiting for a round, in the order they arrived.
     pub(super) reads: VecDeque<PendingRead>,
+    /// Leadership is being handed over.
+    pub(super) handover: Option<Handover>,
 }
 
 impl Leader {
@@ -40,6 +43,7 @@ impl Leader {
             heartbeat_elapsed_ticks: 0,
             round: Round(1),
             reads: VecDeque::new(),
+            handover: None,
         }
     }
 
@@ -47,11 +51,11 @@ impl Leader {
     /// place we were asking about is as good as before: `match_index` is only where we begin to
     /// know, and going back to it would send a follower the whole log.
     pub(super) fn probe_again(&mut self, peer: ServerId) {
-        if let Some(progress) = self.progress.get_mut(&peer) {
-            progress.probe(match progress.mode {
-                Mode::Probe { .. } => progress.next_index,
-                Mode::Stream => progress.match_index.next(),
-            });
+        let Some(progress) = self.progress.get_mut(&peer) else { return };
+        match progress.mode {
+            Mode::Probe { .. } => progress.probe(progress.next_index),
+            Mode::Stream => progress.probe(progress.match_index.next()),
+            Mode::Snapshot(_) => progress.snapshot_resumes(),
         }
     }
 
@@ -76,6 +80,7 @@ impl Raft {
                 progress.heartbeat();
             }
         }
+        self.tick_handover(heartbeat);
         if !self.hears_a_majority() && !removed(Rule::LeaderNeedsAMajority) {
             self.step_down(StepDownReason::NoMajority);
         } else if self.disk_holds_up_a_majority() && !removed(Rule::HungDiskDoesNotLead) {
@@ -127,6 +132,9 @@ impl Raft {
         if !matches!(self.role, Role::Leader(_)) {
             return Err(Refused::NotLeader { hint: self.leader() });
         }
+        if self.is_handing_over() {
+            return Err(Refused::Transferring);
+        }
         let settled = self.commit_index.min(self.durable.index());
         let bytes = self.log.bytes_between(settled, self.log.last_index());
         let bounded = bytes > 0 && !removed(Rule::UncommittedIsBounded);
@@ -171,14 +179,18 @@ impl Raft {
         let progress = &leader.progress[&to];
         let echo = self.wants_echo(leader, progress);
         let next = progress.next_index;
-        let mut prev = self.log.id_at(next.previous());
+        // What comes before a snapshot that is under way is no question to this follower.
+        let mut prev = match progress.mode {
+            Mode::Snapshot(_) => EntryId::ZERO,
+            _ => self.log.id_at(next.previous()),
+        };
         let entries = match self.room(progress) {
             Some(_) if removed(Rule::MessagesAreBounded) => self.log.slice(next, usize::MAX),
             Some(room) => self.log.slice(next, room.min(self.options.append_bytes_max)),
             None => Vec::new(),
         };
         if entries.is_empty() && removed(Rule::HeartbeatFollowsWhatWasSent) {
-            prev = self.log.id_at(progress.match_index);
+            prev = self.log.id_at(progress.match_index.max(self.log.base().index));
         }
         let Role::Leader(leader) = &mut self.role else { return None };
         // A round begins with the first message that is taken after a read arrived, not when it
@@ -238,13 +250,17 @@ impl Raft {
         let progress = leader.progress.get_mut(&follower).expect("asked by the caller");
         let prev = mismatch.prev_index;
         let overtaken = prev <= progress.match_index || prev >= progress.next_index;
+        if matches!(progress.mode, Mode::Snapshot(_)) {
+            return; // it was about the log, and that is decided
+        }
         if overtaken && !removed(Rule::OvertakenRefusalsAreIgnored) {
             return;
         }
-        let agree_at_most = self.log.last_not_after(mismatch.hint).index;
+        let agree_at_most = self.log.last_not_after(mismatch.hint).index.min(mismatch.hint.index);
         let next = agree_at_most.next().min(prev).max(progress.match_index.next());
         progress.probe(next);
         self.record(Event::Mismatched { follower, prev, next });
+        self.send_snapshots(); // if the log does not reach back so far
     }
 
     /// [L4] The commit rule (§5.3, §5.4.2). An entry of *our* term that is on a majority of disks

@@ -2,7 +2,8 @@
 
 use std::hash::{Hash, Hasher};
 
-use super::types::{Index, ServerId, Term};
+use super::progress::Mode;
+use super::types::{Index, ServerId, SnapshotId, Term};
 use super::{Raft, Role};
 
 /// A server's state at one moment.
@@ -26,6 +27,14 @@ pub struct Status {
     pub last_index: Index,
     /// How far its disk holds the log.
     pub durable_index: Index,
+    /// The first entry that is still in its log, or would be.
+    pub first_index: Index,
+    /// Its newest snapshot.
+    pub snapshot: SnapshotId,
+    /// The length of that snapshot's file, in bytes.
+    pub snapshot_bytes: u64,
+    /// The snapshot that it is receiving: how much of it is stored, and how long it is, in bytes.
+    pub receiving: Option<(u64, u64)>,
     /// Whether it knows an entry of its term to be committed: a leader that does knows of all
     /// that is.
     pub committed_in_term: bool,
@@ -61,6 +70,8 @@ pub struct PeerStatus {
     pub heard_ago_ticks: u32,
     /// Whether it is sent entries as they come; otherwise it is being probed.
     pub streaming: bool,
+    /// The snapshot that it is being sent: how much of it is stored, and how long it is, in bytes.
+    pub snapshot: Option<(u64, u64)>,
 }
 
 impl Raft {
@@ -76,6 +87,10 @@ impl Raft {
             last_applied: self.last_applied,
             last_index: self.log.last_index(),
             durable_index: self.durable.index(),
+            first_index: self.log.base().index.next(),
+            snapshot: self.snapshots.newest(),
+            snapshot_bytes: self.snapshots.newest_bytes(),
+            receiving: self.snapshots.incoming().map(|(_, stored, total)| (stored, total)),
             committed_in_term: self.log.term_at(self.commit_index) == Some(self.current_term),
             leader_heard_ago_ticks: match &self.role {
                 Role::Follower(follower) => follower.heard_ago_ticks,
@@ -92,7 +107,13 @@ impl Raft {
                     match_index: progress.match_index,
                     next_index: progress.next_index,
                     heard_ago_ticks: progress.heard_ago_ticks,
-                    streaming: progress.mode == super::progress::Mode::Stream,
+                    streaming: progress.mode == Mode::Stream,
+                    snapshot: match progress.mode {
+                        Mode::Snapshot(transfer) => {
+                            Some((transfer.stored_bytes, transfer.total_bytes))
+                        }
+                        _ => None,
+                    },
                 })
                 .collect();
         }
@@ -108,6 +129,7 @@ impl Raft {
         (self.id, self.hard_state(), &self.log).hash(hasher);
         (self.commit_index, self.last_applied, &self.role).hash(hasher);
         self.durable.essence().hash(hasher);
+        self.snapshots.hash(hasher);
         (self.verified, self.acknowledged, &self.owed, &self.reads_done).hash(hasher);
     }
 }

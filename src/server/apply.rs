@@ -6,14 +6,19 @@ use std::collections::VecDeque;
 use crate::gateway::{ClientId, Slot};
 use crate::kv::StateMachine;
 use crate::kv::command::{Change, Outcome, RequestId};
+use crate::kv::session::Sessions;
 use crate::lab::{Rule, removed};
-use crate::raft::types::{Entry, Payload, Stamp};
+use crate::raft::types::{Entry, Payload, SnapshotId, Stamp};
 
 pub use crate::gateway::PendingRead;
 
 /// Something for the state machine, to be done in the order it was handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
+    /// Go on from this snapshot, which has been installed.
+    Restore(SnapshotId),
+    /// A snapshot of the state as it is now is to be written.
+    Freeze(SnapshotId),
     /// Apply this committed entry [ALL1].
     Apply(Entry),
     /// Execute this query as the store is now.
@@ -23,6 +28,12 @@ pub enum Task {
 /// What became of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finished {
+    /// The state was replaced by a snapshot's, which holds the effects of entries that were not
+    /// applied here.
+    Restored {
+        /// The requests that are among them.
+        sessions: Sessions,
+    },
     /// A command was applied.
     Applied {
         /// Its request id.
@@ -46,15 +57,57 @@ pub enum Finished {
 pub struct Executed {
     /// For the gateway, in order.
     pub finished: Vec<Finished>,
-    /// What has changed in the store, in order, for those who watch it.
+    /// The state was replaced by that of a snapshot, which stands at this log index. What has changed
+    /// on the way to it is not known.
+    pub restored_at: Option<u64>,
+    /// What has changed in the store, in order, for those who watch it; since the snapshot, if there
+    /// was one.
     pub changes: Vec<Change>,
     /// When the next key expires.
     pub next_deadline: Option<Stamp>,
 }
 
+/// Where states wait on their way between the one who applies entries and the one who writes and
+/// reads snapshots.
+pub trait SnapshotShelf {
+    /// This is the state at `snapshot`: to be written.
+    fn freeze(&mut self, snapshot: SnapshotId, state: StateMachine);
+    /// The state that was built from this snapshot when it was installed.
+    fn restored(&mut self, snapshot: SnapshotId) -> StateMachine;
+}
+
+/// A shelf for where one thread does everything.
+#[derive(Clone, Debug, Default)]
+pub struct Shelf {
+    /// Frozen and not yet written.
+    pub frozen: Option<(SnapshotId, StateMachine)>,
+    /// Built from a snapshot and not yet gone on from.
+    pub restored: Option<(SnapshotId, StateMachine)>,
+}
+
+impl SnapshotShelf for Shelf {
+    fn freeze(&mut self, snapshot: SnapshotId, state: StateMachine) {
+        self.frozen = Some((snapshot, state));
+    }
+
+    fn restored(&mut self, snapshot: SnapshotId) -> StateMachine {
+        let (found, state) = self.restored.take().expect("it is put here before it is installed");
+        assert_eq!(
+            found, snapshot,
+            "the newest snapshot that was installed is the one that counts"
+        );
+        state
+    }
+}
+
 /// Does the tasks in order. `now` is the server's estimate of the log time, which TTL counts from.
-pub fn execute(machine: &mut StateMachine, tasks: Vec<Task>, now: Stamp) -> Executed {
-    execute_some(machine, &mut VecDeque::from(tasks), now, usize::MAX)
+pub fn execute(
+    machine: &mut StateMachine,
+    tasks: Vec<Task>,
+    now: Stamp,
+    shelf: &mut impl SnapshotShelf,
+) -> Executed {
+    execute_some(machine, &mut VecDeque::from(tasks), now, usize::MAX, shelf)
 }
 
 /// Does the tasks in order until their outcomes and changes weigh more than `outcome_bytes_max`; at
@@ -65,13 +118,32 @@ pub fn execute_some(
     tasks: &mut VecDeque<Task>,
     now: Stamp,
     outcome_bytes_max: usize,
+    shelf: &mut impl SnapshotShelf,
 ) -> Executed {
     let mut executed = Executed::default();
     let (mut bytes, mut counted) = (0, 0);
     while bytes <= outcome_bytes_max
         && let Some(task) = tasks.pop_front()
     {
-        if let Some(done) = execute_one(machine, task, now, &mut executed.changes) {
+        let done = match task {
+            Task::Restore(snapshot) => {
+                *machine = shelf.restored(snapshot);
+                executed.restored_at = Some(machine.applied_index());
+                executed.changes.clear();
+                counted = 0;
+                Some(Finished::Restored { sessions: machine.sessions().clone() })
+            }
+            Task::Freeze(snapshot) => {
+                shelf.freeze(snapshot, machine.clone());
+                None
+            }
+            Task::Apply(entry) => apply(machine, entry, now, &mut executed.changes),
+            Task::Query(PendingRead { client, slot, query }) => {
+                let outcome = machine.query(&query, now.0);
+                Some(Finished::Answered { client, slot, outcome })
+            }
+        };
+        if let Some(done) = done {
             bytes += done.bytes();
             executed.finished.push(done);
         }
@@ -88,30 +160,27 @@ impl Finished {
         match self {
             Finished::Applied { outcome, .. } => outcome.as_ref().map_or(0, Outcome::bytes),
             Finished::Answered { outcome, .. } => outcome.bytes(),
+            Finished::Restored { .. } => 0,
         }
     }
 }
 
-fn execute_one(
+fn apply(
     machine: &mut StateMachine,
-    task: Task,
+    entry: Entry,
     now: Stamp,
     changes: &mut Vec<Change>,
 ) -> Option<Finished> {
-    match task {
-        Task::Apply(Entry { id, stamp, payload: Payload::Noop }) => {
-            let stamp = if removed(Rule::StampsTellTheTime) { now } else { stamp };
+    let Entry { id, stamp, payload } = entry;
+    let stamp = if removed(Rule::StampsTellTheTime) { now } else { stamp };
+    match payload {
+        Payload::Noop => {
             machine.apply_nothing(id.index.0, stamp.0, changes);
             None
         }
-        Task::Apply(Entry { id, stamp, payload: Payload::Command(command) }) => {
-            let stamp = if removed(Rule::StampsTellTheTime) { now } else { stamp };
+        Payload::Command(command) => {
             let applied = machine.apply(id.index.0, stamp.0, &command.0, changes);
             Some(Finished::Applied { request: applied.request, outcome: applied.outcome })
-        }
-        Task::Query(PendingRead { client, slot, query }) => {
-            let outcome = machine.query(&query, now.0);
-            Some(Finished::Answered { client, slot, outcome })
         }
     }
 }

@@ -31,7 +31,7 @@
 mod apply;
 pub mod clock;
 
-pub use self::apply::{Executed, Finished, Task, execute, execute_some};
+pub use self::apply::{Executed, Finished, Shelf, SnapshotShelf, Task, execute, execute_some};
 
 use self::clock::LogClock;
 
@@ -44,8 +44,10 @@ use crate::raft::durability::{Write, WriteTicket};
 use crate::raft::event::Event;
 use crate::raft::message::Message;
 use crate::raft::quorum::Membership;
-use crate::raft::types::{Command, Index, ServerId, Stamp};
-use crate::raft::{self, Apply, ConnectionId, Raft, ReadId, Recovered};
+use crate::raft::types::{Command, Index, ServerId, SnapshotId, Stamp};
+use crate::raft::{
+    self, Apply, ConnectionId, Raft, ReadId, Recovered, Refused, SnapshotWork, TransferId,
+};
 
 /// One server: inputs are what happens to it, outputs what it wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +86,8 @@ pub struct Work {
     pub apply: bool,
     /// `take_answers`.
     pub answers: bool,
+    /// `take_snapshot_work`.
+    pub snapshot: bool,
 }
 
 impl Server {
@@ -198,6 +202,9 @@ impl Server {
         self.next_deadline = next_deadline;
         for done in finished {
             match done {
+                Finished::Restored { sessions } => {
+                    self.gateway.restored(|request| sessions.contains(request));
+                }
                 Finished::Applied { request, outcome } => self.gateway.applied(request, outcome),
                 Finished::Answered { client, slot, outcome } => {
                     self.gateway.answered(client, slot, outcome);
@@ -207,18 +214,54 @@ impl Server {
         self.join();
     }
 
+    /// See [`Raft::request_snapshot`].
+    pub fn request_snapshot(&mut self) {
+        self.raft.request_snapshot();
+    }
+
+    /// See [`Raft::snapshot_saved`].
+    pub fn snapshot_saved(&mut self, snapshot: SnapshotId, bytes: u64) {
+        self.raft.snapshot_saved(snapshot, bytes);
+    }
+
+    /// See [`Raft::snapshot_failed`].
+    pub fn snapshot_failed(&mut self, snapshot: SnapshotId) {
+        self.raft.snapshot_failed(snapshot);
+    }
+
+    /// See [`Raft::snapshot_stored`].
+    pub fn snapshot_stored(&mut self, transfer: TransferId, stored_bytes: u64) {
+        self.raft.snapshot_stored(transfer, stored_bytes);
+    }
+
+    /// See [`Raft::snapshot_refused`].
+    pub fn snapshot_refused(&mut self, transfer: TransferId) {
+        self.raft.snapshot_refused(transfer);
+    }
+
+    /// See [`Raft::snapshot_installed`].
+    pub fn snapshot_installed(&mut self, transfer: TransferId, snapshot: SnapshotId, bytes: u64) {
+        self.raft.snapshot_installed(transfer, snapshot, bytes);
+        self.join();
+    }
+
+    /// See [`Raft::transfer_leadership`].
+    pub fn transfer_leadership(&mut self, to: Option<ServerId>) -> Result<ServerId, Refused> {
+        self.raft.transfer_leadership(to)
+    }
+
     // ---- Outputs. ----
 
     /// Which takes would return something.
     pub fn work(&self) -> Work {
-        let raft::Work { write, mut send, apply } = self.raft.work();
+        let raft::Work { write, mut send, apply, snapshot } = self.raft.work();
         for peer in self.raft.membership().peers_of(self.raft.id()) {
             if self.gateway.has_messages(peer) && !send.contains(&peer) {
                 send.push(peer);
             }
         }
         let apply = apply || self.gateway.has_queries(self.raft.last_applied());
-        Work { write, send, apply, answers: self.gateway.has_answers() }
+        Work { write, send, apply, answers: self.gateway.has_answers(), snapshot }
     }
 
     /// For the log writer: what is not on disk, up to `bytes_max` of entries, but at least one.
@@ -244,7 +287,9 @@ impl Server {
         let mut tasks = Vec::new();
         for apply in self.raft.take_applies(bytes_max) {
             match apply {
+                Apply::Restore(snapshot) => tasks.push(Task::Restore(snapshot)),
                 Apply::Entry(entry) => tasks.push(Task::Apply(entry)),
+                Apply::Freeze(snapshot) => tasks.push(Task::Freeze(snapshot)),
                 Apply::ReadReady { read, index } => self.gateway.read_confirmed(read.0, index),
                 Apply::ReadFailed { read } => self.gateway.read_failed(read.0),
             }
@@ -256,6 +301,11 @@ impl Server {
         let queries = self.gateway.take_queries(self.raft.last_applied());
         tasks.extend(queries.into_iter().map(Task::Query));
         tasks
+    }
+
+    /// For whoever stores snapshots: what is to be done next, one thing at a time.
+    pub fn take_snapshot_work(&mut self) -> Option<SnapshotWork> {
+        self.raft.take_snapshot_work()
     }
 
     /// Answers for clients, in the order in which they became known. Those of one client need not

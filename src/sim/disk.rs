@@ -237,6 +237,7 @@ impl Disk {
         let recovered = Recovered {
             hard_state: found.hard_state,
             snapshot: SnapshotId::NONE,
+            snapshot_bytes: 0,
             entries: found.entries,
         };
         Ok((recovered, found.incarnation))

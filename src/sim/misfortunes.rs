@@ -12,7 +12,7 @@ use super::witness::Witness;
 use super::world::{Process, World, id_of};
 use crate::kv::StateMachine;
 use crate::raft::quorum::Membership;
-use crate::server::Server;
+use crate::server::{Server, Shelf};
 
 /// An hour, in milliseconds of log time.
 const HOUR_MS: u64 = 3_600_000;
@@ -188,6 +188,7 @@ impl World {
             stamps: Stamps::new(server.raft()),
             server,
             state,
+            shelf: Shelf::default(),
             heard: Heard::default(),
             witness: Witness::default(),
             courier: Courier::default(),

@@ -127,6 +127,7 @@ impl Plan {
             append_bytes_max,
             window_bytes_max: append_bytes_max * random.pick(&[1, 3, 20]),
             uncommitted_bytes_max: random.pick(&[500, 5_000, 500_000]),
+            snapshots: raft::SnapshotOptions::NEVER,
         };
         let gateway = gateway::Options {
             pending_bytes_max: random.pick(&[1_000, 20_000, 1_000_000]),

@@ -212,6 +212,17 @@ fn message(message: &Message) -> String {
             let missing = missing.unwrap_or_default();
             format!("AppendEntriesReply {term} match={matched} round={round}{missing}")
         }
+        Message::InstallSnapshot(part) => {
+            let (snapshot, offset, length, total) =
+                (part.snapshot, part.offset_bytes, part.length_bytes, part.total_bytes);
+            format!("InstallSnapshot {term} snapshot={snapshot} at={offset} +{length} of {total}")
+        }
+        Message::InstallSnapshotReply(reply) => {
+            let (last, stored, gap) = (reply.last_index, reply.stored_bytes, reply.gap);
+            format!("InstallSnapshotReply {term} snapshot={last} stored={stored} gap={gap}")
+        }
+        Message::TimeoutNow(_) => format!("TimeoutNow {term}"),
+        Message::TransferVote(ask) => format!("TransferVote {term} last={}", ask.last),
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Witness {
     consents: (Term, u8),
     /// Who has voted for it.
     votes: (Term, u8),
+    /// The term for which a leader has told it to stand.
+    successor_in: Term,
     /// As leader: ticks since each peer's last answer.
     answered_ticks: [u32; 8],
     /// As leader, at its last tick: its write is overdue and a majority is further.
@@ -104,7 +106,20 @@ impl Witness {
                 Message::AppendEntriesReply(reply) if reply.term == raft.current_term() => {
                     self.answered_ticks[usize::from(from)] = 0;
                 }
-                Message::AppendEntriesReply(_) | Message::PreVote(_) | Message::RequestVote(_) => {}
+                Message::InstallSnapshot(part) if part.term >= raft.current_term() => self.reset(),
+                Message::InstallSnapshotReply(reply) if reply.term == raft.current_term() => {
+                    self.answered_ticks[usize::from(from)] = 0;
+                }
+                Message::TimeoutNow(request) if request.term >= raft.current_term() => {
+                    self.successor_in = request.term.next();
+                }
+                Message::AppendEntriesReply(_)
+                | Message::PreVote(_)
+                | Message::RequestVote(_)
+                | Message::InstallSnapshot(_)
+                | Message::InstallSnapshotReply(_)
+                | Message::TimeoutNow(_)
+                | Message::TransferVote(_) => {}
             }
         }
         told
@@ -127,7 +142,7 @@ impl Witness {
             Event::BecameCandidate { term, .. } => {
                 let consents = with(self.consents, *term, id.0);
                 ensure(
-                    consents > voters / 2,
+                    consents > voters / 2 || self.successor_in == *term,
                     "A term is spent with a majority's pre-votes",
                     || format!("{id} stands for {term} with {consents} of {voters}"),
                 )?;

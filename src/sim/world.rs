@@ -22,7 +22,7 @@ use super::witness::Witness;
 use crate::kv::StateMachine;
 use crate::raft::event;
 use crate::raft::types::{Payload, ServerId};
-use crate::server::{Finished, Server, Task, execute};
+use crate::server::{Finished, Server, Shelf, Task, execute};
 
 /// A whole cluster with its clients, its network and its misfortunes.
 #[derive(Debug)]
@@ -65,6 +65,7 @@ pub(super) struct Machine {
 pub(super) struct Process {
     pub(super) server: Server,
     pub(super) state: StateMachine,
+    pub(super) shelf: Shelf,
     pub(super) heard: Heard,
     pub(super) witness: Witness,
     pub(super) courier: Courier,
@@ -266,12 +267,12 @@ impl World {
             Task::Apply(entry) => {
                 matches!(entry.payload, Payload::Command(_)).then_some(entry.id.index.0)
             }
-            Task::Query(_) => None,
+            Task::Query(_) | Task::Restore(_) | Task::Freeze(_) => None,
         };
         let indexes: Vec<u64> = tasks.iter().filter_map(is_command).collect();
         let before = process.state.applied_index();
         let now = process.server.log_time();
-        let executed = execute(&mut process.state, tasks, now);
+        let executed = execute(&mut process.state, tasks, now, &mut process.shelf);
         let mut indexes = indexes.into_iter();
         for done in &executed.finished {
             if let Finished::Applied { request, outcome } = done {

@@ -12,7 +12,7 @@ use raft_server::raft::event::Event;
 use raft_server::raft::message::Message;
 use raft_server::raft::quorum::Membership;
 use raft_server::raft::types::{Command, Entry, HardState, Index, ServerId, SnapshotId};
-use raft_server::raft::{Apply, ConnectionId, Options, Raft, Recovered};
+use raft_server::raft::{Apply, ConnectionId, Options, Raft, Recovered, SnapshotOptions};
 
 use crate::checks::History;
 use crate::render;
@@ -30,6 +30,7 @@ const OPTIONS: Options = Options {
     append_bytes_max: 1,
     window_bytes_max: 1 << 20,
     uncommitted_bytes_max: 1 << 20,
+    snapshots: SnapshotOptions::NEVER,
 };
 
 /// One entry a write as well: then a new term may be on disk while an old entry is still on its
@@ -313,7 +314,8 @@ impl World {
 impl Server {
     fn recovered(id: ServerId, membership: Membership, disk: Disk) -> Server {
         let Disk { hard_state, entries } = disk.clone();
-        let recovered = Recovered { hard_state, snapshot: SnapshotId::NONE, entries };
+        let recovered =
+            Recovered { hard_state, snapshot: SnapshotId::NONE, snapshot_bytes: 0, entries };
         let mut raft = Raft::new(id, membership.clone(), OPTIONS, recovered, 0);
         for peer in membership.peers_of(id) {
             raft.connected(peer, CONNECTION);
@@ -370,6 +372,7 @@ impl Server {
                 Apply::ReadReady { .. } | Apply::ReadFailed { .. } => {
                     unreachable!("nobody asked for a read")
                 }
+                Apply::Restore(_) | Apply::Freeze(_) => unreachable!("no snapshot is ever due"),
             }
         }
         (self.raft.take_events(), applied)

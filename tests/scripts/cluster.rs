@@ -11,11 +11,14 @@ use raft_server::raft::durability::Write;
 use raft_server::raft::event::Event;
 use raft_server::raft::message::Message;
 use raft_server::raft::quorum::Membership;
-use raft_server::raft::types::{Entry, EntryId, ServerId, Term};
-use raft_server::raft::{Apply, ConnectionId, Options, Raft, ReadId, Recovered};
+use raft_server::raft::types::{Bytes, Entry, EntryId, ServerId, SnapshotId, Term};
+use raft_server::raft::{Apply, ConnectionId, Options, Raft, ReadId, Recovered, SnapshotWork};
 
 use crate::render;
 use crate::support_raft::{entry, options};
+
+/// The length of every snapshot: three parts.
+const SNAPSHOT_BYTES: u64 = 2500;
 
 /// Which wire: from one server to another.
 pub type Wire = (ServerId, ServerId);
@@ -273,6 +276,7 @@ impl Cluster {
         let work = raft.work();
         let write = if slow { None } else { raft.take_write(usize::MAX) };
         let applies = raft.take_applies(usize::MAX);
+        work_on_snapshot(raft, &mut node.disk);
         let worked = write.is_some() || !applies.is_empty() || !work.send.is_empty();
         if let Some(write) = write {
             persist(node, write);
@@ -280,7 +284,10 @@ impl Cluster {
         self.tell_events(id);
         self.apply(id, applies);
         for to in work.send {
-            for message in self.raft(id).expect("it is up").take_messages(to) {
+            for mut message in self.raft(id).expect("it is up").take_messages(to) {
+                if let Message::InstallSnapshot(part) = &mut message {
+                    part.data = Bytes(vec![0; part.length_bytes as usize].into());
+                }
                 self.send((id, to), message);
             }
         }
@@ -292,6 +299,14 @@ impl Cluster {
         let mut reads = Vec::new();
         for apply in applies {
             match apply {
+                Apply::Restore(snapshot) => {
+                    self.tell(format!("{id}  goes on from snapshot={snapshot}"));
+                }
+                Apply::Freeze(snapshot) => {
+                    let node = self.nodes.get_mut(&id).expect("a server of the cluster");
+                    node.disk.begin_behind(snapshot);
+                    self.raft(id).expect("it is up").snapshot_saved(snapshot, SNAPSHOT_BYTES);
+                }
                 Apply::Entry(entry) => {
                     entries.push(render::entry(&entry));
                     let first = self.applied.entry(entry.id.index.0).or_insert(entry.clone());
@@ -339,22 +354,57 @@ impl Cluster {
         for (number, log) in logs.iter().enumerate() {
             for other in &logs[..number] {
                 let ends = log.last_index().min(other.last_index()).0;
+                let first = log.base().index.max(other.base().index).next().0;
                 let same = |id: &u64| -> bool {
                     let at = |log: &raft_server::raft::log::Log| -> EntryId {
                         log.id_at(crate::support_raft::index(*id))
                     };
                     at(log) == at(other)
                 };
-                let agree = (1..=ends).rev().find(same).unwrap_or(0);
-                assert!((1..=agree).all(|id| same(&id)), "Log Matching");
+                let agree = (first..=ends).rev().find(same).unwrap_or(0);
+                assert!((first..=agree).all(|id| same(&id)), "Log Matching");
             }
         }
+    }
+}
+
+/// What the worker for snapshots does: it is never slow here.
+fn work_on_snapshot(raft: &mut Raft, disk: &mut Recovered) {
+    while let Some(work) = raft.take_snapshot_work() {
+        match work {
+            SnapshotWork::Store { transfer, offset_bytes, parts, .. } => {
+                let length: usize = parts.iter().map(|part| part.0.len()).sum();
+                raft.snapshot_stored(transfer, offset_bytes + length as u64);
+            }
+            SnapshotWork::Install { transfer, snapshot } => {
+                disk.begin_behind(snapshot);
+                raft.snapshot_installed(transfer, snapshot, SNAPSHOT_BYTES);
+            }
+        }
+    }
+}
+
+/// What a start makes of a snapshot and an older log: what agrees and follows it is kept.
+trait Disk {
+    fn begin_behind(&mut self, snapshot: SnapshotId);
+}
+
+impl Disk for Recovered {
+    fn begin_behind(&mut self, snapshot: SnapshotId) {
+        let agrees = self.entries.iter().any(|entry| entry.id == snapshot.last);
+        self.entries.retain(|entry| agrees && entry.id.index > snapshot.last.index);
+        self.snapshot = snapshot;
+        self.snapshot_bytes = SNAPSHOT_BYTES;
     }
 }
 
 /// On disk, an entry at an index that exists replaces it and all after it.
 fn persist(node: &mut Node, write: Write) {
     node.disk.hard_state = write.hard_state.unwrap_or(node.disk.hard_state);
+    if let Some(base) = write.base {
+        node.disk.entries.retain(|_| false);
+        assert_eq!(node.disk.snapshot, base, "it was on disk before");
+    }
     if let Some(first) = write.entries.first() {
         node.disk.entries.retain(|entry| entry.id.index < first.id.index);
     }

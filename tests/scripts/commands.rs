@@ -16,6 +16,8 @@
 //! | `elect 1` | `timeout 1` and `settle`, told by the events of server 1 only |
 //! | `propose 1 x` | a client's command arrives at server 1 |
 //! | `read 1` | a client's question arrives at server 1 |
+//! | `snapshot 1` | server 1 takes a snapshot of what it has applied, and forgets the log before it |
+//! | `transfer 1 2` | server 1 is told to hand leadership over to server 2 |
 //! | `slow 2` | from now on server 2's disk works only when told to |
 //! | `write 2`, `sync 2` | the slow disk takes what is to be written; it is synced |
 //! | `write 2 first` | of the entries it takes only one |
@@ -68,6 +70,13 @@ pub fn execute(cluster: &mut Cluster, line: &str) -> Result<Vec<String>, String>
         ["drop", on] => drop(cluster.take_wire(wire(on)?, usize::MAX)?),
         ["propose", id, command] => propose(cluster, server(id)?, command)?,
         ["read", id] => cluster.read(server(id)?)?,
+        ["snapshot", id] => cluster.raft(server(id)?)?.request_snapshot(),
+        ["transfer", id, to] => {
+            let to = server(to)?;
+            if let Err(refused) = cluster.raft(server(id)?)?.transfer_leadership(Some(to)) {
+                cluster.tell(format!("n{id}  refuses to hand over to {to}: {refused}"));
+            }
+        }
         ["slow", id] => cluster.slow_disk(server(id)?),
         ["write", id] => cluster.begin_write(server(id)?, usize::MAX)?,
         ["write", id, "first"] => cluster.begin_write(server(id)?, 0)?,

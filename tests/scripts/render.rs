@@ -36,6 +36,17 @@ pub fn message(message: &Message) -> String {
                 round(it.round)
             )
         }
+        Message::InstallSnapshot(it) => format!(
+            "InstallSnapshot {} snapshot={} bytes {}+{} of {}",
+            it.term, it.snapshot, it.offset_bytes, it.length_bytes, it.total_bytes
+        ),
+        Message::InstallSnapshotReply(it) => {
+            let gap = if it.gap { " (a part is missing)" } else { "" };
+            let (last, stored) = (it.last_index, it.stored_bytes);
+            format!("InstallSnapshotReply {} snapshot={last} stored={stored}{gap}", it.term)
+        }
+        Message::TimeoutNow(it) => format!("TimeoutNow {}", it.term),
+        Message::TransferVote(it) => format!("TransferVote {} last={}", it.term, it.last),
     }
 }
 
@@ -67,7 +78,10 @@ pub fn state(raft: &Raft) -> String {
     };
     let vote = status.voted_for.map_or("-".to_string(), |candidate| candidate.to_string());
     let mut log = String::new();
-    for number in 1..=status.last_index.0 {
+    if status.first_index > Index(1) {
+        log += &format!(" ..{}", status.first_index.previous());
+    }
+    for number in status.first_index.0..=status.last_index.0 {
         let term = raft.log().term_at(Index(number)).expect("within the log");
         let committed = if number == status.commit_index.0 { " |" } else { "" };
         log += &format!(" {}{committed}", term.0);

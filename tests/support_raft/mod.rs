@@ -10,14 +10,16 @@ use std::ops::{Deref, DerefMut};
 
 use raft_server::raft::event::Event;
 use raft_server::raft::message::{
-    AppendEntries, AppendEntriesReply, Message, Mismatch, PreVote, PreVoteReply, RequestVote,
-    RequestVoteReply, Round,
+    AppendEntries, AppendEntriesReply, InstallSnapshot, InstallSnapshotReply, Message, Mismatch,
+    PreVote, PreVoteReply, RequestVote, RequestVoteReply, Round, TimeoutNow,
 };
 use raft_server::raft::quorum::Membership;
 use raft_server::raft::types::{
-    Command, Entry, EntryId, HardState, Index, Payload, ServerId, Stamp, Term,
+    Bytes, Command, Entry, EntryId, HardState, Index, Payload, ServerId, SnapshotId, Stamp, Term,
 };
-use raft_server::raft::{Options, Raft, Recovered, RoleName};
+use raft_server::raft::{
+    Apply, Options, Raft, Recovered, RoleName, SnapshotOptions, SnapshotWork, TransferId,
+};
 
 /// The three servers of most tests. By custom the first one leads.
 pub const N1: ServerId = ServerId(1);
@@ -61,6 +63,7 @@ pub fn options() -> Options {
         append_bytes_max: 1000,
         window_bytes_max: 1000,
         uncommitted_bytes_max: 10_000,
+        snapshots: SnapshotOptions::NEVER,
     }
 }
 
@@ -118,6 +121,16 @@ impl Server {
         let last = self.recovered.entries.last().map_or(Term::ZERO, |entry| entry.id.term);
         let current = &mut self.recovered.hard_state.current_term;
         *current = (*current).max(last);
+        self.restarted()
+    }
+
+    /// With a snapshot of this length on its disk that ends at `index` of `term`; the log given by
+    /// `with_log` follows it.
+    pub fn with_snapshot(mut self, index: u64, term: u64, bytes: u64) -> Server {
+        self.recovered.snapshot = snapshot(index, term);
+        self.recovered.snapshot_bytes = bytes;
+        let current = &mut self.recovered.hard_state.current_term;
+        *current = (*current).max(Term(term));
         self.restarted()
     }
 
@@ -224,8 +237,12 @@ impl Server {
 
     /// The process dies and comes back with exactly what its disk holds.
     pub fn crash(mut self) -> Server {
+        let snapshot = self.snapshots().newest();
         let entry_at = |number| self.log().slice(Index(number), 0).remove(0);
-        self.recovered.entries = (1..=self.durable().index().0).map(entry_at).collect();
+        let first = snapshot.last.index.0 + 1;
+        self.recovered.entries = (first..=self.durable().index().0).map(entry_at).collect();
+        self.recovered.snapshot = snapshot;
+        self.recovered.snapshot_bytes = self.snapshots().newest_bytes();
         self.recovered.hard_state = self.durable().hard_state();
         self.restarted()
     }
@@ -274,7 +291,55 @@ impl Server {
     /// The log as it is written in `with_log`.
     pub fn log_ids(&self) -> Vec<(u64, u64)> {
         let term_at = |number| self.log().term_at(Index(number)).expect("within the log").0;
-        (1..=self.log().last_index().0).map(|number| (number, term_at(number))).collect()
+        let first = self.log().base().index.0 + 1;
+        (first..=self.log().last_index().0).map(|number| (number, term_at(number))).collect()
+    }
+
+    /// Takes a snapshot of what is applied, of 2500 bytes, and saves it.
+    pub fn take_snapshot(&mut self) -> SnapshotId {
+        self.request_snapshot();
+        let frozen = |apply| match apply {
+            Apply::Freeze(snapshot) => Some(snapshot),
+            _ => None,
+        };
+        let applies = self.take_applies(usize::MAX);
+        let snapshot = applies.into_iter().find_map(frozen).expect("one was asked for");
+        self.snapshot_saved(snapshot, 2500);
+        snapshot
+    }
+
+    /// The parts of a snapshot among what it would tell `to` now: offsets and lengths.
+    pub fn parts(&mut self, to: ServerId) -> Vec<(u64, u64)> {
+        let part = |message| match message {
+            Message::InstallSnapshot(part) => Some((part.offset_bytes, part.length_bytes)),
+            _ => None,
+        };
+        self.sent(to).into_iter().filter_map(part).collect()
+    }
+
+    /// What it says about the snapshot that `to` sends it: bytes stored, and whether some are
+    /// missing.
+    pub fn stored(&mut self, to: ServerId) -> Option<(u64, bool)> {
+        let stored = |message| match message {
+            Message::InstallSnapshotReply(reply) => Some((reply.stored_bytes, reply.gap)),
+            _ => None,
+        };
+        self.sent(to).into_iter().find_map(stored)
+    }
+
+    /// The worker for snapshots stores all parts that have come. Returns the transfer whose file is
+    /// to be installed, if one is complete.
+    pub fn store_parts(&mut self) -> Option<(TransferId, SnapshotId)> {
+        while let Some(work) = self.take_snapshot_work() {
+            match work {
+                SnapshotWork::Install { transfer, snapshot } => return Some((transfer, snapshot)),
+                SnapshotWork::Store { transfer, offset_bytes, parts, .. } => {
+                    let length: usize = parts.iter().map(|part| part.0.len()).sum();
+                    self.snapshot_stored(transfer, offset_bytes + length as u64);
+                }
+            }
+        }
+        None
     }
 
     pub fn role_name(&self) -> RoleName {
@@ -363,6 +428,31 @@ impl From<Reply> for Message {
     fn from(reply: Reply) -> Message {
         Message::AppendEntriesReply(reply.0)
     }
+}
+
+pub fn snapshot(index: u64, term: u64) -> SnapshotId {
+    SnapshotId { last: at(index, term), stamp: Stamp::default() }
+}
+
+/// A part of a snapshot of 2500 bytes that ends at `last`.
+pub fn install(term: Term, last: EntryId, offset_bytes: u64, length_bytes: u64) -> Message {
+    Message::InstallSnapshot(InstallSnapshot {
+        term,
+        snapshot: SnapshotId { last, stamp: Stamp::default() },
+        total_bytes: 2500,
+        offset_bytes,
+        length_bytes,
+        data: Bytes(vec![0; length_bytes as usize].into()),
+    })
+}
+
+pub fn install_reply(term: Term, last_index: u64, stored_bytes: u64, gap: bool) -> Message {
+    let last_index = Index(last_index);
+    Message::InstallSnapshotReply(InstallSnapshotReply { term, last_index, stored_bytes, gap })
+}
+
+pub fn timeout_now(term: Term) -> Message {
+    Message::TimeoutNow(TimeoutNow { term })
 }
 
 pub fn request_vote(term: Term, last: EntryId) -> Message {
