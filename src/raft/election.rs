@@ -14,6 +14,7 @@
 
 use std::collections::BTreeSet;
 
+use super::canvass::Canvass;
 use super::event::{Event, StepDownReason, VoteRefusal};
 use super::message::{Message, PreVote, PreVoteReply, RequestVote, RequestVoteReply};
 use super::random::Random;
@@ -56,42 +57,6 @@ pub struct Candidate {
     canvass: Canvass,
     /// The leader of the last term wants us to lead (diss. §3.10): its followers may vote for us.
     is_successor: bool,
-}
-
-/// Whom to ask. Unanswered requests are repeated with each heartbeat interval.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Canvass {
-    /// Peers whose answer is missing.
-    unanswered: BTreeSet<ServerId>,
-    /// Of these, the ones to be sent a request now.
-    due: BTreeSet<ServerId>,
-    /// Ticks since all unanswered ones were last due.
-    ticks: u32,
-}
-
-impl Canvass {
-    fn new(peers: BTreeSet<ServerId>) -> Canvass {
-        Canvass { due: peers.clone(), unanswered: peers, ticks: 0 }
-    }
-
-    fn tick(&mut self, heartbeat_ticks: u32) {
-        self.ticks += 1;
-        if self.ticks >= heartbeat_ticks {
-            self.ticks = 0;
-            self.due = self.unanswered.clone();
-        }
-    }
-
-    fn answered(&mut self, peer: ServerId) {
-        self.unanswered.remove(&peer);
-        self.due.remove(&peer);
-    }
-
-    fn ask_again(&mut self, peer: ServerId) {
-        if self.unanswered.contains(&peer) {
-            self.due.insert(peer);
-        }
-    }
 }
 
 impl PreCandidate {
@@ -343,7 +308,7 @@ impl Raft {
         if reply.granted {
             let first = candidate.granted.insert(from);
             if !first && removed(Rule::VotesAreASet) {
-                candidate.granted.extend(candidate.canvass.unanswered.first()); // "one more"
+                candidate.granted.extend(candidate.canvass.first_unanswered()); // "one more"
             }
             self.count_votes();
         } else {
@@ -374,11 +339,11 @@ impl Raft {
 
     pub(super) fn has_vote_request(&self, to: ServerId) -> bool {
         match &self.role {
-            Role::PreCandidate(candidate) => candidate.canvass.due.contains(&to),
+            Role::PreCandidate(candidate) => candidate.canvass.is_due(to),
             // The guard: a request tells everybody that we voted for ourselves in this term.
             Role::Candidate(candidate) => {
                 let ready = self.hard_state_is_durable() || removed(Rule::VoteRequestWaitsForDisk);
-                ready && candidate.canvass.due.contains(&to)
+                ready && candidate.canvass.is_due(to)
             }
             Role::Follower(_) | Role::Leader(_) => false,
         }
@@ -391,11 +356,11 @@ impl Raft {
         let last = self.log.last();
         match &mut self.role {
             Role::PreCandidate(candidate) => {
-                candidate.canvass.due.remove(&to);
+                candidate.canvass.asked(to);
                 Some(Message::PreVote(PreVote { term: self.current_term.next(), last }))
             }
             Role::Candidate(candidate) => {
-                candidate.canvass.due.remove(&to);
+                candidate.canvass.asked(to);
                 let request = RequestVote { term: self.current_term, last };
                 Some(if candidate.is_successor {
                     Message::TransferVote(request)

@@ -1,14 +1,8 @@
-//! Snapshots (§7, Figure 13): when one is taken, what is then forgotten of the log, and how a
-//! follower gets one that needs what has been forgotten.
+//! InstallSnapshot (§7, Figure 13): how a follower gets a snapshot that needs what the leader's log
+//! no longer holds.
 //!
-//! **Taking.** The state machine belongs to the applier, so the core only says when: behind an
-//! entry it hands out `Apply::Freeze`, somebody writes the frozen view to a file, and
-//! `snapshot_saved` says that the file is durable and readable. From then on the log before it is
-//! needed only by followers that are a little behind: a bounded tail stays in memory for them.
-//!
-//! **Sending.** A follower that needs an entry which is gone is sent the snapshot's file in parts
-//! (`progress::Transfer`). The core knows the file only by its length: whoever sends a part reads
-//! it. Heartbeats go on meanwhile.
+//! **Sending.** The leader sends the snapshot's file in parts (`progress::Transfer`). The core
+//! knows the file only by its length: whoever sends a part reads it. Heartbeats go on meanwhile.
 //!
 //! **Receiving.** Parts are stored in order by a worker (`take_snapshot_work`), outside the mutex
 //! like everything that is slow. When all are stored, the worker builds the new state, makes the
@@ -34,29 +28,6 @@ use super::types::{Bytes, Index, ServerId, SnapshotId};
 use super::{Raft, Role};
 use crate::lab::{Rule, removed};
 
-/// What a server knows of its own snapshots.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Snapshots {
-    /// The newest one, on disk and proven readable; `NONE` if there is none.
-    newest: SnapshotId,
-    /// The length of its file, in bytes.
-    newest_bytes: u64,
-    /// The one that is being written.
-    freezing: Option<SnapshotId>,
-    /// Somebody has asked for one.
-    requested: bool,
-    /// Ticks since the newest was saved, or since the start.
-    age_ticks: u64,
-    /// Ticks until the next attempt after one that failed.
-    pause_ticks: u64,
-    /// The one that is being received.
-    incoming: Option<Incoming>,
-    /// Numbers what is received, for the worker's answers to name it.
-    last_transfer: TransferId,
-    /// Installed, and not yet handed to the applier.
-    restore: Option<SnapshotId>,
-}
-
 /// Numbers the snapshots that a server begins to receive: an answer about an older one means
 /// nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,12 +35,12 @@ pub struct TransferId(pub u64);
 
 /// A snapshot that the leader of our term is sending.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Incoming {
+pub(super) struct Incoming {
     transfer: TransferId,
-    snapshot: SnapshotId,
-    total_bytes: u64,
+    pub(super) snapshot: SnapshotId,
+    pub(super) total_bytes: u64,
     /// In the worker's file.
-    stored_bytes: u64,
+    pub(super) stored_bytes: u64,
     /// Taken from the leader: stored, with the worker, or waiting for it.
     accepted_bytes: u64,
     /// Parts that wait for the worker.
@@ -109,142 +80,6 @@ pub enum SnapshotWork {
         /// Which snapshot.
         snapshot: SnapshotId,
     },
-}
-
-impl Snapshots {
-    /// At the start, with the snapshot that was found.
-    pub(super) fn new(newest: SnapshotId, newest_bytes: u64) -> Snapshots {
-        Snapshots {
-            newest,
-            newest_bytes,
-            freezing: None,
-            requested: false,
-            age_ticks: 0,
-            pause_ticks: 0,
-            incoming: None,
-            last_transfer: TransferId(0),
-            restore: None,
-        }
-    }
-
-    /// The newest snapshot; `NONE` if there is none.
-    pub fn newest(&self) -> SnapshotId {
-        self.newest
-    }
-
-    /// The length of its file, in bytes.
-    pub fn newest_bytes(&self) -> u64 {
-        self.newest_bytes
-    }
-
-    /// The one that is being received, how much of it is stored, and how long it is, in bytes.
-    pub fn incoming(&self) -> Option<(SnapshotId, u64, u64)> {
-        let incoming = self.incoming.as_ref()?;
-        Some((incoming.snapshot, incoming.stored_bytes, incoming.total_bytes))
-    }
-
-    /// What belongs to a term and is dropped with it: another leader's file may differ.
-    pub(super) fn enter_term(&mut self) {
-        self.incoming = None;
-    }
-}
-
-/// Taking.
-impl Raft {
-    /// A snapshot is to be taken as soon as possible, whatever the log's length.
-    pub fn request_snapshot(&mut self) {
-        self.snapshots.requested = true;
-    }
-
-    pub(super) fn tick_snapshots(&mut self) {
-        self.snapshots.age_ticks += 1;
-        self.snapshots.pause_ticks = self.snapshots.pause_ticks.saturating_sub(1);
-    }
-
-    /// Whether the state machine, as far as entries have been handed out, is to be frozen. One at a
-    /// time; and nothing new is no reason for another one.
-    pub(super) fn snapshot_is_due(&self) -> bool {
-        let (own, options) = (&self.snapshots, &self.options.snapshots);
-        let behind = own.newest.last.index;
-        if own.freezing.is_some() || own.pause_ticks > 0 || self.last_applied <= behind {
-            return false;
-        }
-        own.requested
-            || self.last_applied.0 - behind.0 >= options.log_entries_max
-            || self.log.bytes_between(behind, self.last_applied) >= options.log_bytes_max
-            || own.age_ticks >= options.age_ticks_max
-    }
-
-    /// Begins the snapshot that is due.
-    pub(super) fn freeze(&mut self) -> SnapshotId {
-        let snapshot = self.log.snapshot_id_at(self.last_applied);
-        self.snapshots.requested = false;
-        self.snapshots.freezing = Some(snapshot);
-        snapshot
-    }
-
-    /// The snapshot that `Apply::Freeze` named is on disk under its name, and was read back.
-    pub fn snapshot_saved(&mut self, snapshot: SnapshotId, bytes: u64) {
-        assert_eq!(self.snapshots.freezing, Some(snapshot), "one is written at a time");
-        self.snapshots.freezing = None;
-        self.record(Event::SnapshotSaved { snapshot, bytes });
-        self.publish(snapshot, bytes);
-        self.check_invariants();
-    }
-
-    /// It could not be written; another one is tried later.
-    pub fn snapshot_failed(&mut self, snapshot: SnapshotId) {
-        assert_eq!(self.snapshots.freezing, Some(snapshot), "one is written at a time");
-        self.snapshots.freezing = None;
-        self.snapshots.pause_ticks = self.options.snapshots.retry_ticks;
-    }
-
-    /// This snapshot is on disk. If it is our newest, the log before it need not be kept.
-    fn publish(&mut self, snapshot: SnapshotId, bytes: u64) {
-        if snapshot.last.index <= self.snapshots.newest.last.index {
-            return;
-        }
-        assert!(snapshot.last.index <= self.last_applied, "a snapshot holds what was applied");
-        self.snapshots.newest = snapshot;
-        self.snapshots.newest_bytes = bytes;
-        self.snapshots.age_ticks = 0;
-        self.compact();
-    }
-
-    /// Forgets the log before the newest snapshot, but for a tail. Nothing that is not on our own
-    /// disk: it is still to be written.
-    fn compact(&mut self) {
-        let options = &self.options.snapshots;
-        let snapshot = self.snapshots.newest.last.index;
-        let mut to = self.log.index_before(snapshot, options.tail_bytes);
-        to = to.min(self.durable.index()).min(snapshot);
-        if let Role::Leader(leader) = &self.role {
-            // A follower that is being sent an older snapshot will go on behind that one: if it is
-            // gone by then, the follower would be sent snapshots for ever (S83). But no follower
-            // may hold up more than a bound.
-            for progress in leader.progress.values() {
-                let Mode::Snapshot(transfer) = &progress.mode else { continue };
-                let needed = transfer.snapshot.last.index.max(self.log.base().index);
-                let held = self.log.bytes_between(needed, self.log.last_index());
-                if held <= options.catch_up_bytes_max {
-                    to = to.min(needed);
-                }
-            }
-        }
-        if removed(Rule::TailIsDurable) {
-            to = snapshot;
-        }
-        self.log.compact(to);
-        let first = self.log.base().index.next();
-        if let Role::Leader(leader) = &mut self.role {
-            for progress in leader.progress.values_mut() {
-                if matches!(progress.mode, Mode::Probe { .. }) && progress.next_index < first {
-                    progress.probe_forward(first);
-                }
-            }
-        }
-        self.send_snapshots();
-    }
 }
 
 /// Sending.

@@ -15,11 +15,13 @@
 //! | `append_entries` | §5.3, the follower: consistency check, repair, what it owes |
 //! | `replication` | §5.3, §5.4.2, the leader: what to send, the replies, the commit rule |
 //! | `progress` | what a leader knows about one follower |
-//! | `install_snapshot` | §7, Figure 13: taking, sending and receiving snapshots |
+//! | `snapshots` | §7: taking snapshots, and what is forgotten of the log |
+//! | `install_snapshot` | §7, Figure 13: sending and receiving them |
 //! | `transfer` | diss. §3.10: handing leadership over |
 //! | `read_index` | diss. §6.4: linearizable reads without log entries |
 //! | `durability` | what the disk holds and which promises may leave |
-//! | `event`, `invariants`, `random` | what happened; what must always be true; the dice |
+//! | `event`, `status` | what happened; what may be asked |
+//! | `invariants`, `random` | what must always be true; the dice |
 //!
 //! # One entry's life
 //!
@@ -54,9 +56,9 @@
 //!   writing them (diss. §10.2.1) and counts itself only when it has.
 //! - **Backing up** skips whole terms on both sides (the optimization at the end of §5.3).
 //! - **Probes carry no entries**: until the logs are known to agree, an empty AppendEntries asks.
-//! - **InstallSnapshot is resumed and flow-controlled**: the follower says how far it has come, and a
-//!   lost part is asked for again. That all of it is installed is told like any other agreement: by
-//!   the match index of an AppendEntriesReply.
+//! - **InstallSnapshot is resumed and flow-controlled**: the follower says how far it has come, and
+//!   a lost part is asked for again. That all of it is installed is told like any other agreement:
+//!   by the match index of an AppendEntriesReply.
 //! - **A snapshot of what is committed here anyway** is answered by saying so, and changes nothing.
 //! - **ReadIndex** (diss. §6.4) for reads; forwarding and request ids live in `gateway` and `kv`.
 
@@ -71,11 +73,13 @@ pub mod read_index;
 pub mod types;
 
 mod append_entries;
+mod canvass;
 mod election;
 mod install_snapshot;
 mod invariants;
 mod random;
 mod replication;
+mod snapshots;
 mod status;
 mod transfer;
 
@@ -83,12 +87,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 pub use self::append_entries::{Owed, OwedInstall};
 pub use self::election::{Candidate, ElectionTimer, Follower, PreCandidate};
-pub use self::install_snapshot::{SnapshotWork, Snapshots, TransferId};
+pub use self::install_snapshot::{SnapshotWork, TransferId};
 pub use self::interface::{
     Apply, ConnectionId, Options, Recovered, Refused, SnapshotOptions, Work,
 };
 pub use self::read_index::ReadId;
 pub use self::replication::Leader;
+pub use self::snapshots::Snapshots;
 pub use self::status::{PeerStatus, RoleName, Status};
 
 use self::durability::Durable;
@@ -374,82 +379,6 @@ impl Raft {
     /// Whether anything happened since the last `take_events`.
     pub fn has_events(&self) -> bool {
         !self.events.is_empty()
-    }
-
-    // ---- Questions. (`status` is in `status.rs`.) ----
-
-    /// Who we are.
-    pub fn id(&self) -> ServerId {
-        self.id
-    }
-
-    /// The term we are in.
-    pub fn current_term(&self) -> Term {
-        self.current_term
-    }
-
-    /// Term and vote, as the disk should hold them.
-    pub fn hard_state(&self) -> HardState {
-        HardState { current_term: self.current_term, voted_for: self.voted_for }
-    }
-
-    /// The stamp of the last entry in our log; zero if it is empty.
-    pub fn last_stamp(&self) -> Stamp {
-        self.log.last_stamp()
-    }
-
-    /// The leader of our term, if we know one: the hint for whoever asks us instead.
-    pub fn leader(&self) -> Option<ServerId> {
-        match &self.role {
-            Role::Leader(_) => Some(self.id),
-            Role::Follower(follower) => follower.leader,
-            Role::PreCandidate(_) | Role::Candidate(_) => None,
-        }
-    }
-
-    /// Whether we lead our term.
-    pub fn is_leader(&self) -> bool {
-        matches!(self.role, Role::Leader(_))
-    }
-
-    /// Who votes.
-    pub fn membership(&self) -> &Membership {
-        &self.membership
-    }
-
-    /// Whether `peer` has a connection open to us.
-    pub fn is_connected(&self, peer: ServerId) -> bool {
-        self.connections.contains_key(&peer)
-    }
-
-    /// What we are.
-    pub fn role(&self) -> &Role {
-        &self.role
-    }
-
-    /// The log.
-    pub fn log(&self) -> &Log {
-        &self.log
-    }
-
-    /// The snapshots that are taken and received.
-    pub fn snapshots(&self) -> &Snapshots {
-        &self.snapshots
-    }
-
-    /// What the disk holds.
-    pub fn durable(&self) -> &Durable {
-        &self.durable
-    }
-
-    /// Index of the highest entry known to be committed.
-    pub fn commit_index(&self) -> Index {
-        self.commit_index
-    }
-
-    /// Index of the highest entry handed to the state machine.
-    pub fn last_applied(&self) -> Index {
-        self.last_applied
     }
 
     // ---- Private steps. ----

@@ -2,9 +2,12 @@
 
 use std::hash::{Hash, Hasher};
 
+use super::durability::Durable;
+use super::log::Log;
 use super::progress::Mode;
-use super::types::{Index, ServerId, SnapshotId, Term};
-use super::{Raft, Role};
+use super::quorum::Membership;
+use super::types::{HardState, Index, ServerId, SnapshotId, Stamp, Term};
+use super::{Raft, Role, Snapshots};
 
 /// A server's state at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +77,82 @@ pub struct PeerStatus {
     pub snapshot: Option<(u64, u64)>,
 }
 
+/// Questions.
 impl Raft {
+    /// Who we are.
+    pub fn id(&self) -> ServerId {
+        self.id
+    }
+
+    /// The term we are in.
+    pub fn current_term(&self) -> Term {
+        self.current_term
+    }
+
+    /// Term and vote, as the disk should hold them.
+    pub fn hard_state(&self) -> HardState {
+        HardState { current_term: self.current_term, voted_for: self.voted_for }
+    }
+
+    /// The stamp of the last entry in our log; zero if it is empty.
+    pub fn last_stamp(&self) -> Stamp {
+        self.log.last_stamp()
+    }
+
+    /// The leader of our term, if we know one: the hint for whoever asks us instead.
+    pub fn leader(&self) -> Option<ServerId> {
+        match &self.role {
+            Role::Leader(_) => Some(self.id),
+            Role::Follower(follower) => follower.leader,
+            Role::PreCandidate(_) | Role::Candidate(_) => None,
+        }
+    }
+
+    /// Whether we lead our term.
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    /// Who votes.
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// Whether `peer` has a connection open to us.
+    pub fn is_connected(&self, peer: ServerId) -> bool {
+        self.connections.contains_key(&peer)
+    }
+
+    /// What we are.
+    pub fn role(&self) -> &Role {
+        &self.role
+    }
+
+    /// The log.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The snapshots that are taken and received.
+    pub fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
+    }
+
+    /// What the disk holds.
+    pub fn durable(&self) -> &Durable {
+        &self.durable
+    }
+
+    /// Index of the highest entry known to be committed.
+    pub fn commit_index(&self) -> Index {
+        self.commit_index
+    }
+
+    /// Index of the highest entry handed to the state machine.
+    pub fn last_applied(&self) -> Index {
+        self.last_applied
+    }
+
     /// A picture of this server.
     pub fn status(&self) -> Status {
         let mut status = Status {

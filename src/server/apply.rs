@@ -57,11 +57,11 @@ pub enum Finished {
 pub struct Executed {
     /// For the gateway, in order.
     pub finished: Vec<Finished>,
-    /// The state was replaced by that of a snapshot, which stands at this log index. What has changed
-    /// on the way to it is not known.
+    /// The state was replaced by that of a snapshot, which stands at this log index. What has
+    /// changed on the way to it is not known.
     pub restored_at: Option<u64>,
-    /// What has changed in the store, in order, for those who watch it; since the snapshot, if there
-    /// was one.
+    /// What has changed in the store, in order, for those who watch it; since the snapshot, if
+    /// there was one.
     pub changes: Vec<Change>,
     /// When the next key expires.
     pub next_deadline: Option<Stamp>,

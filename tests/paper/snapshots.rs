@@ -112,7 +112,8 @@ fn an_installed_snapshot_replaces_older_ones() {
     assert_eq!((crashed.status().commit_index, crashed.last_applied()), (index(5), index(5)));
 }
 
-/// [IS6] What follows the snapshot in a log that agrees with it stays: it may be acknowledged (L12).
+/// [IS6] What follows the snapshot in a log that agrees with it stays: it may be acknowledged
+/// (L12).
 #[test]
 fn a_suffix_that_agrees_is_kept() {
     let log = [(1, 1), (2, 1), (3, 2), (4, 2), (5, 2), (6, 2), (7, 3)];

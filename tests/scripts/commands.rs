@@ -16,7 +16,7 @@
 //! | `elect 1` | `timeout 1` and `settle`, told by the events of server 1 only |
 //! | `propose 1 x` | a client's command arrives at server 1 |
 //! | `read 1` | a client's question arrives at server 1 |
-//! | `snapshot 1` | server 1 takes a snapshot of what it has applied, and forgets the log before it |
+//! | `snapshot 1` | server 1 takes a snapshot, and forgets the log before it |
 //! | `transfer 1 2` | server 1 is told to hand leadership over to server 2 |
 //! | `slow 2` | from now on server 2's disk works only when told to |
 //! | `write 2`, `sync 2` | the slow disk takes what is to be written; it is synced |

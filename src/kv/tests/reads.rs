@@ -152,8 +152,8 @@ fn a_part_of_a_value_is_cut_to_what_there_is() {
     assert_eq!(server.ask(Query::GetRange { key: bytes("-"), start: 0, end: -1 }), value(""));
 }
 
-/// A byte of a value must not keep the whole of it: nobody who counts bytes would see that, and each
-/// APPEND behind it would have to copy.
+/// A byte of a value must not keep the whole of it: nobody who counts bytes would see that, and
+/// each APPEND behind it would have to copy.
 #[test]
 fn a_part_of_a_value_does_not_hold_on_to_all_of_it() {
     let mut server = Server::default();

@@ -146,8 +146,8 @@ fn details(name: &str) -> &'static [&'static str] {
         "LOG" => &["Answers a line for each entry, 10 unless you say otherwise, at most 100."],
         "WAITINDEX" => &[
             "Read your writes on another server: LASTINDEX there, WAITINDEX here, then GET STALE.",
-            "If the time is over first, the answer is smaller than the index. It waits at most half",
-            "of the time that a request may take (CONFIG GET limits.request_deadline_ms).",
+            "If the time is over first, the answer is smaller than the index. It waits at most",
+            "half of the time that a request may take (CONFIG GET limits.request_deadline_ms).",
         ],
         "HELLO" => &[
             "Answers what the server is. HELLO 1 goes back to lines.",
