@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use raft_server::limits::{CLUSTER_ID_BYTES_MAX, DIAL_PAUSE_MS_MAX, DIAL_PAUSE_MS_MIN};
-use raft_server::raft::message::{Message, PreVoteReply};
+use raft_server::raft::message::{Message, PreVoteReply, TimeoutNow};
 use raft_server::raft::types::{ServerId, Term};
 use raft_server::transport::dial::{Backoff, DialError, dial};
 use raft_server::transport::frame::Frame;
@@ -72,7 +72,7 @@ fn meet<T>(dialler: impl FnOnce(&str) -> T) -> (T, Result<Inbound, HelloError>) 
 fn linked() -> (PeerLink, Inbound) {
     let (dialled, inbound) = meet(|at| dial(at, &identity("a", 1), ServerId(2), &mut no_memory));
     let link = PeerLink::default();
-    link.install(dialled.expect("good hello").0);
+    link.install(dialled.expect("good hello"));
     (link, inbound.expect("good hello"))
 }
 
@@ -179,7 +179,8 @@ fn greeting(dialler: &Identity) -> Vec<u8> {
         let thread = scope.spawn(move || {
             let stream = TcpStream::connect(address).expect("it listens");
             let deadline = Instant::now() + PATIENCE;
-            hello::greet(&stream, &dialler, ServerId(2), &mut no_memory, deadline)
+            let version = hello::PEER_PROTOCOL_VERSION;
+            hello::greet(&stream, version, &dialler, ServerId(2), &mut no_memory, deadline)
         });
         let (mut stream, _) = accept(&mut listener);
         let mut header = [0; 15];
@@ -217,9 +218,55 @@ fn another_version_is_refused() {
     let bytes = with_version(greeting(&identity("a", 1)), 77);
     let (answer, inbound) = meet(|at| say(at, &bytes));
     let error = inbound.expect_err("refused");
-    assert!(matches!(error, HelloError::Refused(Refusal::Version { theirs: 77, ours: 2 })));
+    assert!(matches!(error, HelloError::Refused(Refusal::Version { theirs: 77, ours: 3 })));
     let heard = String::from_utf8_lossy(&answer).into_owned();
-    assert_names(&heard, &error, &["77", "ours is 2"]);
+    assert_names(&heard, &error, &["77", "ours is 3"]);
+}
+
+/// A cluster is upgraded one server at a time: an older server that dials us is answered in its own
+/// version, and one that refuses ours is greeted again in its own. What it does not know, it is not
+/// sent: it would drop the connection.
+#[test]
+fn a_server_one_version_older_is_spoken_with() {
+    let bytes = with_version(greeting(&identity("a", 1)), 2);
+    let (answer, inbound) = meet(|at| {
+        let mut stream = TcpStream::connect(at).expect("it listens");
+        stream.write_all(&bytes).expect("it reads");
+        let mut header = [0; 12];
+        stream.read_exact(&mut header).expect("an answer");
+        header
+    });
+    assert!(inbound.is_ok(), "{inbound:?}");
+    assert_eq!(answer[8..12], 2_u32.to_le_bytes());
+
+    let (mut listener, address) = listener();
+    let dialled = thread::scope(|scope| {
+        let dialler = scope.spawn(|| {
+            let ours = identity("a", 1);
+            dial(&address, &ours, ServerId(2), &mut no_memory)
+        });
+        // As the older version does: it refuses every other one, and says which is its own.
+        let (mut stream, _) = accept(&mut listener);
+        let mut header = [0; 12];
+        stream.read_exact(&mut header).expect("a greeting");
+        assert_eq!(header[8..12], 3_u32.to_le_bytes());
+        let mut refusal = [&b"RAFTPEER"[..], &2_u32.to_le_bytes(), &[3, 0, 0], &[0; 4]].concat();
+        refusal = with_version(refusal, 2);
+        stream.write_all(&refusal).expect("it reads");
+        let (stream, _) = accept(&mut listener);
+        let ours = identity("a", 2);
+        let inbound = accept_hello(stream, &ours, &[ServerId(1)], &mut no_memory);
+        (dialler.join().expect("no panic").expect("it is reached"), inbound.expect("good hello"))
+    });
+    let (dialled, mut inbound) = dialled;
+    assert_eq!(dialled.version, 2);
+    let link = PeerLink::default();
+    link.install(dialled);
+    let timeout_now = Message::TimeoutNow(TimeoutNow { term: Term(1) });
+    let mut both = frame(7);
+    both.raft.push(timeout_now);
+    assert!(matches!(send(&link, &both), Sent::All));
+    assert_eq!(inbound.receive().expect("a frame"), frame(7));
 }
 
 /// S57: no damage to a greeting gets anybody in, or anything to panic.
@@ -328,7 +375,7 @@ fn a_link_is_mended_after_the_peer_restarts() {
     assert!(link.acquire().is_none(), "the link is down");
 
     let (dialled, inbound) = meet(|at| dial(at, &identity("a", 1), ServerId(2), &mut no_memory));
-    link.install(dialled.expect("good hello").0);
+    link.install(dialled.expect("good hello"));
     assert!(link.check_open());
     assert!(matches!(send(&link, &frame(2)), Sent::All));
     assert_eq!(inbound.expect("good hello").receive().expect("a frame"), frame(2));
@@ -397,7 +444,7 @@ fn a_remainder_is_not_carried_to_a_new_connection() {
         assert!(since.elapsed() < PATIENCE, "the peer has closed");
     }
     let (dialled, inbound) = meet(|at| dial(at, &identity("a", 1), ServerId(2), &mut no_memory));
-    link.install(dialled.expect("good hello").0);
+    link.install(dialled.expect("good hello"));
     assert!(matches!(send(&link, &frame(3)), Sent::All));
     assert_eq!(inbound.expect("good hello").receive().expect("a frame"), frame(3));
 }

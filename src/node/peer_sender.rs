@@ -98,9 +98,10 @@ impl<D: Deliver> PeerSender<D> {
                 &mut |theirs: &Identity| self.peers.check(theirs),
             );
             match reached {
-                Ok((stream, theirs)) => {
-                    log::info!("connected to peer={} run={}", self.peer, theirs.incarnation);
-                    self.links.to(self.peer).wire.install(stream);
+                Ok(dialled) => {
+                    let (run, version) = (dialled.peer.incarnation, dialled.version);
+                    log::info!("connected to peer={} run={run} version={version}", self.peer);
+                    self.links.to(self.peer).wire.install(dialled);
                     return;
                 }
                 Err(error) => self.report(backoff.failures(), &error),

@@ -46,13 +46,24 @@ pub enum DialError {
     },
 }
 
+/// A connection to a peer.
+#[derive(Debug)]
+pub struct Dialled {
+    /// The connection.
+    pub stream: TcpStream,
+    /// Who answered.
+    pub peer: Identity,
+    /// The version that is spoken on it.
+    pub version: u32,
+}
+
 /// Dials one peer, trying every address its name resolves to now.
 pub fn dial(
     address: &str,
     ours: &Identity,
     peer: ServerId,
     check: &mut CheckHistory,
-) -> Result<(TcpStream, Identity), DialError> {
+) -> Result<Dialled, DialError> {
     let resolve = |source| DialError::Resolve { address: address.to_owned(), source };
     let mut last = resolve(io::Error::from(io::ErrorKind::NotFound));
     for address in address.to_socket_addrs().map_err(resolve)? {
@@ -71,13 +82,29 @@ fn dial_one(
     ours: &Identity,
     peer: ServerId,
     check: &mut CheckHistory,
-) -> Result<(TcpStream, Identity), DialError> {
+) -> Result<Dialled, DialError> {
+    match dial_in_version(address, hello::PEER_PROTOCOL_VERSION, ours, peer, check) {
+        Err(DialError::Hello { source: HelloError::Older(version), .. }) => {
+            dial_in_version(address, version, ours, peer, check)
+        }
+        decided => decided,
+    }
+}
+
+fn dial_in_version(
+    address: SocketAddr,
+    version: u32,
+    ours: &Identity,
+    peer: ServerId,
+    check: &mut CheckHistory,
+) -> Result<Dialled, DialError> {
     let connect = |source| DialError::Connect { address, source };
     let stream = TcpStream::connect_timeout(&address, CONNECT_MAX).map_err(connect)?;
     socket::prepare(&stream).map_err(connect)?;
-    let theirs = hello::greet(&stream, ours, peer, check, Instant::now() + hello::HANDSHAKE_MAX)
+    let deadline = Instant::now() + hello::HANDSHAKE_MAX;
+    let peer = hello::greet(&stream, version, ours, peer, check, deadline)
         .map_err(|source| DialError::Hello { address, source })?;
-    Ok((stream, theirs))
+    Ok(Dialled { stream, peer, version })
 }
 
 /// How long to wait before the next dial: 10 ms doubling to 500 ms, less a jitter of up to half, so

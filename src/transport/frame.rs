@@ -64,6 +64,15 @@ impl Frame {
         header[8..].copy_from_slice(&check.to_le_bytes());
     }
 
+    /// What of it a server knows that speaks version 2.
+    pub fn without_what_is_new(&self) -> Frame {
+        let known = |message: &&Message| message.is_known_to_version_2();
+        Frame {
+            raft: self.raft.iter().filter(known).cloned().collect(),
+            gateway: self.gateway.clone(),
+        }
+    }
+
     /// Two frames that say the same. The first is empty only if there is a single message.
     fn split(&self) -> (Frame, Frame) {
         if !self.raft.is_empty() && !self.gateway.is_empty() {

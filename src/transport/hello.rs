@@ -4,6 +4,11 @@
 //! that a refusal's body is text, stay the same in all versions, so that two versions can tell each
 //! other apart. The dialler greets; the acceptor answers with its own hello or with a refusal.
 //!
+//! Servers speak the version of the older of the two, if that is at most one older than ours: so a
+//! cluster can be upgraded one server at a time. The dialler greets in its own version; if that is
+//! refused and the refusal names one that we speak, `dial` greets again in that one. The acceptor
+//! answers in the version that it was greeted in.
+//!
 //! Both sides check the other: an address in `cluster.toml` may by now belong to another cluster
 //! (S92), to another server, or to something that is no server at all (S94). Either side may also
 //! ask its caller whether the other's past fits (an incarnation that went back, S20). It is no
@@ -20,7 +25,11 @@ use crate::limits::{CLUSTER_ID_BYTES_MAX, GREETING_BYTES_MAX, HANDSHAKE_MS_MAX};
 use crate::raft::types::ServerId;
 
 /// The version of everything servers say to each other.
-pub const PEER_PROTOCOL_VERSION: u32 = 2;
+pub const PEER_PROTOCOL_VERSION: u32 = 3;
+
+/// The oldest version that we speak with a server that knows no later one. It lacks snapshots and
+/// the handing over of leadership: [`Frame::without_what_is_new`](super::frame::Frame).
+pub const OLDEST_PEER_PROTOCOL_VERSION: u32 = 2;
 
 /// Time for a whole handshake; the acceptor may have to write to its disk in it.
 pub const HANDSHAKE_MAX: Duration = Duration::from_millis(HANDSHAKE_MS_MAX);
@@ -115,6 +124,9 @@ pub enum HelloError {
     /// We refused, and told the other side why.
     #[error("refused: {0}")]
     Refused(Refusal),
+    /// The other side speaks only this older version, which we speak too: greet it in that one.
+    #[error("the other side speaks version {0}")]
+    Older(u32),
     /// The other side refused; its words, with everything escaped that could forge a log line.
     #[error("refused by the other side: {0}")]
     RefusedByPeer(String),
@@ -135,21 +147,26 @@ pub enum HelloError {
 /// What the caller knows of a server's past; an error is the reason to refuse it.
 pub type CheckHistory<'a> = dyn FnMut(&Identity) -> Result<(), String> + 'a;
 
-/// The dialler's side. Leaves the stream's timeouts changed.
+/// The dialler's side, in this version. Leaves the stream's timeouts changed.
 pub fn greet(
     stream: &TcpStream,
+    version: u32,
     ours: &Identity,
     receiver: ServerId,
     check: &mut CheckHistory,
     deadline: Instant,
 ) -> Result<Identity, HelloError> {
     assert!(ours.cluster_id.len() <= CLUSTER_ID_BYTES_MAX, "the configuration bounds its length");
-    send(stream, HELLO, &encode(&Hello { identity: ours.clone(), receiver }), deadline)?;
-    let (version, kind, body) = receive(stream, deadline)?;
+    let hello = Hello { identity: ours.clone(), receiver };
+    send(stream, version, HELLO, &encode(&hello), deadline)?;
+    let (theirs, kind, body) = receive(stream, deadline)?;
     if kind == REFUSAL {
+        if theirs < version && check_version(theirs).is_ok() {
+            return Err(HelloError::Older(theirs));
+        }
         return Err(HelloError::RefusedByPeer(escaped(&String::from_utf8_lossy(&body))));
     }
-    check_version(version).map_err(HelloError::Refused)?;
+    check_version(theirs).map_err(HelloError::Refused)?;
     if kind != WELCOME {
         return Err(HelloError::Malformed("neither a welcome nor a refusal"));
     }
@@ -185,14 +202,14 @@ pub fn answer(
     });
     match judged {
         Ok(theirs) => {
-            send(stream, WELCOME, &encode(ours), deadline)?;
+            send(stream, version, WELCOME, &encode(ours), deadline)?;
             Ok(theirs)
         }
         Err(HelloError::Refused(refusal)) => {
             let text = refusal.to_string();
             let text = &text.as_bytes()[..text.len().min(GREETING_BYTES_MAX)];
             // Telling is a courtesy: our own log has the reason, whether the other hears it or not.
-            drop(send(stream, REFUSAL, text, deadline));
+            drop(send(stream, PEER_PROTOCOL_VERSION, REFUSAL, text, deadline));
             Err(HelloError::Refused(refusal))
         }
         Err(error) => Err(error),
@@ -216,7 +233,8 @@ fn names(servers: &[ServerId]) -> String {
 
 fn check_version(theirs: u32) -> Result<(), Refusal> {
     let ours = PEER_PROTOCOL_VERSION;
-    if theirs == ours { Ok(()) } else { Err(Refusal::Version { theirs, ours }) }
+    let spoken = OLDEST_PEER_PROTOCOL_VERSION..=ours;
+    if spoken.contains(&theirs) { Ok(()) } else { Err(Refusal::Version { theirs, ours }) }
 }
 
 /// So that a refusal has room for both cluster ids.
@@ -267,6 +285,7 @@ fn decode<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, HelloError> {
 
 fn send(
     mut stream: &TcpStream,
+    version: u32,
     kind: u8,
     body: &[u8],
     deadline: Instant,
@@ -274,7 +293,7 @@ fn send(
     assert!(body.len() <= GREETING_BYTES_MAX, "cluster ids and refusals are cut to fit");
     let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len() + 4);
     bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(&PEER_PROTOCOL_VERSION.to_le_bytes());
+    bytes.extend_from_slice(&version.to_le_bytes());
     bytes.push(kind);
     let length = u16::try_from(body.len()).expect("GREETING_BYTES_MAX fits in 16 bits");
     bytes.extend_from_slice(&length.to_le_bytes());

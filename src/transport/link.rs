@@ -19,7 +19,9 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::dial::Dialled;
 use super::frame::Frame;
+use super::hello::PEER_PROTOCOL_VERSION;
 use super::socket;
 use crate::limits::{LINK_IDLE_BYTES_MAX, LINK_SEND_MS_MAX};
 
@@ -36,6 +38,8 @@ pub struct PeerLink {
 struct Wire {
     /// `None` while the link is down.
     stream: Option<TcpStream>,
+    /// The version that is spoken on it.
+    version: u32,
     /// Encoded frames; the socket has taken the first `sent` bytes.
     bytes: Vec<u8>,
     /// See `bytes`; 0 when there are none.
@@ -62,11 +66,12 @@ impl PeerLink {
         wire.stream.is_some().then_some(SendingRight { wire })
     }
 
-    /// Makes the link usable: `stream` comes from `dial`.
-    pub fn install(&self, stream: TcpStream) {
+    /// Makes the link usable.
+    pub fn install(&self, dialled: Dialled) {
         let mut wire = self.wire.lock();
         wire.close();
-        wire.stream = Some(stream);
+        wire.stream = Some(dialled.stream);
+        wire.version = dialled.version;
     }
 
     /// Notices a peer that has closed the connection while nothing was sent, so that the first
@@ -118,6 +123,9 @@ impl SendingRight<'_> {
 
     fn encode(&mut self, frame: &Frame) {
         assert!(!self.has_remainder(), "a remainder goes before anything new");
+        if self.wire.version < PEER_PROTOCOL_VERSION {
+            return frame.without_what_is_new().encode(&mut self.wire.bytes);
+        }
         frame.encode(&mut self.wire.bytes);
     }
 }
