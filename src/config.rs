@@ -121,6 +121,16 @@ pub struct Limits {
 pub struct Storage {
     /// Size of one journal segment in bytes, after which the next is begun.
     pub segment_bytes: u64,
+    /// A snapshot is taken when the log behind the last one has this many bytes …
+    pub snapshot_bytes: u64,
+    /// … or this many entries …
+    pub snapshot_entries: u64,
+    /// … or anything at all, and the last one is this old, in seconds.
+    pub snapshot_age_s: u64,
+    /// Bytes of log before the snapshot that are kept in memory for followers a little behind.
+    pub log_tail_bytes: u64,
+    /// What the data directory may take in all, in bytes; 0: what the disk has.
+    pub quota_bytes: u64,
 }
 
 /// One `[[server]]`.
@@ -172,7 +182,14 @@ impl Default for Limits {
 
 impl Default for Storage {
     fn default() -> Storage {
-        Storage { segment_bytes: limits::SEGMENT_BYTES }
+        Storage {
+            segment_bytes: limits::SEGMENT_BYTES,
+            snapshot_bytes: limits::SNAPSHOT_LOG_BYTES,
+            snapshot_entries: limits::SNAPSHOT_LOG_ENTRIES,
+            snapshot_age_s: limits::SNAPSHOT_AGE_SECONDS,
+            log_tail_bytes: limits::LOG_TAIL_BYTES,
+            quota_bytes: 0,
+        }
     }
 }
 

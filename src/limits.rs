@@ -172,12 +172,42 @@ pub const LOG_DROPPED_REPORT_MS: u64 = 1000;
 /// the time to commit an entry.
 pub const CLOCK_ENTRY_MS_MIN: u64 = 100;
 
-/// Bytes of changes that a server keeps for feeds that fall behind or come back. Values that are
-/// still in the store are shared with it.
-pub const FEED_HISTORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of changes that a server keeps for feeds that fall behind or come back: those of all
+/// entries that its log still has in memory, unless small entries make large changes. Values that
+/// are still in the store are shared with it.
+pub const FEED_HISTORY_BYTES_MAX: usize = 192 * 1024 * 1024;
 
-/// Bytes of one journal segment, after which the next is begun.
-pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of log after which a snapshot is taken. It bounds what a start has to replay, in time as in
+/// memory: about half a second.
+pub const SNAPSHOT_LOG_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Entries of log after which a snapshot is taken, however small they are.
+pub const SNAPSHOT_LOG_ENTRIES: u64 = 1_000_000;
+
+/// Age of the last snapshot after which another is taken if there is anything new, in seconds.
+pub const SNAPSHOT_AGE_SECONDS: u64 = 60 * 60;
+
+/// Time until the next attempt after a snapshot that could not be written, in milliseconds.
+pub const SNAPSHOT_RETRY_MS: u64 = 10_000;
+
+/// Bytes of log before the snapshot that are kept in memory for followers that are a little behind:
+/// a server that is restarted under load usually finds there what it missed.
+pub const LOG_TAIL_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Bytes of log that are kept in memory for a follower while it is sent a snapshot, so that it can
+/// go on where that ends. One that is slower than this needs another snapshot.
+pub const LOG_CATCH_UP_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Bytes of a snapshot in one message: it holds up a heartbeat behind it no longer than an ordinary
+/// AppendEntries does.
+pub const SNAPSHOT_CHUNK_BYTES: u64 = 256 * 1024;
+
+/// Bytes of a snapshot under way to one follower and not yet stored there.
+pub const SNAPSHOT_WINDOW_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Bytes of one journal segment, after which the next is begun. A start writes the newest one
+/// afresh, and what a snapshot covers is removed a segment at a time.
+pub const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Largest size that a segment may be configured to have, in bytes. A segment grows beyond its size
 /// by one batch and a few dozen bytes for each start; recovery refuses to read files of 1 GiB.

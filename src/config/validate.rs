@@ -9,6 +9,10 @@ use crate::limits::{self, CLUSTER_ID_BYTES_MAX};
 /// Timings above a minute are a wrong unit, not a slow network.
 const TIMING_MS_MAX: u64 = 60_000;
 
+/// Segments that fit into a quota beside the log that waits for a snapshot: the one being written,
+/// the next, and two on their way out.
+const QUOTA_SEGMENTS_MIN: u64 = 4;
+
 /// A segment holds a few batches at the least, or every write would begin a new file.
 const SEGMENT_BYTES_MIN: u64 = 4096;
 
@@ -100,6 +104,15 @@ impl Config {
                  the newest segment afresh)",
                 limits::SEGMENT_BYTES_MAX
             ));
+        }
+        let storage = &self.storage;
+        at_least("[storage] snapshot_bytes", storage.snapshot_bytes, 1024, "a few entries")?;
+        at_least("[storage] snapshot_entries", storage.snapshot_entries, 1, "one entry")?;
+        at_least("[storage] snapshot_age_s", storage.snapshot_age_s, 1, "a second")?;
+        if storage.quota_bytes > 0 {
+            let least = QUOTA_SEGMENTS_MIN * segment + storage.snapshot_bytes;
+            let why = "the log until a snapshot is taken, and some segments";
+            at_least("[storage] quota_bytes", storage.quota_bytes, least, why)?;
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ use crate::raft::types::{Command, Index};
 use crate::transport::listener::{Accepted, Listener};
 use crate::transport::socket::prepare_for_client;
 
+use super::admin::Admins;
 use super::connections::Connections;
 use super::feed::Feed;
 use super::history::{History, Position};
@@ -53,6 +54,8 @@ pub struct Clients<D: Deliver> {
     pub history: Arc<History>,
     /// What there is to tell about this server.
     pub insights: Insights<D>,
+    /// What its operator may ask of it.
+    pub admins: Admins<D>,
     /// Milliseconds of a tick.
     pub tick_ms: u64,
 }
@@ -213,7 +216,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
                 log::info!("closing a client connection: {reason}");
                 Some(Due::Farewell(reason))
             }
-            Input::Request(Request::Local(local)) => Some(Due::Reply(self.answer(&local))),
+            Input::Request(Request::Local(local)) => Some(Due::Reply(self.answer(&local, output))),
             Input::Request(Request::Write(write)) => {
                 let command = Command(Arc::from(encoding::encode(&write)));
                 ask(gateway::Request::Write(command));
@@ -299,10 +302,11 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
         last
     }
 
-    fn answer(&self, local: &Local) -> Reply {
+    fn answer(&self, local: &Local, output: &Output) -> Reply {
         match local {
             Local::Insight(question) => self.insights.answer(question),
-            local => local.reply().expect("only insights need the server"),
+            Local::Admin(wish) => self.admins.answer(wish, output.is_local()),
+            local => local.reply().expect("all else the protocol knows"),
         }
     }
 }

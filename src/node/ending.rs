@@ -21,6 +21,9 @@ use super::monitor::{Deliver, Monitor};
 /// How long a stopping server goes on answering what it has accepted.
 const DRAIN_MAX: Duration = Duration::from_secs(4);
 
+/// How often a stopping server looks how far it has come. Nobody waits for it but its operator.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
 /// How long the last log lines may take to be written.
 pub const LAST_WORDS_MAX: Duration = Duration::from_millis(500);
 
@@ -127,6 +130,37 @@ pub fn end_on_panic(logger: Logger) {
     }));
 }
 
+/// If this server leads, lets another one lead before it goes, so that nobody has to find out by
+/// waiting (diss. §3.10). It serves on meanwhile. Returns when it leads no more, or the core has
+/// given up, within an election timeout; or at a second signal.
+pub fn hand_over<D: Deliver>(
+    monitor: &Monitor<D>,
+    endings: &Receiver<Ending>,
+) -> Result<(), ServeError> {
+    let begun =
+        monitor.with(|server| server.raft().is_leader().then(|| server.transfer_leadership(None)));
+    let successor = match begun {
+        None => return Ok(()),
+        Some(Ok(successor)) => successor,
+        Some(Err(reason)) => {
+            log::warn!("leadership cannot be handed over: {reason}");
+            return Ok(());
+        }
+    };
+    let since = Instant::now();
+    while monitor.look(|server| server.raft().is_handing_over()) {
+        match endings.recv_timeout(LOOK_EVERY) {
+            Ok(Ending::Signal(_)) => return Ok(()),
+            Ok(Ending::Disk(error)) => return Err(error.into()),
+            Err(_nothing_happened) => {}
+        }
+    }
+    let leads = monitor.look(|server| server.raft().is_leader());
+    let outcome = if leads { "failed" } else { "done" };
+    log::info!("hand-over to={successor} {outcome} ms={}", since.elapsed().as_millis());
+    Ok(())
+}
+
 /// Answers what can be answered, and returns: when every reply has left, at the latest after
 /// `DRAIN_MAX`, or at a second signal. A disk that fails meanwhile is still a failure.
 pub fn drain<D: Deliver>(
@@ -134,7 +168,6 @@ pub fn drain<D: Deliver>(
     connections: &Connections,
     endings: &Receiver<Ending>,
 ) -> Result<(), ServeError> {
-    const LOOK_EVERY: Duration = Duration::from_millis(10);
     monitor.with(|server| server.stop());
     let until = Instant::now() + DRAIN_MAX;
     loop {

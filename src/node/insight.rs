@@ -176,6 +176,10 @@ fn info_raft(report: &StatusReport) -> Vec<String> {
         format!("raft_applied_index:{}", report.applied),
         format!("raft_last_index:{}", report.last_index),
         format!("raft_durable_index:{}", report.durable_index),
+        format!("raft_first_index:{}", report.first_index),
+        format!("raft_snapshot_index:{}", report.snapshot),
+        format!("raft_snapshot_bytes:{}", report.snapshot_bytes),
+        format!("raft_disk_full:{}", u8::from(report.disk_full)),
     ];
     for peer in &report.peers {
         let at = peer.match_index.map_or(String::new(), |index| format!(",match={index}"));

@@ -26,6 +26,7 @@
 //! Locks: the monitor's mutex, and leaves that are never held while it is taken: one for each
 //! client's output, one for each link's wire, the table of connections, the peers met.
 
+mod admin;
 mod applier;
 mod client;
 mod connections;

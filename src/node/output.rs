@@ -281,6 +281,11 @@ impl Output {
         }
     }
 
+    /// Whether the client is on this host.
+    pub fn is_local(&self) -> bool {
+        self.socket.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback())
+    }
+
     /// The client's reader has ended.
     pub fn end(&self) {
         self.state.lock().ended = true;

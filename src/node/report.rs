@@ -45,6 +45,10 @@ impl Reporter {
             applied: status.last_applied.0,
             last_index: status.last_index.0,
             durable_index: status.durable_index.0,
+            first_index: status.first_index.0,
+            snapshot: status.snapshot.last.index.0,
+            snapshot_bytes: status.snapshot_bytes,
+            disk_full: false,
             committed_in_term: status.committed_in_term,
             connections: connections as u64,
             pending: pending as u64,
@@ -65,6 +69,7 @@ impl Reporter {
             (false, _) => PeerState::Down,
             (true, None) => PeerState::Connected,
             (true, Some(peer)) if peer.streaming => PeerState::Stream,
+            (true, Some(peer)) if peer.snapshot.is_some() => PeerState::Snapshot,
             (true, Some(_)) => PeerState::Probe,
         };
         PeerReport {

@@ -28,6 +28,7 @@ use crate::storage::recovery;
 use crate::transport::hello::Identity;
 use crate::transport::listener::{Listener, ListenerCloser};
 
+use super::admin::Admins;
 use super::client::Clients;
 use super::connections::{Connections, connections_max};
 use super::doorbell::{Bell, doorbell};
@@ -86,6 +87,7 @@ fn run(config: &Effective, logger: &Logger) -> Result<(), ServeError> {
         Ending::Signal(signal) => {
             log::info!("signal={signal}: stops accepting, answers what can be answered");
             stop_accepting.close();
+            ending::hand_over(&running.monitor, &endings)?;
             ending::drain(&running.monitor, &running.connections, &endings)
         }
         Ending::Disk(error) => Err(error.into()),
@@ -248,6 +250,7 @@ impl Running {
                 config: config.clone(),
                 started: Instant::now(),
             },
+            admins: Admins { monitor: Arc::clone(&self.monitor), members: config.members.clone() },
             tick_ms: TICK_MS,
         });
         let closer = client_listener.closer();

@@ -80,6 +80,8 @@ pub enum Wrong {
     ProtocolVersion,
     /// ERR: a command stands where transactions do not allow it.
     Transaction(TransactionError),
+    /// NOPERM: what an operator may do, and only from the server's own host.
+    NotPermitted,
     /// EXECABORT: the transaction was not executed, as one of its commands had an error.
     Discarded,
     /// EXECABORT: the transaction was not executed, as a WATCH had an error.
@@ -135,6 +137,7 @@ impl Error {
             Error::Wrong(Wrong::TooBig(_)) => "TOOBIG",
             Error::Wrong(Wrong::NotInteger | Wrong::Overflow) => "NOTINT",
             Error::Wrong(Wrong::ProtocolVersion) => "NOPROTO",
+            Error::Wrong(Wrong::NotPermitted) => "NOPERM",
             Error::Wrong(Wrong::Discarded | Wrong::WatchFailed) => "EXECABORT",
             Error::Wrong(_) => "ERR",
             Error::Refused(Refused::NoLeader(_)) => "NOLEADER",
@@ -199,6 +202,7 @@ impl Wrong {
             Wrong::WatchFailed => {
                 "EXECABORT Transaction discarded because WATCH failed.".to_owned()
             }
+            Wrong::NotPermitted => format!("NOPERM {self}"),
             Wrong::TooBig(text) => format!("TOOBIG {text}"),
         }
     }
@@ -249,6 +253,9 @@ impl fmt::Display for Wrong {
                 .write_str("the result would be out of range for a 64-bit integer; unchanged"),
             Wrong::ProtocolVersion => {
                 formatter.write_str("HELLO takes 1 (lines), 2 (RESP2) or 3 (RESP3)")
+            }
+            Wrong::NotPermitted => {
+                formatter.write_str("only from the host that the server runs on")
             }
             Wrong::Transaction(error) => error.fmt(formatter),
             Wrong::Discarded => formatter

@@ -59,6 +59,20 @@ pub enum Local {
     Quit,
     /// A question about this server.
     Insight(Insight),
+    /// Something that its operator wants this server to do; only from the same host.
+    Admin(Admin),
+}
+
+/// What an operator can ask of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admin {
+    /// RAFT TRANSFER [id]: hand leadership over to this server, or to the one best placed.
+    Transfer {
+        /// Whom to.
+        to: Option<u32>,
+    },
+    /// RAFT SNAPSHOT: take a snapshot now.
+    Snapshot,
 }
 
 /// What can be asked about a server, and only the server knows.
@@ -113,7 +127,7 @@ impl Local {
             }
             Local::Help { command } => Some(help::help(command.as_ref())),
             Local::Quit => Some(Reply::Ok),
-            Local::Insight(_) => None,
+            Local::Insight(_) | Local::Admin(_) => None,
         }
     }
 }

@@ -21,6 +21,10 @@
 //!   "applied": 120,               Figure 2: lastApplied
 //!   "last_index": 121,            the last entry of its log
 //!   "durable_index": 121,         the last entry that is on its disk
+//!   "first_index": 100,           the first entry that its log still has
+//!   "snapshot": 110,              the last entry of its newest snapshot, 0 if there is none
+//!   "snapshot_bytes": 4096,       the length of that snapshot's file
+//!   "disk_full": false,           it takes no more writes for want of space
 //!   "committed_in_term": true,    it knows an entry of `term` to be committed
 //!   "connections": 4,             clients that are connected
 //!   "pending": 2,                 requests that wait for their answer here
@@ -30,7 +34,7 @@
 //!       "match_index": 121,       Figure 2: matchIndex; null unless this server leads
 //!       "next_index": 122,        Figure 2: nextIndex; null unless this server leads
 //!       "last_contact_ms": 12,    milliseconds since it answered us, or led us; else null
-//!       "state": "stream" }       down, connected, probe or stream
+//!       "state": "stream" }       down, connected, probe, stream or snapshot
 //!   ]
 //! }
 //! ```
@@ -66,6 +70,14 @@ pub struct StatusReport {
     pub last_index: u64,
     /// The last index that is on its disk.
     pub durable_index: u64,
+    /// The first index that its log still has, or would have.
+    pub first_index: u64,
+    /// The last index that its newest snapshot covers; 0 if there is none.
+    pub snapshot: u64,
+    /// The length of that snapshot's file, in bytes.
+    pub snapshot_bytes: u64,
+    /// Whether its disk, or its quota, has no room for more.
+    pub disk_full: bool,
     /// Whether it knows an entry of its current term to be committed. A leader for which this holds
     /// has everything that was ever acknowledged, committed and known to be so (§8).
     pub committed_in_term: bool,
@@ -120,6 +132,8 @@ pub enum PeerState {
     Probe,
     /// As leader: sending what is new.
     Stream,
+    /// As leader: sending a snapshot, as it lacks what is no longer in the log.
+    Snapshot,
 }
 
 /// Why lines are no report.
@@ -140,11 +154,12 @@ const ROLES: [(RoleName, &str); 4] = [
     (RoleName::PreCandidate, "pre-candidate"),
 ];
 
-const PEER_STATES: [(PeerState, &str); 4] = [
+const PEER_STATES: [(PeerState, &str); 5] = [
     (PeerState::Down, "down"),
     (PeerState::Connected, "connected"),
     (PeerState::Probe, "probe"),
     (PeerState::Stream, "stream"),
+    (PeerState::Snapshot, "snapshot"),
 ];
 
 impl fmt::Display for RoleName {
@@ -187,6 +202,10 @@ impl StatusReport {
             format!("applied: {}", self.applied),
             format!("last_index: {}", self.last_index),
             format!("durable_index: {}", self.durable_index),
+            format!("first_index: {}", self.first_index),
+            format!("snapshot: {}", self.snapshot),
+            format!("snapshot_bytes: {}", self.snapshot_bytes),
+            format!("disk_full: {}", if self.disk_full { "yes" } else { "no" }),
             format!("committed_in_term: {}", if self.committed_in_term { "yes" } else { "no" }),
             format!("connections: {}", self.connections),
             format!("pending: {}", self.pending),
@@ -218,6 +237,10 @@ impl StatusReport {
             applied: facts.number("applied")?,
             last_index: facts.number("last_index")?,
             durable_index: facts.number("durable_index")?,
+            first_index: facts.number("first_index")?,
+            snapshot: facts.number("snapshot")?,
+            snapshot_bytes: facts.number("snapshot_bytes")?,
+            disk_full: facts.read("disk_full", yes_or_no)?,
             committed_in_term: facts.read("committed_in_term", yes_or_no)?,
             connections: facts.number("connections")?,
             pending: facts.number("pending")?,
@@ -315,10 +338,17 @@ mod tests {
     fn report() -> impl Strategy<Value = StatusReport> {
         let roles = prop::sample::select(ROLES.map(|(role, _)| role).to_vec());
         let servers = (any::<u32>(), option::of(any::<u32>()), option::of(any::<u32>()));
-        let numbers = any::<[u64; 8]>();
+        let numbers = any::<[u64; 11]>();
         let peers = prop::collection::vec(peer(), 0..5);
-        (servers, roles, numbers, any::<bool>(), "[a-z0-9._-]{1,20}", peers).prop_map(
-            |((server, leader, voted_for), role, n, committed_in_term, cluster, peers)| {
+        (servers, roles, numbers, any::<[bool; 2]>(), "[a-z0-9._-]{1,20}", peers).prop_map(
+            |(
+                (server, leader, voted_for),
+                role,
+                n,
+                [committed_in_term, disk_full],
+                cluster,
+                peers,
+            )| {
                 StatusReport {
                     server,
                     cluster,
@@ -331,6 +361,10 @@ mod tests {
                     applied: n[2],
                     last_index: n[3],
                     durable_index: n[4],
+                    first_index: n[8],
+                    snapshot: n[9],
+                    snapshot_bytes: n[10],
+                    disk_full,
                     committed_in_term,
                     connections: n[5],
                     pending: n[6],
@@ -395,6 +429,10 @@ mod tests {
             applied: 5,
             last_index: 6,
             durable_index: 6,
+            first_index: 3,
+            snapshot: 4,
+            snapshot_bytes: 1000,
+            disk_full: false,
             committed_in_term: true,
             connections: 4,
             pending: 1,

@@ -144,6 +144,11 @@ fn details(name: &str) -> &'static [&'static str] {
             "Programs need RESP3: HELLO 3.",
         ],
         "LOG" => &["Answers a line for each entry, 10 unless you say otherwise, at most 100."],
+        "RAFT" => &[
+            "RAFT TRANSFER lets another server lead: the one named, or the one that is furthest.",
+            "RAFT SNAPSHOT writes a snapshot at once, and forgets the log before it.",
+            "Each begins something and answers at once; STATUS shows how it goes on.",
+        ],
         "WAITINDEX" => &[
             "Read your writes on another server: LASTINDEX there, WAITINDEX here, then GET STALE.",
             "If the time is over first, the answer is smaller than the index. It waits at most",

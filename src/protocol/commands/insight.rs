@@ -3,7 +3,7 @@
 use crate::kv::command::parse_integer;
 use crate::limits::{LOG_ENTRIES_SHOWN_MAX, WAIT_INDEX_MS_MAX};
 use crate::protocol::error::{Wrong, shown};
-use crate::protocol::request::{Insight, Local, Request};
+use crate::protocol::request::{Admin, Insight, Local, Request};
 
 use super::arguments::{Arguments, is};
 use super::session::local;
@@ -60,6 +60,29 @@ pub fn config(mut arguments: Arguments<'_>) -> Result<Action, Wrong> {
     let patterns = (0..arguments.count()).map(|_| arguments.pattern());
     let patterns = patterns.collect::<Result<_, _>>()?;
     local(Local::Insight(Insight::ConfigGet { patterns }))
+}
+
+/// RAFT TRANSFER [server] | RAFT SNAPSHOT
+pub fn raft(mut arguments: Arguments<'_>) -> Result<Action, Wrong> {
+    let word = arguments.word();
+    let server = arguments.next();
+    let admin = match &server {
+        None if is(&word, "SNAPSHOT") => Admin::Snapshot,
+        None if is(&word, "TRANSFER") => Admin::Transfer { to: None },
+        Some(server) if is(&word, "TRANSFER") => {
+            let id = parse_integer(server).and_then(|id| u32::try_from(id).ok());
+            Admin::Transfer { to: Some(id.ok_or(Wrong::NotInteger)?) }
+        }
+        Some(_) if is(&word, "SNAPSHOT") => {
+            return Err(Wrong::Arity {
+                command: "RAFT SNAPSHOT",
+                arity: Arity::exactly(0),
+                got: 1,
+            });
+        }
+        _ => return Err(Wrong::UnknownSubcommand { command: "RAFT", word: shown(&word) }),
+    };
+    local(Local::Admin(admin))
 }
 
 /// FEED prefix [FROM index]

@@ -162,6 +162,9 @@ table! {
     "CONFIG" "GET glob [glob ...]", Arity::at_least(1), Insight, false, insight::config,
         "settings of this server";
 
+    "RAFT" "TRANSFER [server]|SNAPSHOT", Arity::between(1, 2), Insight, false, insight::raft,
+        "hands leadership over; takes a snapshot (only from the server's own host)";
+
     "HELP" "[command]", Arity::between(0, 1), Connection, false, session::help,
         "this text, or more about one command";
     "PING" "[message]", Arity::between(0, 1), Connection, false, session::ping,
