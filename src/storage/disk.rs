@@ -6,6 +6,7 @@
 //! written are durable once `DiskFile::sync` has returned, and a *name* (created, renamed, removed)
 //! once `Disk::sync_directory` has. Until then either may be lost, in part, or not at all.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
@@ -15,9 +16,9 @@ use std::sync::Arc;
 /// One directory, holding files only.
 pub trait Disk {
     /// A file open for writing.
-    type File: DiskFile;
+    type File: DiskFile + fmt::Debug;
     /// A file open for reading.
-    type Reader: DiskReader;
+    type Reader: DiskReader + fmt::Debug;
 
     /// The names of all files, in no particular order.
     fn list(&self) -> io::Result<Vec<String>>;
