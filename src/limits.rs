@@ -213,6 +213,17 @@ pub const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 /// by one batch and a few dozen bytes for each start; recovery refuses to read files of 1 GiB.
 pub const SEGMENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// Longest item of a snapshot, in bytes: what one part of the state machine may be written as.
+pub const SNAPSHOT_ITEM_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Items of a snapshot are gathered into blocks of about this length, in bytes: checked at once, and
+/// written at once.
+pub const SNAPSHOT_BLOCK_BYTES: usize = 64 * 1024;
+
+/// Bytes of a snapshot that are written before they are synced. More would keep the journal waiting:
+/// a disk does one thing after the other.
+pub const SNAPSHOT_SYNC_BYTES: u64 = 8 * 1024 * 1024;
+
 /// Keys that SCAN looks at for one page, however many it is asked for.
 pub const SCAN_KEYS_MAX: usize = 1000;
 

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::random::Random;
-use crate::storage::disk::{Disk, DiskFile};
+use crate::storage::disk::{Disk, DiskFile, DiskReader, read_from};
 
 /// A directory. Clones are the same directory.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +52,14 @@ struct Replaced {
     offset: usize,
     old: Vec<u8>,
     length: usize,
+}
+
+/// A file open for reading. Nobody writes to it any more, and its name may go: it has a copy.
+#[derive(Debug)]
+pub struct ReadFile {
+    directory: Directory,
+    bytes: Vec<u8>,
+    life: u64,
 }
 
 /// An open file.
@@ -132,6 +140,13 @@ impl Directory {
         }
     }
 
+    fn check_alive(&self, life: u64) -> io::Result<()> {
+        if self.state.borrow().life == life {
+            return Ok(());
+        }
+        Err(io::Error::other("this file was opened by a process that is gone"))
+    }
+
     fn operate(&self) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
         let only_once = state.only_once;
@@ -196,6 +211,7 @@ impl Content {
 
 impl Disk for Directory {
     type File = OpenFile;
+    type Reader = ReadFile;
 
     fn list(&self) -> io::Result<Vec<String>> {
         Ok(self.state.borrow().names.keys().cloned().collect())
@@ -209,6 +225,11 @@ impl Disk for Directory {
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let file = self.find(name)?;
         Ok(self.state.borrow().files[file].bytes.clone())
+    }
+
+    fn open(&self, name: &str) -> io::Result<ReadFile> {
+        let bytes = self.read(name)?;
+        Ok(ReadFile { directory: self.clone(), bytes, life: self.state.borrow().life })
     }
 
     fn create(&self, name: &str) -> io::Result<OpenFile> {
@@ -267,7 +288,7 @@ impl Disk for Directory {
 
 impl DiskFile for OpenFile {
     fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
-        self.check_alive()?;
+        self.directory.check_alive(self.life)?;
         let mut result = self.directory.operate();
         if self.directory.is_full() {
             result = Err(io::Error::from(io::ErrorKind::StorageFull));
@@ -287,7 +308,7 @@ impl DiskFile for OpenFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.check_alive()?;
+        self.directory.check_alive(self.life)?;
         let result = self.directory.operate();
         let mut state = self.directory.state.borrow_mut();
         let content = &mut state.files[self.file];
@@ -299,11 +320,14 @@ impl DiskFile for OpenFile {
     }
 }
 
-impl OpenFile {
-    fn check_alive(&self) -> io::Result<()> {
-        if self.directory.state.borrow().life == self.life {
-            return Ok(());
-        }
-        Err(io::Error::other("this file was opened by a process that is gone"))
+impl DiskReader for ReadFile {
+    fn length_bytes(&self) -> io::Result<u64> {
+        self.directory.check_alive(self.life)?;
+        Ok(self.bytes.len() as u64)
+    }
+
+    fn read_at(&self, offset_bytes: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.directory.check_alive(self.life)?;
+        read_from(&self.bytes, offset_bytes, bytes)
     }
 }

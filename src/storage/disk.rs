@@ -1,19 +1,24 @@
-//! The Disk seam: the few things the journal asks of one directory of a file system.
+//! The Disk seam: the few things the journal and the snapshots ask of one directory of a file
+//! system.
 //!
 //! It is narrow on purpose. A simulator implements it in memory and loses what was not synced; a
 //! test implements it to try every crash. What a real file system promises, and no more: bytes
 //! written are durable once `DiskFile::sync` has returned, and a *name* (created, renamed, removed)
 //! once `Disk::sync_directory` has. Until then either may be lost, in part, or not at all.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// One directory, holding files only.
 pub trait Disk {
-    /// An open file.
-    type File: DiskFile;
+    /// A file open for writing.
+    type File: DiskFile + fmt::Debug;
+    /// A file open for reading.
+    type Reader: DiskReader + fmt::Debug;
 
     /// The names of all files, in no particular order.
     fn list(&self) -> io::Result<Vec<String>>;
@@ -21,6 +26,8 @@ pub trait Disk {
     fn length_bytes(&self, name: &str) -> io::Result<u64>;
     /// A file's whole content.
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+    /// Opens a file for reading. It stays readable after its name is removed.
+    fn open(&self, name: &str) -> io::Result<Self::Reader>;
     /// Creates an empty file that must not exist yet.
     fn create(&self, name: &str) -> io::Result<Self::File>;
     /// Gives a file another name, replacing the file that had it. An open file stays open.
@@ -42,6 +49,33 @@ pub trait DiskFile {
     fn sync(&mut self) -> io::Result<()>;
 }
 
+/// A file of a [`Disk`], open for reading. Nobody writes to it meanwhile: what is read piece by piece
+/// is complete before it is opened.
+pub trait DiskReader {
+    /// The length of the file, in bytes.
+    fn length_bytes(&self) -> io::Result<u64>;
+    /// Fills `bytes` with what stands at an offset; an error if the file ends before they are full.
+    fn read_at(&self, offset_bytes: u64, bytes: &mut [u8]) -> io::Result<()>;
+}
+
+/// `DiskReader::read_at` for a file that is in memory.
+pub fn read_from(content: &[u8], offset_bytes: u64, bytes: &mut [u8]) -> io::Result<()> {
+    let from = usize::try_from(offset_bytes).ok();
+    let found = from.and_then(|from| content.get(from..)?.get(..bytes.len()));
+    bytes.copy_from_slice(found.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?);
+    Ok(())
+}
+
+impl<R: DiskReader> DiskReader for Arc<R> {
+    fn length_bytes(&self) -> io::Result<u64> {
+        R::length_bytes(self)
+    }
+
+    fn read_at(&self, offset_bytes: u64, bytes: &mut [u8]) -> io::Result<()> {
+        R::read_at(self, offset_bytes, bytes)
+    }
+}
+
 /// A directory of the operating system.
 #[derive(Debug)]
 pub struct RealDisk {
@@ -59,6 +93,7 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     type File = RealFile;
+    type Reader = RealFile;
 
     fn list(&self) -> io::Result<Vec<String>> {
         let entries = fs::read_dir(&self.directory)?;
@@ -71,6 +106,10 @@ impl Disk for RealDisk {
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         fs::read(self.path(name))
+    }
+
+    fn open(&self, name: &str) -> io::Result<RealFile> {
+        Ok(RealFile { file: File::open(self.path(name))? })
     }
 
     fn create(&self, name: &str) -> io::Result<RealFile> {
@@ -111,5 +150,15 @@ impl DiskFile for RealFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_data() // also syncs the length: without it the bytes could not be read back
+    }
+}
+
+impl DiskReader for RealFile {
+    fn length_bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_at(&self, offset_bytes: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(bytes, offset_bytes)
     }
 }

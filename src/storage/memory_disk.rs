@@ -11,7 +11,7 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, DiskReader, read_from};
 
 /// A directory in memory. Clones are the same directory.
 #[derive(Clone, Debug, Default)]
@@ -142,6 +142,7 @@ fn survivor(content: &Content, choose: &mut dyn FnMut(usize) -> usize) -> Vec<u8
 
 impl Disk for MemoryDisk {
     type File = MemoryFile;
+    type Reader = MemoryFile;
 
     fn list(&self) -> io::Result<Vec<String>> {
         Ok(self.state.borrow().names.keys().cloned().collect())
@@ -154,6 +155,11 @@ impl Disk for MemoryDisk {
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let file = self.find(name)?;
         Ok(self.state.borrow().files[file].written.clone())
+    }
+
+    fn open(&self, name: &str) -> io::Result<MemoryFile> {
+        let file = self.find(name)?;
+        Ok(MemoryFile { disk: self.clone(), file, life: self.state.borrow().life })
     }
 
     fn create(&self, name: &str) -> io::Result<MemoryFile> {
@@ -235,5 +241,17 @@ impl DiskFile for MemoryFile {
             content.durable = content.written.clone();
         }
         result
+    }
+}
+
+impl DiskReader for MemoryFile {
+    fn length_bytes(&self) -> io::Result<u64> {
+        self.check_alive()?;
+        Ok(self.disk.state.borrow().files[self.file].written.len() as u64)
+    }
+
+    fn read_at(&self, offset_bytes: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.check_alive()?;
+        read_from(&self.disk.state.borrow().files[self.file].written, offset_bytes, bytes)
     }
 }

@@ -10,11 +10,12 @@
 //! - [`scan`]: which bytes of a segment are batches, and what stands behind the first that is not
 //!   one.
 //! - [`journal`]: writing; [`recovery`]: reading at start, and making sure that it counts.
+//! - [`snapshot`]: the whole state machine at one index, in a file of its own.
 //! - [`identity`]: whose directory this is; [`init`]: how it comes to be; [`peers_met`]: whom we
 //!   have met; [`dump`]: for people.
 //!
-//! Left out so far: snapshots (the log may not yet begin after index 1), reserving space ahead,
-//! recycling segments (recovery is ready for what both leave behind a segment's end).
+//! Left out so far: reserving space ahead, recycling segments (recovery is ready for what both
+//! leave behind a segment's end).
 
 pub mod batch;
 pub mod disk;
@@ -29,3 +30,4 @@ pub mod record;
 pub mod recording_disk;
 pub mod recovery;
 pub mod scan;
+pub mod snapshot;

@@ -14,7 +14,7 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, DiskReader, read_from};
 
 /// The files of a directory, by name.
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -282,6 +282,7 @@ fn write_into(content: &mut Vec<u8>, offset: usize, bytes: &[u8], fate: Fate) {
 
 impl Disk for RecordingDisk {
     type File = RecordingFile;
+    type Reader = RecordingFile;
 
     fn list(&self) -> io::Result<Vec<String>> {
         Ok(self.state.borrow().names.keys().cloned().collect())
@@ -294,6 +295,10 @@ impl Disk for RecordingDisk {
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let file = self.find(name)?;
         Ok(self.state.borrow().files[file].clone())
+    }
+
+    fn open(&self, name: &str) -> io::Result<RecordingFile> {
+        Ok(RecordingFile { disk: self.clone(), file: self.find(name)? })
     }
 
     fn create(&self, name: &str) -> io::Result<RecordingFile> {
@@ -353,5 +358,15 @@ impl DiskFile for RecordingFile {
     fn sync(&mut self) -> io::Result<()> {
         let sync = |succeeded| Operation::Sync { file: self.file, succeeded };
         self.disk.record(sync(true), sync(false))
+    }
+}
+
+impl DiskReader for RecordingFile {
+    fn length_bytes(&self) -> io::Result<u64> {
+        Ok(self.disk.state.borrow().files[self.file].len() as u64)
+    }
+
+    fn read_at(&self, offset_bytes: u64, bytes: &mut [u8]) -> io::Result<()> {
+        read_from(&self.disk.state.borrow().files[self.file], offset_bytes, bytes)
     }
 }
