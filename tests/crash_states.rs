@@ -7,7 +7,7 @@
 
 use raft_server::raft::durability::{Write, WriteTicket};
 use raft_server::raft::types::{
-    Command, Entry, EntryId, HardState, Index, Payload, ServerId, Stamp, Term,
+    Command, Entry, EntryId, HardState, Index, Payload, ServerId, SnapshotId, Stamp, Term,
 };
 use raft_server::storage::disk::Disk;
 use raft_server::storage::error::JournalError;
@@ -186,7 +186,7 @@ fn reopen(
     journal: &mut Option<Journal<RecordingDisk>>,
 ) -> Result<Recovered, JournalError> {
     *journal = None;
-    let (opened, recovered) = recovery::open(disk.clone(), OPTIONS)?;
+    let (opened, recovered) = recovery::open(disk.clone(), OPTIONS, SnapshotId::NONE)?;
     *journal = Some(opened);
     Ok(recovered)
 }
@@ -212,7 +212,7 @@ fn fitting(write: &Write, model: &Model) -> Write {
 /// What one crash state gives back, compared with what was promised.
 fn check(files: &Files, promise: &Promise) -> Option<RecordingDisk> {
     let disk = RecordingDisk::new(files);
-    match recovery::open(disk.clone(), OPTIONS) {
+    match recovery::open(disk.clone(), OPTIONS, SnapshotId::NONE) {
         Ok((_, recovered)) => {
             let model = Model { hard_state: recovered.hard_state, entries: recovered.entries };
             assert!(

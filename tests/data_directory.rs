@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use raft_server::raft::durability::{Write, WriteTicket};
-use raft_server::raft::types::{HardState, ServerId, Term};
+use raft_server::raft::types::{HardState, ServerId, SnapshotId, Term};
+use raft_server::storage::disk::Disk;
 use raft_server::storage::identity::{
     self, DIRECTORY_FORMAT, DataDirectory, DirectoryError, Expected, Identity,
 };
@@ -31,7 +32,7 @@ fn start(path: &Path) -> Result<DataDirectory, DirectoryError> {
     let directory = DataDirectory::open(path, &expected())?;
     directory.peers_met()?;
     let options = Options::new(directory.identity().journal_id, 5);
-    recovery::open(directory.journal_disk()?, options)?;
+    recovery::open(directory.journal_disk()?, options, SnapshotId::NONE)?;
     Ok(directory)
 }
 
@@ -65,7 +66,7 @@ fn a_data_directory_belongs_to_one_server() {
     assert!(matches!(DataDirectory::open(&path, &expected), Err(DirectoryError::Locked { .. })));
     let options = Options::new(directory.identity().journal_id, 5);
     let disk = directory.journal_disk().expect("it exists");
-    let (mut journal, _) = recovery::open(disk, options).expect("it is new");
+    let (mut journal, _) = recovery::open(disk, options, SnapshotId::NONE).expect("it is new");
     let hard_state = Some(HardState { current_term: Term(1), voted_for: None });
     let write = Write { ticket: WriteTicket(0), hard_state, base: None, entries: Vec::new() };
     journal.append_and_sync(&write).expect("the disk is well");
@@ -78,9 +79,14 @@ fn a_data_directory_belongs_to_one_server() {
     let mode =
         |name: &str| path.join(name).metadata().expect("exists").permissions().mode() & 0o777;
     assert_eq!((mode(""), mode("journal/00000001.seg"), mode("met.json")), (0o700, 0o600, 0o600));
+    let snapshots = directory.snapshots_disk().expect("it exists");
+    snapshots.create("x").expect("it is ours");
+    assert_eq!((mode("snapshots"), mode("snapshots/x")), (0o700, 0o600));
     drop(directory);
     // A used journal without its identity is not an interrupted init.
     fs::remove_file(path.join("identity.json")).expect("by a careless hand");
+    assert!(matches!(init(&path, &expected), Err(DirectoryError::NotEmpty { .. })));
+    fs::remove_file(path.join("snapshots/x")).expect("by the same hand");
     assert!(matches!(init(&path, &expected), Err(DirectoryError::NotEmpty { .. })));
     // Nor is what is left of one when its first segment is gone too.
     let (first, second) = (path.join("journal/00000001.seg"), path.join("journal/00000002.seg"));
@@ -125,8 +131,10 @@ fn an_init_interrupted_anywhere_is_run_again() {
                 set_mode(&directory.join(name), 0o600);
             }
         }
-        fs::create_dir(path.join("tmp")).expect("it is ours");
-        set_mode(&path.join("tmp"), 0o700);
+        for name in ["tmp", "snapshots"] {
+            fs::create_dir(path.join(name)).expect("it is ours");
+            set_mode(&path.join(name), 0o700);
+        }
         match start(path) {
             Ok(_) => complete += 1,
             Err(DirectoryError::NotInitialized(_)) => {
@@ -143,16 +151,16 @@ fn an_init_interrupted_anywhere_is_run_again() {
 /// S43: before there is any file.
 #[test]
 fn an_init_interrupted_early_is_run_again() {
-    for made in 0..4 {
+    for made in 0..5 {
         let parent = tempfile::tempdir().expect("a temporary directory");
         let path = parent.path().join("1");
-        for name in ["", "LOCK", "tmp", "journal"].into_iter().take(made + 1) {
+        for name in ["", "LOCK", "tmp", "snapshots", "journal"].into_iter().take(made + 1) {
             match name {
                 "LOCK" => fs::write(path.join(name), "").expect("it is ours"),
                 _ => fs::create_dir(path.join(name)).expect("it is ours"),
             }
         }
-        for directory in ["", "tmp", "journal"] {
+        for directory in ["", "tmp", "snapshots", "journal"] {
             if path.join(directory).exists() {
                 set_mode(&path.join(directory), 0o700);
             }
@@ -161,6 +169,24 @@ fn an_init_interrupted_early_is_run_again() {
         init(&path, &expected()).expect("an interrupted init is run again");
         start(&path).expect("it is complete now");
     }
+}
+
+/// A directory from before there were snapshots is given its place for them; one that had it is
+/// not, for what was in it is lost.
+#[test]
+fn a_directory_without_snapshots_gets_its_place_once() {
+    let (_parent, path) = made();
+    fs::remove_dir(path.join("snapshots")).expect("it is ours");
+    assert!(matches!(start(&path), Err(DirectoryError::Damaged { .. })));
+    let file = path.join("identity.json");
+    let text = fs::read_to_string(&file).expect("it is ours");
+    let old = text.replace("\"format\": 2", "\"format\": 1");
+    assert_ne!(old, text);
+    fs::write(&file, old).expect("it is ours");
+    start(&path).expect("an old directory");
+    let mode = path.join("snapshots").metadata().expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    start(&path).expect("again");
 }
 
 /// S46: of many inits at once one succeeds, and what it made stays.
@@ -183,8 +209,19 @@ fn one_of_many_inits_succeeds() {
 /// S47: what others can write to, or is not ours, or cannot be written to, is refused.
 #[test]
 fn an_unsafe_directory_is_refused() {
-    for name in ["", "journal", "tmp", "identity.json", "met.json", "journal/00000001.seg"] {
+    for name in [
+        "",
+        "journal",
+        "tmp",
+        "snapshots",
+        "identity.json",
+        "met.json",
+        "journal/00000001.seg",
+        "snapshots/1.snap",
+    ] {
         let (_parent, path) = made();
+        fs::write(path.join("snapshots/1.snap"), "").expect("it is ours");
+        set_mode(&path.join("snapshots/1.snap"), 0o600);
         let touched = path.join(name);
         let mode = touched.metadata().expect("it exists").permissions().mode();
         for others in [0o002, 0o020] {

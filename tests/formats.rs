@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use raft_server::raft::durability::{Write, WriteTicket};
 use raft_server::raft::types::{
-    Command, Entry, EntryId, HardState, Index, Payload, ServerId, Stamp, Term,
+    Command, Entry, EntryId, HardState, Index, Payload, ServerId, SnapshotId, Stamp, Term,
 };
 use raft_server::storage::identity::{DataDirectory, Expected};
 use raft_server::storage::init::init;
@@ -66,7 +66,7 @@ fn make_a_directory_of_this_format() {
     let directory = DataDirectory::open(&path, &expected()).expect("it is ours");
     let open = || {
         let disk = directory.journal_disk().expect("it exists");
-        recovery::open(disk, options(&directory)).expect("it is well").0
+        recovery::open(disk, options(&directory), SnapshotId::NONE).expect("it is well").0
     };
     let mut journal = open();
     append(&mut journal, &[write(state(1, Some(1)), 1, 1..=4), write(None, 1, 5..=6)]);
@@ -114,7 +114,8 @@ fn a_directory_of_format_2_opens_with_all_its_content() {
     let mut met = directory.peers_met().expect("it is well");
     assert!(met.check_and_remember(ServerId(2), 3, 9).is_err(), "whom it has met");
     let disk = directory.journal_disk().expect("it exists");
-    let (_, recovered) = recovery::open(disk, options(&directory)).expect("it is well");
+    let (_, recovered) =
+        recovery::open(disk, options(&directory), SnapshotId::NONE).expect("it is well");
     let terms = [1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3];
     let entries: Vec<Entry> = (1..).zip(terms).map(|(index, term)| entry(index, term)).collect();
     assert_eq!(recovered.entries, entries);

@@ -363,8 +363,7 @@ fn every_crash_state_has_the_newest_finished_snapshot() {
     snapshots.keep_only(&file).expect("the disk is well");
     note(&disk, sent.id(), sent.id());
     let mut states = 0;
-    for operations in 0..=disk.operations() {
-        let promised = finished[operations];
+    for (operations, promised) in finished.iter().enumerate() {
         disk.crash_states(operations, Cuts::Every, &mut |files: Files| {
             let (_, found) = open(RecordingDisk::new(&files));
             assert!(found.damaged.is_empty(), "{:?}", found.damaged);

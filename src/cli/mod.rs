@@ -6,6 +6,7 @@
 mod exit;
 mod lab;
 mod sim;
+mod snapshots;
 mod status;
 mod wiring;
 
@@ -65,6 +66,23 @@ enum Command {
     /// Read a data directory's journal, and change nothing
     #[command(subcommand, after_help = LOG_CODES)]
     Log(LogCommand),
+    /// Read a data directory's snapshots, and change nothing
+    #[command(subcommand, after_help = SNAPSHOT_CODES)]
+    Snapshot(SnapshotCommand),
+}
+
+const SNAPSHOT_CODES: &str = "\
+Exit codes: 0 all snapshots are well, 2 wrong usage, 4 no data directory, 5 a snapshot is damaged,
+7 the disk cannot be read.";
+
+#[derive(Subcommand)]
+enum SnapshotCommand {
+    /// Print what each snapshot says about itself, and the length of each item
+    #[command(after_help = SNAPSHOT_CODES)]
+    Dump(LogArguments),
+    /// Check every byte of every snapshot
+    #[command(after_help = SNAPSHOT_CODES)]
+    Verify(LogArguments),
 }
 
 const LOG_CODES: &str = "\
@@ -158,6 +176,13 @@ fn answer(arguments: Arguments) -> Result<i32, Failure> {
         }
         Some(Command::Log(LogCommand::Verify(LogArguments { directory, json }))) => {
             wiring::log_verify(&directory, json, &mut io::stdout().lock())
+        }
+        Some(Command::Snapshot(command)) => {
+            let (LogArguments { directory, json }, items) = match command {
+                SnapshotCommand::Dump(arguments) => (arguments, true),
+                SnapshotCommand::Verify(arguments) => (arguments, false),
+            };
+            snapshots::print(&directory, json, items, &mut io::stdout().lock())
         }
     }
 }

@@ -16,6 +16,7 @@ use raft_server::transport::hello;
 use serde::Serialize;
 
 use super::exit::{DAMAGED, Failure, OK};
+use super::snapshots;
 
 /// The version of the journal's format.
 pub const DISK_FORMAT_VERSION: u16 = FORMAT_VERSION;
@@ -70,12 +71,14 @@ fn walk(
     let disk = RealDisk::open(&journal).map_err(|source| {
         failure(DirectoryError::Io { doing: "opening", path: journal, source })
     })?;
+    let (snapshot, left_aside) = snapshots::find(directory, &owner.cluster_id)?;
     let mut nowhere = io::sink();
     let lines: &mut dyn Write = if records { output } else { &mut nowhere };
     let form = if json { Form::Json } else { Form::Text };
-    let verdict = dump::dump(&disk, owner.journal_id, &render, form, lines)?;
+    let verdict = dump::dump(&disk, owner.journal_id, snapshot, &render, form, lines)?;
     if json {
-        let line = VerdictLine { in_use_by: in_use_by.as_deref(), verdict: &verdict };
+        let in_use_by = in_use_by.as_deref();
+        let line = VerdictLine { in_use_by, snapshots_left_aside: &left_aside, verdict: &verdict };
         let text = serde_json::to_string(&line).expect("a verdict can be written as JSON");
         writeln!(output, "{text}")?;
     } else {
@@ -85,6 +88,9 @@ fn walk(
                 "the directory is in use by process {process}: what was read may be changing, and \
                  an interrupted write may be one under way"
             )?;
+        }
+        for damaged in &left_aside {
+            writeln!(output, "a start would leave aside: {damaged}")?;
         }
         print_verdict(&verdict, output)?;
     }
@@ -98,11 +104,12 @@ struct VerdictLine<'a> {
     #[serde(flatten)]
     verdict: &'a Verdict,
     in_use_by: Option<&'a str>,
+    snapshots_left_aside: &'a [String],
 }
 
 fn print_verdict(verdict: &Verdict, output: &mut impl Write) -> io::Result<()> {
     match verdict {
-        Verdict::Starts { last, hard_state, report } => {
+        Verdict::Starts { snapshot, last, hard_state, report } => {
             if report.cut_bytes > 0 {
                 writeln!(
                     output,
@@ -113,8 +120,8 @@ fn print_verdict(verdict: &Verdict, output: &mut impl Write) -> io::Result<()> {
             let vote = hard_state.voted_for.map_or("none".to_owned(), |vote| vote.to_string());
             writeln!(
                 output,
-                "a start would succeed: {} segments, {} batches, last entry {last}, term {}, \
-                 vote {vote}",
+                "a start would succeed: {} segments, {} batches, snapshot {snapshot}, last entry \
+                 {last}, term {}, vote {vote}",
                 report.segments, report.batches, hard_state.current_term
             )
         }
@@ -138,7 +145,7 @@ fn println_or_not(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-fn failure(error: impl Into<ServeError>) -> Failure {
+pub(super) fn failure(error: impl Into<ServeError>) -> Failure {
     let error = error.into();
     Failure::new(error.exit_code(), error.to_string())
 }

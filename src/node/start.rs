@@ -107,7 +107,8 @@ fn open_journal(config: &Effective, directory: &DataDirectory) -> Result<Opened,
     let run_id = random_number()?;
     let mut options = Options::new(directory.identity().journal_id, run_id);
     options.segment_bytes = config.storage.segment_bytes;
-    let (journal, recovered) = recovery::open(directory.journal_disk()?, options)?;
+    let (journal, recovered) =
+        recovery::open(directory.journal_disk()?, options, SnapshotId::NONE)?;
     let report = &recovered.report;
     if report.cut_bytes > 0 {
         log::warn!("cut bytes={} of a write that a crash interrupted", report.cut_bytes);
@@ -120,7 +121,7 @@ fn open_journal(config: &Effective, directory: &DataDirectory) -> Result<Opened,
         recovered.hard_state.current_term,
         recovered.hard_state.voted_for.map(|vote| vote.0),
         recovered.entries.len(),
-        recovered.entries.last().map_or(recovered.base, |entry| entry.id),
+        recovered.entries.last().map_or(recovered.snapshot.last, |entry| entry.id),
         report.segments,
         recovered.incarnation,
         since.elapsed().as_millis(),
@@ -128,7 +129,7 @@ fn open_journal(config: &Effective, directory: &DataDirectory) -> Result<Opened,
     let incarnation = recovered.incarnation;
     let recovered = Recovered {
         hard_state: recovered.hard_state,
-        snapshot: SnapshotId::NONE,
+        snapshot: recovered.snapshot,
         snapshot_bytes: 0,
         entries: recovered.entries,
     };

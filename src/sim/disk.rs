@@ -236,7 +236,7 @@ impl Disk {
         self.incarnation = found.incarnation;
         let recovered = Recovered {
             hard_state: found.hard_state,
-            snapshot: SnapshotId::NONE,
+            snapshot: found.snapshot,
             snapshot_bytes: 0,
             entries: found.entries,
         };
@@ -254,6 +254,7 @@ impl Disk {
     ) -> Result<(Journal<Directory>, recovery::Recovered), String> {
         let run_id = self.random.bits();
         let options = journal::Options { journal_id, run_id, segment_bytes: self.segment_bytes };
-        recovery::open(self.directory.clone(), options).map_err(|error| error.to_string())
+        let snapshot = SnapshotId::NONE;
+        recovery::open(self.directory.clone(), options, snapshot).map_err(|error| error.to_string())
     }
 }

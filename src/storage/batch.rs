@@ -5,7 +5,7 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0  | 4 | magic `RJB1` |
-//! | 4  | 2 | format version, 1 |
+//! | 4  | 2 | format version, 3; batches of version 2 are read, too |
 //! | 6  | 2 | zero |
 //! | 8  | 8 | journal id: random, drawn by `init` |
 //! | 16 | 8 | segment number, the one in the file's name |
@@ -30,8 +30,13 @@ use crc32fast::Hasher;
 
 use crate::lab::{Rule, removed};
 
-/// The format this program writes.
-pub const FORMAT_VERSION: u16 = 2;
+/// The format this program writes. Version 3 has the records that let the log begin behind a
+/// snapshot; all others are as in version 2.
+pub const FORMAT_VERSION: u16 = 3;
+/// The oldest format this program reads.
+pub const FORMAT_VERSION_OLDEST: u16 = 2;
+/// The first format in which each segment begins with what precedes it.
+pub const FORMAT_VERSION_WITH_HEADS: u16 = 3;
 /// Length of a batch's header, in bytes.
 pub const HEADER_BYTES: usize = 48;
 /// The first bytes of each batch.
@@ -80,6 +85,11 @@ impl Header {
             previous_crc: u32_at(bytes, 36),
             crc: u32_at(bytes, 44),
         })
+    }
+
+    /// Whether this program can read the batch.
+    pub fn is_known(&self) -> bool {
+        (FORMAT_VERSION_OLDEST..=FORMAT_VERSION).contains(&self.version)
     }
 
     /// The length of the whole batch, in bytes.

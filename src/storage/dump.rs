@@ -12,7 +12,7 @@ use super::error::JournalError;
 use super::journal::segment_name;
 use super::record::{self, Image, Record};
 use super::recovery::{self, Found, Report};
-use crate::raft::types::{Command, EntryId, HardState, Payload};
+use crate::raft::types::{Command, EntryId, HardState, Payload, SnapshotId};
 
 /// How records are printed, one on each line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub enum Form {
 pub enum Verdict {
     /// It would start.
     Starts {
+        /// The newest snapshot, which the log begins behind.
+        snapshot: SnapshotId,
         /// The last entry of the log.
         last: EntryId,
         /// Term and vote.
@@ -75,16 +77,33 @@ enum Shown {
         term: u64,
         command: Option<String>,
     },
+    /// What all segments before this one amount to.
+    Head {
+        incarnation: u64,
+        run_id: String,
+        term: u64,
+        vote: Option<u32>,
+        last_index: u64,
+        last_term: u64,
+    },
+    /// The log begins anew behind a snapshot.
+    Base {
+        index: u64,
+        term: u64,
+        stamp: u64,
+    },
     Seal,
     Unreadable {
         reason: &'static str,
     },
 }
 
-/// Prints each record of a journal on a line of its own, and returns the verdict.
+/// Prints each record of a journal on a line of its own, and returns the verdict on a start with
+/// this snapshot.
 pub fn dump<D: Disk>(
     disk: &D,
     journal_id: u64,
+    snapshot: SnapshotId,
     render: &dyn Fn(&Command) -> String,
     form: Form,
     output: &mut dyn Write,
@@ -98,7 +117,11 @@ pub fn dump<D: Disk>(
         recovery::apply(disk, &mut image, found)
     });
     printed?;
-    Ok(verdict(&image, walked.map(|walked| walked.report)))
+    let settled = walked.and_then(|walked| {
+        recovery::settle(disk, walked.report.oldest_segment, &mut image, snapshot)?;
+        Ok(walked.report)
+    });
+    Ok(verdict(&image, snapshot, settled))
 }
 
 fn print_batch(
@@ -144,6 +167,17 @@ fn show(record: &Record, render: &dyn Fn(&Command) -> String) -> Shown {
             term: state.current_term.0,
             vote: state.voted_for.map(|server| server.0),
         },
+        Record::Head { incarnation, run_id, hard_state, last } => Shown::Head {
+            incarnation: *incarnation,
+            run_id: format!("{run_id:016x}"),
+            term: hard_state.current_term.0,
+            vote: hard_state.voted_for.map(|server| server.0),
+            last_index: last.index.0,
+            last_term: last.term.0,
+        },
+        Record::Base(SnapshotId { last, stamp }) => {
+            Shown::Base { index: last.index.0, term: last.term.0, stamp: stamp.0 }
+        }
         Record::Entry(entry) => Shown::Entry {
             index: entry.id.index.0,
             term: entry.id.term.0,
@@ -168,10 +202,18 @@ impl fmt::Display for Shown {
             Shown::Start { incarnation, run_id } => {
                 write!(formatter, "start incarnation={incarnation} run={run_id}")
             }
-            Shown::State { term, vote: Some(server) } => {
-                write!(formatter, "state term=T{term} vote=n{server}")
+            Shown::State { term, vote } => {
+                write!(formatter, "state term=T{term} vote={}", vote_text(*vote))
             }
-            Shown::State { term, vote: None } => write!(formatter, "state term=T{term} vote=none"),
+            Shown::Head { incarnation, run_id, term, vote, last_index, last_term } => write!(
+                formatter,
+                "head incarnation={incarnation} run={run_id} term=T{term} vote={} \
+                 last={last_index}@T{last_term}",
+                vote_text(*vote)
+            ),
+            Shown::Base { index, term, .. } => {
+                write!(formatter, "base {index}@T{term}: the log begins anew")
+            }
             Shown::Entry { index, term, command: Some(command) } => {
                 write!(formatter, "entry {index}@T{term} {command}")
             }
@@ -184,9 +226,15 @@ impl fmt::Display for Shown {
     }
 }
 
-fn verdict(image: &Image, walked: Result<Report, JournalError>) -> Verdict {
+fn vote_text(vote: Option<u32>) -> String {
+    vote.map_or("none".to_owned(), |server| format!("n{server}"))
+}
+
+fn verdict(image: &Image, snapshot: SnapshotId, walked: Result<Report, JournalError>) -> Verdict {
     match walked {
-        Ok(report) => Verdict::Starts { last: image.last(), hard_state: image.hard_state, report },
+        Ok(report) => {
+            Verdict::Starts { snapshot, last: image.last(), hard_state: image.hard_state, report }
+        }
         Err(error) => {
             let reason = error.to_string();
             let (file, offset_bytes) = match error {

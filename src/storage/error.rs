@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::raft::types::{Index, SnapshotId};
+
 /// Why the journal cannot be opened or written.
 #[derive(Debug, Error)]
 pub enum JournalError {
@@ -96,6 +98,19 @@ pub enum Damage {
     /// A segment is missing before this one.
     #[error("segment {0} is missing before it")]
     MissingSegment(u64),
+    /// The journal does not hold the entries up to some index, and no snapshot does either.
+    #[error(
+        "the entries up to index {needed} are not in the journal, and the newest snapshot that can \
+         be read covers those up to index {} (a snapshot, or a segment before this one, is missing \
+         or damaged)",
+        snapshot.last.index
+    )]
+    Uncovered {
+        /// How far a snapshot must reach.
+        needed: Index,
+        /// The newest that there is.
+        snapshot: SnapshotId,
+    },
     /// The segment belongs to another server's journal.
     #[error("it belongs to another journal ({found:016x}, this one is {expected:016x})")]
     Foreign {

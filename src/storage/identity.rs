@@ -6,6 +6,7 @@
 //! identity.json   format, cluster id, server id, initial membership, journal id
 //! met.json        which lives of its peers this server has met
 //! journal/        00000001.seg, …
+//! snapshots/      the state at some index; see `snapshot`
 //! tmp/            cleared at each start
 //! ```
 //!
@@ -17,9 +18,9 @@
 //! lost power, acknowledged writes would be gone with them. So `open` first syncs all files, the
 //! directories, and the names of the directories above.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,8 +33,13 @@ use super::error::JournalError;
 use super::peers_met::{PeerIdentityError, PeersMet};
 use crate::raft::types::ServerId;
 
-/// The format of data directories that this program makes and opens.
-pub const DIRECTORY_FORMAT: u32 = 1;
+/// The format of data directories that this program makes.
+pub const DIRECTORY_FORMAT: u32 = 2;
+/// The format without `snapshots/`, which a start adds.
+pub const DIRECTORY_FORMAT_WITHOUT_SNAPSHOTS: u32 = 1;
+
+/// The directory of the snapshots.
+pub const SNAPSHOTS: &str = "snapshots";
 
 pub(super) const IDENTITY: &str = "identity.json";
 
@@ -167,8 +173,15 @@ impl DataDirectory {
         let lock = lock(path)?;
         let identity = read_identity(path)?;
         check_identity(path, &identity, expected)?;
+        let snapshots = path.join(SNAPSHOTS);
+        if identity.format == DIRECTORY_FORMAT_WITHOUT_SNAPSHOTS {
+            create_directory(&snapshots)?;
+        } else if let Err(source) = fs::metadata(&snapshots) {
+            return Err(DirectoryError::Damaged { file: snapshots, source });
+        }
         check_and_sync_files(path)?;
         check_and_sync_files(&path.join("journal"))?;
+        check_and_sync_files(&snapshots)?;
         sync_with_ancestors(path)?;
         clear_temporary(&path.join("tmp"))?;
         Ok(DataDirectory { path: path.to_path_buf(), identity, _lock: lock })
@@ -183,6 +196,12 @@ impl DataDirectory {
     pub fn journal_disk(&self) -> Result<RealDisk, DirectoryError> {
         let journal = self.path.join("journal");
         RealDisk::open(&journal).map_err(failed("opening", &journal))
+    }
+
+    /// The directory of the snapshots.
+    pub fn snapshots_disk(&self) -> Result<RealDisk, DirectoryError> {
+        let snapshots = self.path.join(SNAPSHOTS);
+        RealDisk::open(&snapshots).map_err(failed("opening", &snapshots))
     }
 
     /// How long this disk takes to make 4 KiB durable: what every write will wait for at the least.
@@ -235,8 +254,10 @@ fn check_identity(path: &Path, own: &Identity, expected: &Expected) -> Result<()
         ids.iter().map(ServerId::to_string).collect::<Vec<_>>().join(" ")
     };
     // Obeying an edited list would change what a majority is, on one server at a time.
+    let known = own.format == DIRECTORY_FORMAT_WITHOUT_SNAPSHOTS;
+    let format = if known { own.format } else { DIRECTORY_FORMAT };
     let pairs = [
-        ("directory format", own.format.to_string(), DIRECTORY_FORMAT.to_string()),
+        ("directory format", own.format.to_string(), format.to_string()),
         ("cluster id", own.cluster_id.clone(), expected.cluster_id.clone()),
         ("server id", own.server_id.to_string(), expected.server_id.to_string()),
         ("the membership", text(&own.membership), text(&expected.membership)),
@@ -306,6 +327,16 @@ pub fn in_use_by(path: &Path) -> Result<Option<String>, DirectoryError> {
             Ok(Some(fs::read_to_string(&file).unwrap_or_default().trim().to_owned()))
         }
         Err(TryLockError::Error(source)) => Err(failed("locking", &file)(source)),
+    }
+}
+
+/// Makes a directory that only we can read, if it is not there yet.
+pub(super) fn create_directory(path: &Path) -> Result<(), DirectoryError> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed("creating", path)(error)),
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+            .map_err(failed("setting the mode of", path)),
     }
 }
 

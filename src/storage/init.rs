@@ -7,16 +7,15 @@
 //! without syncing the parent, the server votes, the power fails, and the whole directory is gone;
 //! the next `init` finds nothing and makes a server that votes again in the same term.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use super::batch::Header;
 use super::disk::{Disk, RealDisk};
 use super::identity::{
-    DIRECTORY_FORMAT, DirectoryError, Expected, IDENTITY, Identity, check_safe, failed, lock,
-    random_number, sync_with_ancestors,
+    DIRECTORY_FORMAT, DirectoryError, Expected, IDENTITY, Identity, SNAPSHOTS, check_safe,
+    create_directory, failed, lock, random_number, sync_with_ancestors,
 };
 use super::journal::{segment_name, segment_number};
 use super::peers_met;
@@ -30,9 +29,10 @@ const README_TEXT: &str = "The data directory of one server of a Raft cluster. N
 another server,\nnever restore an old copy of it, never edit a file: the server would break \
 promises.\n\nLOCK           held by the running server\nidentity.json  which cluster and server \
 this is\nmet.json       the lives of its peers it has met\njournal/       term, vote and log; see \
-`raft-server log dump`\ntmp/           cleared at each start\n";
+`raft-server log dump`\nsnapshots/     the state \
+at some index of the log; see `raft-server snapshot dump`\ntmp/           cleared at each start\n";
 /// What an interrupted `init` may have left.
-const OURS: [&str; 8] = [
+const OURS: [&str; 9] = [
     "LOCK",
     README,
     README_FRESH,
@@ -40,6 +40,7 @@ const OURS: [&str; 8] = [
     peers_met::FILE_NAME,
     peers_met::FRESH_NAME,
     "journal",
+    SNAPSHOTS,
     "tmp",
 ];
 
@@ -51,6 +52,7 @@ pub fn init(path: &Path, expected: &Expected) -> Result<Identity, DirectoryError
     let _lock = lock(path)?;
     check_initializable(path)?; // what another init did before we had the lock
     create_directory(&path.join("tmp"))?;
+    create_directory(&path.join(SNAPSHOTS))?;
     let journal_path = path.join("journal");
     create_directory(&journal_path)?;
     let unfinished = journal_path.join(segment_name(1));
@@ -101,6 +103,13 @@ fn check_initializable(path: &Path) -> Result<(), DirectoryError> {
             return Err(not_empty(path, name));
         }
     }
+    // It is empty until there is a server.
+    let snapshots = path.join(SNAPSHOTS);
+    if snapshots.try_exists().map_err(failed("looking at", &snapshots))?
+        && let Some(name) = names(&snapshots)?.first()
+    {
+        return Err(not_empty(path, format!("{SNAPSHOTS}/{name}")));
+    }
     let journal = path.join("journal");
     match fs::metadata(&journal) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -143,13 +152,4 @@ fn names(path: &Path) -> Result<Vec<String>, DirectoryError> {
     let entries = fs::read_dir(path).map_err(failed("listing", path))?;
     let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     names.collect::<io::Result<_>>().map_err(failed("listing", path))
-}
-
-fn create_directory(path: &Path) -> Result<(), DirectoryError> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(failed("creating", path)(error)),
-        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-            .map_err(failed("setting the mode of", path)),
-    }
 }

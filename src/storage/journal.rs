@@ -6,6 +6,12 @@
 //! from that. A new segment's *name* is synced before its first batch counts, so the names need no
 //! record elsewhere.
 //!
+//! Each new segment begins with a `Head`, which repeats what all before it amount to. So segments
+//! whose entries a snapshot covers can be removed, the oldest first, and what is left can be read.
+//! Example: segments 1 and 2 hold entries 1 to 90, with a snapshot of entry 100 both may go; had
+//! entry 120 been written to segment 2 and been replaced since, both would stay until a snapshot
+//! covers 120.
+//!
 //! The failing schedule behind `Poisoned`: a sync fails, the kernel drops the pages and forgets the
 //! error, the next sync succeeds, and we acknowledge a batch that stands behind a hole. So the
 //! first failure is the last thing this journal does; only a new start may look at the files again.
@@ -15,12 +21,12 @@ use std::io;
 use super::batch::{self, FORMAT_VERSION, HEADER_BYTES, Header};
 use super::disk::{Disk, DiskFile};
 use super::error::JournalError;
-use super::record::{self, Record, check_entry, check_succession};
+use super::record::{self, Record, check_base, check_entry, check_succession};
 use super::scan::Chain;
 use crate::lab::{Rule, removed};
 use crate::limits;
 use crate::raft::durability::Write;
-use crate::raft::types::{Entry, HardState, Index};
+use crate::raft::types::{Entry, EntryId, HardState, Index, SnapshotId};
 
 /// What is to be known to open a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +61,37 @@ pub struct Journal<D: Disk> {
     sealed: bool,
     /// Whether a write or sync has failed.
     poisoned: bool,
+    /// Which life of the server this is.
+    incarnation: u64,
     /// What the journal holds, to check that what comes can follow it.
     hard_state: HardState,
-    base: Index,
-    last: Index,
+    /// The log is settled up to here: no entry may be replaced any more.
+    floor: Index,
+    last: EntryId,
+    /// The highest index that was ever written, replaced or not.
+    highest: Index,
+    /// The segments before the newest, the oldest first.
+    older: Vec<OlderSegment>,
+    /// The newest snapshot that is durable covers the entries up to here.
+    published: Index,
     /// The batch being built; kept for its memory.
     buffer: Vec<u8>,
+}
+
+/// A segment that is written no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OlderSegment {
+    pub(super) segment: u64,
+    /// The highest index that was ever written to it or to those before it.
+    pub(super) highest: Index,
+    /// Whether the segment behind it can be read without it.
+    pub(super) followed_by_head: bool,
+}
+
+/// What a batch finds when it comes, in case it begins a segment.
+struct Before {
+    head: Record<&'static Entry>,
+    highest: Index,
 }
 
 /// Where recovery hands over to the journal.
@@ -70,28 +101,33 @@ pub(super) struct Position<F> {
     pub(super) segment: u64,
     pub(super) segment_length_bytes: u64,
     pub(super) chain: Chain,
+    pub(super) incarnation: u64,
     pub(super) hard_state: HardState,
-    pub(super) base: Index,
-    pub(super) last: Index,
+    pub(super) last: EntryId,
+    pub(super) highest: Index,
+    pub(super) older: Vec<OlderSegment>,
+    pub(super) snapshot: SnapshotId,
 }
 
 impl<D: Disk> Journal<D> {
     /// Continues at a position that is durable and ends in a seal.
     pub(super) fn at(disk: D, options: Options, position: Position<D::File>) -> Journal<D> {
-        let Position { file, segment, segment_length_bytes, chain, hard_state, base, last } =
-            position;
         Journal {
             disk,
             options,
-            file,
-            segment,
-            segment_length_bytes,
-            chain,
+            file: position.file,
+            segment: position.segment,
+            segment_length_bytes: position.segment_length_bytes,
+            chain: position.chain,
             sealed: true,
             poisoned: false,
-            hard_state,
-            base,
-            last,
+            incarnation: position.incarnation,
+            hard_state: position.hard_state,
+            floor: position.snapshot.last.index,
+            last: position.last,
+            highest: position.highest,
+            older: position.older,
+            published: position.snapshot.last.index,
             buffer: Vec::new(),
         }
     }
@@ -104,20 +140,62 @@ impl<D: Disk> Journal<D> {
         if self.poisoned && !removed(Rule::FailedJournalIsOver) {
             return Err(JournalError::Poisoned);
         }
-        if write.hard_state.is_none() && write.entries.is_empty() {
+        if write.hard_state.is_none() && write.base.is_none() && write.entries.is_empty() {
             return Ok(());
         }
+        let before = self.before();
         self.buffer.clear();
         self.buffer.resize(HEADER_BYTES, 0);
         if let Some(hard_state) = write.hard_state {
             self.add_hard_state(hard_state);
         }
+        if let Some(base) = write.base {
+            self.add_base(base);
+        }
         for entry in &write.entries {
             self.add_entry(entry);
         }
-        self.write_batch()?;
+        self.write_batch(&before)?;
         self.sealed = false;
         Ok(())
+    }
+
+    /// This snapshot is durable: segments whose entries it covers may go. Older ones than one that
+    /// was told before change nothing.
+    pub fn snapshot_published(&mut self, snapshot: SnapshotId) {
+        self.published = self.published.max(snapshot.last.index);
+    }
+
+    /// Removes one segment whose entries the newest published snapshot covers, and says whether
+    /// there was one. After an error the process must end, as after one of `append_and_sync`.
+    ///
+    /// One at a time, because each removal is made durable before the next: what a crash leaves are
+    /// the newest segments, without gaps.
+    pub fn remove_obsolete(&mut self) -> Result<bool, JournalError> {
+        if self.poisoned {
+            return Err(JournalError::Poisoned);
+        }
+        // Segments of format 2 have no head: those that cannot be read alone go together, the
+        // newest of them first. What is left of them is behind a gap and counts for nothing.
+        let Some(last) = self.older.iter().position(|older| older.followed_by_head) else {
+            return Ok(false);
+        };
+        if self.older[..=last].iter().any(|older| older.highest > self.published) {
+            return Ok(false);
+        }
+        self.poisoned = true;
+        let name = segment_name(self.older[last].segment);
+        let failed =
+            |disk: &D, doing, source| JournalError::Io { doing, file: disk.path(&name), source };
+        self.disk.remove(&name).map_err(|source| failed(&self.disk, "removing", source))?;
+        let synced = self.disk.sync_directory();
+        synced.map_err(|source| failed(&self.disk, "syncing the directory of", source))?;
+        self.older.remove(last);
+        for leftover in &mut self.older[..last] {
+            leftover.followed_by_head = true;
+        }
+        self.poisoned = false;
+        Ok(true)
     }
 
     /// Ends a burst of writes with an empty batch, so that rot in the last real batch can be told
@@ -132,7 +210,7 @@ impl<D: Disk> Journal<D> {
         }
         self.buffer.clear();
         self.buffer.resize(HEADER_BYTES, 0);
-        self.write_batch()?;
+        self.write_batch(&self.before())?;
         self.sealed = true;
         Ok(true)
     }
@@ -156,16 +234,37 @@ impl<D: Disk> Journal<D> {
         record::encode(&Record::HardState(next), &mut self.buffer);
     }
 
-    fn add_entry(&mut self, entry: &Entry) {
-        if let Err(reason) = check_entry(entry, self.base, self.last, &self.hard_state) {
-            panic!("Log Matching: {reason}: {} after index {}", entry.id, self.last);
+    fn add_base(&mut self, base: SnapshotId) {
+        if let Err(reason) = check_base(&base, self.floor, &self.hard_state) {
+            panic!("Leader Completeness: {reason}, from {} to {base}", self.floor);
         }
-        self.last = entry.id.index;
+        self.snapshot_published(base); // it is on disk: so `Write` says
+        (self.floor, self.last) = (base.last.index, base.last);
+        record::encode(&Record::Base(base), &mut self.buffer);
+    }
+
+    fn add_entry(&mut self, entry: &Entry) {
+        if let Err(reason) = check_entry(entry, self.floor, self.last.index, &self.hard_state) {
+            panic!("Log Matching: {reason}: {} after {}", entry.id, self.last);
+        }
+        self.last = entry.id;
+        self.highest = self.highest.max(entry.id.index);
         record::encode(&Record::Entry(entry), &mut self.buffer);
     }
 
+    /// What is true before the next batch.
+    fn before(&self) -> Before {
+        let head = Record::Head {
+            incarnation: self.incarnation,
+            run_id: self.options.run_id,
+            hard_state: self.hard_state,
+            last: self.last,
+        };
+        Before { head, highest: self.highest }
+    }
+
     /// Writes and syncs the batch in the buffer, in this segment or at the start of the next.
-    fn write_batch(&mut self) -> Result<(), JournalError> {
+    fn write_batch(&mut self, before: &Before) -> Result<(), JournalError> {
         let full =
             self.segment_length_bytes + self.buffer.len() as u64 > self.options.segment_bytes;
         let rotate = full && self.segment_length_bytes > 0;
@@ -176,6 +275,9 @@ impl<D: Disk> Journal<D> {
             self.segment_length_bytes = 0;
             let created = self.disk.create(&segment_name(self.segment));
             self.file = created.map_err(|source| self.failed("creating", source))?;
+            let mut head = Vec::new();
+            record::encode(&before.head, &mut head);
+            self.buffer.splice(HEADER_BYTES..HEADER_BYTES, head);
         }
         let header = next_header(&self.options, self.segment, &self.chain);
         let crc = batch::finish(&header, &mut self.buffer);
@@ -189,6 +291,11 @@ impl<D: Disk> Journal<D> {
             // Without its name a synced file is lost with all it holds (S36).
             let synced = self.disk.sync_directory();
             synced.map_err(|source| self.failed("syncing the directory of", source))?;
+        }
+        if rotate {
+            let segment = self.segment - 1;
+            let highest = before.highest;
+            self.older.push(OlderSegment { segment, highest, followed_by_head: true });
         }
         self.segment_length_bytes += self.buffer.len() as u64;
         self.chain = Chain::after(&Header { crc, ..header });

@@ -22,17 +22,26 @@
 //!
 //! The new file ends in the `Start` record of this life and a seal. Both appear together with the
 //! rename or not at all, so rot in what a start left behind is always told from a tear.
+//!
+//! **The log begins behind the newest snapshot.** Entries that it covers are dropped; if the log
+//! does not hold the snapshot's last entry (it was received, and the crash came before the log had
+//! begun anew behind it), all of the log is, and the new file says so with a `Base` record. What is
+//! missing *before* the log must be covered by the snapshot: segments before the oldest one, and
+//! what a `Base` record has declared void. If it is not, a snapshot or a segment is lost, and we
+//! refuse.
 
 use std::io;
 
-use super::batch::{self, FORMAT_VERSION, HEADER_BYTES, Header};
+use super::batch::{self, FORMAT_VERSION, FORMAT_VERSION_WITH_HEADS, HEADER_BYTES, Header};
 use super::disk::{Disk, DiskFile};
 use super::error::{Damage, JournalError};
-use super::journal::{Journal, Options, Position, next_header, segment_name, segment_number};
+use super::journal::{
+    Journal, OlderSegment, Options, Position, next_header, segment_name, segment_number,
+};
 use super::record::{self, Image, Record};
 use super::scan::{self, Chain};
 use crate::lab::{Rule, removed};
-use crate::raft::types::{Entry, EntryId, HardState};
+use crate::raft::types::{Entry, HardState, Index, SnapshotId};
 
 /// Longest file that recovery reads into memory, in bytes. Segments end soon after their size.
 pub const SEGMENT_FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
@@ -45,9 +54,9 @@ pub(super) const FRESH_SUFFIX: &str = ".new";
 pub struct Recovered {
     /// Term and vote.
     pub hard_state: HardState,
-    /// The entry before the first one of `entries`.
-    pub base: EntryId,
-    /// The log behind `base`.
+    /// The snapshot that the log begins behind: the one that `open` was given.
+    pub snapshot: SnapshotId,
+    /// The log behind it.
     pub entries: Vec<Entry>,
     /// The number of this life of the server: one more than at the last start.
     pub incarnation: u64,
@@ -62,6 +71,8 @@ pub struct Recovered {
 pub struct Report {
     /// How many segments there are.
     pub segments: u64,
+    /// The oldest segment: those before it were removed.
+    pub oldest_segment: u64,
     /// How many batches check.
     pub batches: u64,
     /// The newest segment: the one that is written afresh.
@@ -89,39 +100,65 @@ pub struct Found<'a> {
 
 /// Creates a journal that has never been used, in a directory without one. Durable on return.
 pub fn create<D: Disk>(disk: &D, journal_id: u64) -> Result<(), JournalError> {
-    if let Some(&segment) = list_segments(disk)?.0.last() {
+    if let Some(&segment) = list_segments(disk)?.segments.last() {
         let exists = io::Error::from(io::ErrorKind::AlreadyExists);
         return Err(io_error(disk, "creating", &segment_name(segment))(exists));
     }
     let options = Options::new(journal_id, 0);
     let start = Record::Start { incarnation: 0, run_id: 0 };
-    write_afresh(disk, &options, 1, Vec::new(), Chain::BEGINNING, Some(&start))?;
+    write_afresh(disk, &options, 1, Vec::new(), Chain::BEGINNING, &[start])?;
     Ok(())
 }
 
 /// Opens the journal for a new life of the server. When it returns, what it returns is durable.
-pub fn open<D: Disk>(disk: D, options: Options) -> Result<(Journal<D>, Recovered), JournalError> {
+/// Requires that `snapshot` is, the newest there is.
+pub fn open<D: Disk>(
+    disk: D,
+    options: Options,
+    snapshot: SnapshotId,
+) -> Result<(Journal<D>, Recovered), JournalError> {
     let mut image = Image::default();
-    let walked = walk(&disk, options.journal_id, &mut |found| apply(&disk, &mut image, found))?;
-    let (previous, _) = image.start.ok_or_else(|| no_beginning(&disk))?;
+    let mut older = Vec::new();
+    let walked = walk(&disk, options.journal_id, &mut |found| {
+        if found.offset_bytes == 0 {
+            note_segment(&mut older, found, &image);
+        }
+        apply(&disk, &mut image, found)
+    })?;
+    let Report { oldest_segment, newest_segment: segment, .. } = walked.report;
+    let (previous, run_id) = image.start.ok_or_else(|| no_beginning(&disk, oldest_segment))?;
     let incarnation = previous.checked_add(1).expect("nobody starts a server 2^64 times");
-    let start = Record::Start { incarnation, run_id: options.run_id };
-    let start = (!removed(Rule::LifeIsRecorded)).then_some(&start);
-    let segment = walked.report.newest_segment;
+    let (hard_state, last) = (image.hard_state, image.last());
+    let head = Record::Head { incarnation: previous, run_id, hard_state, last };
+    let begins = walked.newest_bytes.is_empty() && segment > 1;
+    if begins {
+        // Its first batch was torn, and so nobody has noted it.
+        let highest = image.highest;
+        older.push(OlderSegment { segment: segment - 1, highest, followed_by_head: true });
+    }
+    let mut records: Vec<Record<&Entry>> = Vec::from_iter(begins.then_some(head));
+    records.extend(settle(&disk, oldest_segment, &mut image, snapshot)?);
+    if !removed(Rule::LifeIsRecorded) {
+        records.push(Record::Start { incarnation, run_id: options.run_id });
+    }
     let (file, segment_length_bytes, chain) =
-        write_afresh(&disk, &options, segment, walked.newest_bytes, walked.chain, start)?;
+        write_afresh(&disk, &options, segment, walked.newest_bytes, walked.chain, &records)?;
+    older.splice(..0, walked.leftovers.into_iter().map(leftover));
     let position = Position {
         file,
         segment,
         segment_length_bytes,
         chain,
+        incarnation,
         hard_state: image.hard_state,
-        base: image.base.index,
-        last: image.last().index,
+        last: image.last(),
+        highest: image.highest,
+        older,
+        snapshot,
     };
     let recovered = Recovered {
         hard_state: image.hard_state,
-        base: image.base,
+        snapshot,
         entries: image.entries,
         incarnation,
         run_id: options.run_id,
@@ -130,15 +167,69 @@ pub fn open<D: Disk>(disk: D, options: Options) -> Result<(Journal<D>, Recovered
     Ok((Journal::at(disk, options, position), recovered))
 }
 
+/// A segment begins: the one before it, if there is one, has ended.
+fn note_segment(older: &mut Vec<OlderSegment>, found: &Found, image: &Image) {
+    if image.start.is_some() {
+        let highest = image.highest;
+        let followed_by_head = has_head(found);
+        older.push(OlderSegment { segment: found.segment - 1, highest, followed_by_head });
+    }
+}
+
+/// A segment behind a gap: a snapshot covers what it held, else there were no start.
+fn leftover(segment: u64) -> OlderSegment {
+    OlderSegment { segment, highest: Index::ZERO, followed_by_head: true }
+}
+
+/// Whether a batch begins a segment that can be read without those before it.
+fn has_head(found: &Found) -> bool {
+    found.segment > 1
+        && found.offset_bytes == 0
+        && found.header.version >= FORMAT_VERSION_WITH_HEADS
+}
+
 /// Takes the records of a batch into the image.
 pub fn apply<D: Disk>(disk: &D, image: &mut Image, found: &Found) -> Result<(), JournalError> {
-    for record in record::records(found.payload) {
-        record.and_then(|record| image.apply(record)).map_err(|reason| {
-            let batch = found.header.batch;
-            damaged(disk, found.segment, found.offset_bytes, Damage::Impossible { batch, reason })
-        })?;
+    let damaged = |damage| damaged(disk, found.segment, found.offset_bytes, damage);
+    let head = has_head(found);
+    if !head && found.segment > 1 && image.start.is_none() {
+        return Err(damaged(Damage::MissingSegment(found.segment - 1)));
+    }
+    for (at, record) in record::records(found.payload).enumerate() {
+        let record = record.and_then(|record| {
+            if matches!(record, Record::Head { .. }) != (head && at == 0) {
+                return Err("a segment's head stands where none belongs, or is missing");
+            }
+            image.apply(record)
+        });
+        let batch = found.header.batch;
+        record.map_err(|reason| damaged(Damage::Impossible { batch, reason }))?;
     }
     Ok(())
+}
+
+/// Lets the log begin behind the newest snapshot, and returns what must be written so that the
+/// journal says the same.
+pub(super) fn settle<D: Disk>(
+    disk: &D,
+    oldest_segment: u64,
+    image: &mut Image,
+    snapshot: SnapshotId,
+) -> Result<Vec<Record<&'static Entry>>, JournalError> {
+    let mut records = Vec::new();
+    if image.needs > snapshot.last.index {
+        let damage = Damage::Uncovered { needed: image.needs, snapshot };
+        return Err(damaged(disk, oldest_segment, 0, damage));
+    }
+    // A snapshot may have become durable before the term in which it came.
+    if image.hard_state.current_term < snapshot.last.term {
+        image.hard_state = HardState { current_term: snapshot.last.term, voted_for: None };
+        records.push(Record::HardState(image.hard_state));
+    }
+    if image.begin_behind(snapshot) {
+        records.push(Record::Base(snapshot));
+    }
+    Ok(records)
 }
 
 /// What `walk` leaves for the one who asked.
@@ -148,6 +239,8 @@ pub struct Walked {
     pub report: Report,
     /// The valid bytes of the newest segment.
     pub newest_bytes: Vec<u8>,
+    /// Segments behind a gap, which count for nothing.
+    pub leftovers: Vec<u64>,
     /// What the next batch has to say about itself.
     pub chain: Chain,
 }
@@ -158,14 +251,21 @@ pub fn walk<D: Disk>(
     journal_id: u64,
     visit: &mut dyn FnMut(&Found) -> Result<(), JournalError>,
 ) -> Result<Walked, JournalError> {
-    let (segments, unrecognised) = list_segments(disk)?;
-    let newest = *segments.last().ok_or_else(|| no_beginning(disk))?;
+    let Segments { leftovers, segments, unrecognised } = list_segments(disk)?;
+    let (Some(&oldest), Some(&newest)) = (segments.first(), segments.last()) else {
+        return Err(no_beginning(disk, 1));
+    };
     let mut chain = Chain::BEGINNING;
+    let mut first_batch = chain.next_batch;
     // Where the segment before this one ended in bytes that do not check.
     let mut doubtful: Option<(u64, u64)> = None;
     for &segment in &segments {
         let mut bytes = read_segment(disk, segment)?;
         check_owner(disk, segment, &bytes, journal_id)?;
+        if segment == oldest && segment > 1 {
+            chain = Chain::before(&bytes, journal_id, segment).unwrap_or(chain);
+            first_batch = chain.next_batch;
+        }
         let before = chain;
         let end = walk_segment(segment, &bytes, journal_id, &mut chain, visit)?;
         check_version(disk, segment, end, &bytes)?;
@@ -177,24 +277,27 @@ pub fn walk<D: Disk>(
             let damage = Damage::BeforeSegment { batch: chain.next_batch };
             return Err(evidence(file, at)?.unwrap_or_else(|| damaged(disk, file, at, damage)));
         }
-        if segment == 1 && end == 0 {
-            return Err(evidence(1, 0)?.unwrap_or_else(|| no_beginning(disk)));
+        if segment == oldest && end == 0 {
+            return Err(evidence(oldest, 0)?.unwrap_or_else(|| no_beginning(disk, oldest)));
         }
         if segment == newest {
             check_end(disk, segment, end, &bytes, journal_id, &chain)?;
-            if let Some(error) = evidence(segment, end as u64)? {
+            if end < bytes.len()
+                && let Some(error) = evidence(segment, end as u64)?
+            {
                 return Err(error);
             }
             let report = Report {
-                segments: newest,
+                segments: segments.len() as u64,
+                oldest_segment: oldest,
                 newest_segment: newest,
-                batches: chain.next_batch - 1,
+                batches: chain.next_batch - first_batch,
                 valid_bytes: end as u64,
                 cut_bytes: (bytes.len() - end) as u64,
                 unrecognised,
             };
             bytes.truncate(end);
-            return Ok(Walked { report, newest_bytes: bytes, chain });
+            return Ok(Walked { report, newest_bytes: bytes, leftovers, chain });
         }
         doubtful = (end < bytes.len()).then_some((segment, end as u64));
     }
@@ -271,20 +374,27 @@ fn later_batch<D: Disk>(
     Ok(None)
 }
 
-/// The segments in order, without gaps from 1, and the names of the files that are not ours.
-fn list_segments<D: Disk>(disk: &D) -> Result<(Vec<u64>, Vec<String>), JournalError> {
+/// The files of the journal's directory.
+struct Segments {
+    /// Those that others are missing behind. They are obsolete, or the journal cannot be read: the
+    /// oldest of the rest says which.
+    leftovers: Vec<u64>,
+    /// The newest ones, in order and without gaps.
+    segments: Vec<u64>,
+    /// The names of the files that are not ours.
+    unrecognised: Vec<String>,
+}
+
+fn list_segments<D: Disk>(disk: &D) -> Result<Segments, JournalError> {
     let listed = disk.list().map_err(io_error(disk, "listing", ""))?;
-    let mut segments: Vec<u64> = listed.iter().filter_map(|name| segment_number(name)).collect();
-    segments.sort_unstable();
-    for (expected, &segment) in (1..).zip(&segments) {
-        if segment != expected {
-            return Err(damaged(disk, segment, 0, Damage::MissingSegment(expected)));
-        }
-    }
+    let mut leftovers: Vec<u64> = listed.iter().filter_map(|name| segment_number(name)).collect();
+    leftovers.sort_unstable();
+    let before_gap = leftovers.windows(2).rposition(|pair| pair[0] + 1 != pair[1]);
+    let segments = leftovers.split_off(before_gap.map_or(0, |at| at + 1));
     let ours = |name: &String| segment_number(name.trim_end_matches(FRESH_SUFFIX)).is_some();
     let mut unrecognised: Vec<String> = listed.into_iter().filter(|name| !ours(name)).collect();
     unrecognised.sort();
-    Ok((segments, unrecognised))
+    Ok(Segments { leftovers, segments, unrecognised })
 }
 
 fn read_segment<D: Disk>(disk: &D, segment: u64) -> Result<Vec<u8>, JournalError> {
@@ -319,7 +429,8 @@ fn check_version<D: Disk>(
     bytes: &[u8],
 ) -> Result<(), JournalError> {
     match Header::decode(&bytes[offset..]) {
-        Some(Header { version: found, .. }) if found != FORMAT_VERSION => {
+        Some(header) if !header.is_known() => {
+            let found = header.version;
             let file = disk.path(&segment_name(segment));
             Err(JournalError::UnknownFormat { file, found, known: FORMAT_VERSION })
         }
@@ -327,7 +438,7 @@ fn check_version<D: Disk>(
     }
 }
 
-/// Writes a segment's valid content, the start and a seal under another name, syncs, and renames
+/// Writes a segment's valid content, some records and a seal under another name, syncs, and renames
 /// it.
 fn write_afresh<D: Disk>(
     disk: &D,
@@ -335,10 +446,10 @@ fn write_afresh<D: Disk>(
     segment: u64,
     mut bytes: Vec<u8>,
     chain: Chain,
-    start: Option<&Record<&Entry>>,
+    records: &[Record<&Entry>],
 ) -> Result<(D::File, u64, Chain), JournalError> {
-    let chain = add_batch(options, segment, &mut bytes, &chain, start);
-    let chain = add_batch(options, segment, &mut bytes, &chain, None);
+    let chain = add_batch(options, segment, &mut bytes, &chain, records);
+    let chain = add_batch(options, segment, &mut bytes, &chain, &[]);
     let name = segment_name(segment);
     let fresh = name.clone() + FRESH_SUFFIX;
     let listed = disk.list().map_err(io_error(disk, "listing", ""))?;
@@ -360,17 +471,17 @@ fn write_afresh<D: Disk>(
     Ok((file, bytes.len() as u64, chain))
 }
 
-/// Adds a batch with one record, or a seal, to the bytes of a segment.
+/// Adds a batch with these records, or a seal, to the bytes of a segment.
 fn add_batch(
     options: &Options,
     segment: u64,
     bytes: &mut Vec<u8>,
     chain: &Chain,
-    record: Option<&Record<&Entry>>,
+    records: &[Record<&Entry>],
 ) -> Chain {
     let offset = bytes.len();
     bytes.resize(offset + HEADER_BYTES, 0);
-    if let Some(record) = record {
+    for record in records {
         record::encode(record, bytes);
     }
     let header = next_header(options, segment, chain);
@@ -378,8 +489,8 @@ fn add_batch(
     Chain::after(&Header { crc, ..header })
 }
 
-fn no_beginning<D: Disk>(disk: &D) -> JournalError {
-    damaged(disk, 1, 0, Damage::NoBeginning)
+fn no_beginning<D: Disk>(disk: &D, oldest: u64) -> JournalError {
+    damaged(disk, oldest, 0, Damage::NoBeginning)
 }
 
 fn damaged<D: Disk>(disk: &D, segment: u64, offset_bytes: u64, damage: Damage) -> JournalError {

@@ -7,6 +7,7 @@
 
 use super::batch::{self, Header};
 use crate::lab::{Rule, removed};
+use crate::raft::types::NUMBER_MAX;
 
 /// Where the chain stands: what the next batch has to say about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,14 @@ pub struct Chain {
 impl Chain {
     /// Before the first batch of a journal.
     pub const BEGINNING: Chain = Chain { next_batch: 1, previous_crc: 0 };
+
+    /// Before the first batch of a segment whose predecessors are gone: what its header says.
+    pub fn before(bytes: &[u8], journal_id: u64, segment: u64) -> Option<Chain> {
+        let header = Header::decode(bytes)?;
+        let ours = header.journal_id == journal_id && header.segment == segment;
+        let chain = Chain { next_batch: header.batch, previous_crc: header.previous_crc };
+        (ours && header.batch <= NUMBER_MAX).then_some(chain)
+    }
 
     /// The chain after a batch.
     pub fn after(header: &Header) -> Chain {
@@ -39,7 +48,7 @@ pub fn batch_at<'a>(
 ) -> Option<(Header, &'a [u8])> {
     let header = Header::decode(&bytes[offset..])?;
     let expected = header.journal_id == journal_id
-        && header.version == batch::FORMAT_VERSION
+        && header.is_known()
         && header.segment == segment
         && header.batch == chain.next_batch
         && header.previous_crc == chain.previous_crc;

@@ -1,0 +1,488 @@
+//! A snapshot and the log behind it, after every crash: of taking a snapshot, of receiving one, of
+//! removing the segments it covers, and of beginning the log anew behind it. What a start finds has
+//! no gap, and nothing that was acknowledged is missing. Rows of `scenarios.md`: S36, S37, S38, S42.
+
+use raft_server::raft::durability::{Write, WriteTicket};
+use raft_server::raft::types::{
+    Command, Entry, EntryId, HardState, Index, Payload, ServerId, SnapshotId, Stamp, Term,
+};
+use raft_server::storage::disk::Disk;
+use raft_server::storage::error::{Damage, JournalError};
+use raft_server::storage::journal::{Journal, Options, segment_name, segment_number};
+use raft_server::storage::memory_disk::MemoryDisk;
+use raft_server::storage::recording_disk::{Cuts, Files, RecordingDisk};
+use raft_server::storage::recovery::{self, Recovered};
+use raft_server::storage::snapshot::{self, Found, Header, SnapshotError, SnapshotFile, Snapshots};
+
+/// Segments of two or three batches.
+const OPTIONS: Options = Options { journal_id: 0xFEED, run_id: 7, segment_bytes: 200 };
+
+fn entry(index: u64, term: u64) -> Entry {
+    let command = Command::from(format!("{index}@{term}").as_bytes());
+    let id = EntryId::new(Term(term), Index(index));
+    Entry { id, stamp: Stamp(7 * index), payload: Payload::Command(command) }
+}
+
+fn write(term: u64, indexes: std::ops::RangeInclusive<u64>) -> Write {
+    let hard_state = HardState { current_term: Term(term), voted_for: Some(ServerId(1)) };
+    let entries = indexes.map(|index| entry(index, term)).collect();
+    Write { ticket: WriteTicket(0), hard_state: Some(hard_state), base: None, entries }
+}
+
+fn id(index: u64, term: u64) -> SnapshotId {
+    SnapshotId { last: EntryId::new(Term(term), Index(index)), stamp: Stamp(7 * index) }
+}
+
+fn open_snapshots<D: Disk>(disk: D) -> Result<(Snapshots<D>, Found<D>), SnapshotError> {
+    Snapshots::open(disk, snapshot::Options::new("c".to_owned()))
+}
+
+fn take<D: Disk>(
+    snapshots: &Snapshots<D>,
+    id: SnapshotId,
+) -> Result<SnapshotFile<D>, SnapshotError> {
+    let membership = vec![ServerId(1)];
+    let mut writer = snapshots.begin(Header {
+        cluster_id: "c".to_owned(),
+        membership,
+        id,
+        state_hash: 1,
+        keys: 2,
+    })?;
+    writer.item(b"the state")?;
+    writer.finish()
+}
+
+fn remove_all<D: Disk>(journal: &mut Journal<D>) -> Result<(), JournalError> {
+    while journal.remove_obsolete()? {}
+    Ok(())
+}
+
+/// What the server has promised to remember: the log from index 1 on, as if nothing were ever
+/// removed. Entries that only a snapshot covers are made up: nobody sees them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Model {
+    hard_state: HardState,
+    log: Vec<Entry>,
+}
+
+impl Model {
+    fn with_write(&self, write: &Write) -> Model {
+        let mut next = self.clone();
+        next.hard_state = write.hard_state.unwrap_or(next.hard_state);
+        for entry in &write.entries {
+            next.log.truncate(entry.id.index.0 as usize - 1);
+            next.log.push(entry.clone());
+        }
+        next
+    }
+
+    /// A start with this snapshot: [IS6] [IS7].
+    fn with_snapshot(&self, snapshot: SnapshotId) -> Model {
+        let mut next = self.clone();
+        let (index, term) = (snapshot.last.index.0, snapshot.last.term.0);
+        if !self.log.iter().any(|entry| entry.id == snapshot.last) {
+            next.log = (1..=index).map(|index| entry(index, term)).collect();
+        }
+        if self.hard_state.current_term < snapshot.last.term {
+            let current_term = snapshot.last.term;
+            next.hard_state = HardState { current_term, voted_for: None };
+        }
+        next
+    }
+
+    fn is(&self, recovered: &Recovered) -> bool {
+        let from = recovered.snapshot.last.index.0 as usize;
+        let base = if from == 0 {
+            Some(EntryId::ZERO)
+        } else {
+            self.log.get(from - 1).map(|entry| entry.id)
+        };
+        self.hard_state == recovered.hard_state
+            && base == Some(recovered.snapshot.last)
+            && self.log.get(from..) == Some(&recovered.entries)
+    }
+}
+
+/// What the server does next. Each step changes one of the two directories only.
+#[derive(Clone, Debug)]
+enum Step {
+    OpenSnapshots,
+    /// Always right behind the other.
+    OpenJournal,
+    Append(Write),
+    /// Publish a snapshot, our own or a leader's.
+    Take(SnapshotId),
+    /// Remove the segments that the newest snapshot covers.
+    Compact,
+    KeepNewest,
+}
+
+/// The two directories, and what may be found in them after a crash at each moment.
+struct Server {
+    snapshots_disk: RecordingDisk,
+    journal_disk: RecordingDisk,
+    snapshots: Option<Snapshots<RecordingDisk>>,
+    newest: Option<SnapshotFile<RecordingDisk>>,
+    journal: Option<Journal<RecordingDisk>>,
+    /// How many operations each directory has seen, and what was promised then.
+    moments: Vec<((usize, usize), Vec<Model>)>,
+}
+
+impl Server {
+    fn new() -> Server {
+        let journal_disk = RecordingDisk::default();
+        recovery::create(&journal_disk, OPTIONS.journal_id).expect("the disk is well");
+        let mut server = Server {
+            snapshots_disk: RecordingDisk::default(),
+            journal_disk,
+            snapshots: None,
+            newest: None,
+            journal: None,
+            moments: Vec::new(),
+        };
+        server.moments.push((server.now(), vec![Model::default()]));
+        server
+    }
+
+    fn now(&self) -> (usize, usize) {
+        (self.snapshots_disk.operations(), self.journal_disk.operations())
+    }
+
+    fn models(&self) -> Vec<Model> {
+        self.moments.last().expect("it begins with one").1.clone()
+    }
+
+    fn newest_id(&self) -> SnapshotId {
+        self.newest.as_ref().map_or(SnapshotId::NONE, SnapshotFile::id)
+    }
+
+    /// Does a step, and notes what was promised while it was done and after it.
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        let before = self.models();
+        let from = self.now();
+        let (result, after) = self.act(step, &before);
+        let mut during = before;
+        during.extend(after.clone());
+        let to = self.now();
+        for snapshots in from.0..=to.0 {
+            for journal in from.1..=to.1 {
+                self.moments.push(((snapshots, journal), during.clone()));
+            }
+        }
+        let last = if result.is_ok() { after } else { during };
+        self.moments.push((to, last));
+        result
+    }
+
+    fn act(&mut self, step: &Step, before: &[Model]) -> (Result<(), String>, Vec<Model>) {
+        let same = before.to_vec();
+        match step {
+            Step::OpenSnapshots => {
+                (self.snapshots, self.newest, self.journal) = (None, None, None);
+                let opened = open_snapshots(self.snapshots_disk.clone()).map(|(opened, found)| {
+                    assert!(found.damaged.is_empty(), "{:?}", found.damaged);
+                    (self.snapshots, self.newest) = (Some(opened), found.newest);
+                });
+                (opened.map_err(|error| error.to_string()), same)
+            }
+            Step::OpenJournal => {
+                let disk = self.journal_disk.clone();
+                match recovery::open(disk, OPTIONS, self.newest_id()) {
+                    Ok((journal, recovered)) => {
+                        let is = same.iter().find(|model| model.is(&recovered)).cloned();
+                        let model = is.unwrap_or_else(|| panic!("{recovered:?}, not {same:?}"));
+                        self.journal = Some(journal);
+                        (Ok(()), vec![model])
+                    }
+                    Err(error) => (Err(error.to_string()), same),
+                }
+            }
+            Step::Append(write) => {
+                let journal = self.journal.as_mut().expect("open comes first");
+                let written = journal.append_and_sync(write).map_err(|error| error.to_string());
+                (written, before.iter().map(|model| model.with_write(write)).collect())
+            }
+            Step::Take(id) => {
+                let taken = take(self.snapshots.as_ref().expect("open comes first"), *id);
+                let taken = taken.map(|file| self.newest = Some(file));
+                let after = before.iter().map(|model| model.with_snapshot(*id)).collect();
+                (taken.map_err(|error| error.to_string()), after)
+            }
+            Step::Compact => {
+                let newest = self.newest_id();
+                let journal = self.journal.as_mut().expect("open comes first");
+                journal.snapshot_published(newest);
+                (remove_all(journal).map_err(|error| error.to_string()), same)
+            }
+            Step::KeepNewest => {
+                let newest = self.newest.clone().expect("one was taken");
+                let snapshots = self.snapshots.as_ref().expect("open comes first");
+                let kept = snapshots.keep_only(&newest).map(|_| ());
+                (kept.map_err(|error| error.to_string()), same)
+            }
+        }
+    }
+}
+
+/// Elections, truncations, our own snapshots, and a leader's: beyond our log, and at an index where
+/// our log has an entry of another term.
+fn workload() -> Vec<Step> {
+    let based = |write: Write, base: SnapshotId| Step::Append(Write { base: Some(base), ..write });
+    vec![
+        Step::OpenSnapshots,
+        Step::OpenJournal,
+        Step::Append(write(1, 1..=4)),
+        Step::Append(write(1, 5..=8)),
+        Step::Take(id(6, 1)),
+        Step::Compact,
+        Step::KeepNewest,
+        Step::Append(write(2, 7..=9)),
+        Step::OpenSnapshots,
+        Step::OpenJournal,
+        Step::Append(write(2, 10..=12)),
+        Step::Append(write(2, 13..=14)),
+        Step::Take(id(12, 2)),
+        Step::KeepNewest,
+        Step::Compact,
+        Step::Append(write(2, 15..=16)),
+        Step::Take(id(30, 3)),
+        based(write(3, 31..=32), id(30, 3)),
+        Step::Compact,
+        Step::KeepNewest,
+        Step::OpenSnapshots,
+        Step::OpenJournal,
+        Step::Append(write(3, 33..=36)),
+        Step::Append(write(3, 37..=38)),
+        Step::Take(id(35, 4)),
+        based(write(4, 36..=37), id(35, 4)),
+        Step::Append(write(4, 38..=40)),
+        Step::Take(id(40, 4)),
+        Step::Compact,
+        Step::KeepNewest,
+        Step::Append(write(4, 41..=44)),
+        Step::Append(write(4, 45..=46)),
+        Step::Compact,
+        Step::OpenSnapshots,
+        Step::OpenJournal,
+        Step::Append(write(4, 47..=47)),
+    ]
+}
+
+fn run() -> Server {
+    let mut server = Server::new();
+    for step in workload() {
+        server.step(&step).expect("the disks are well");
+    }
+    server
+}
+
+/// A start from what a crash has left; then the server works on, compacts, and starts again.
+fn check(snapshots: &Files, journal: &Files, allowed: &[Model]) {
+    let context = || format!("allowed {allowed:#?}, from {snapshots:?} and {journal:?}");
+    let (opened, found) = open_snapshots(RecordingDisk::new(snapshots)).expect("the disk is well");
+    assert!(found.damaged.is_empty(), "{:?}, {}", found.damaged, context());
+    let disk = RecordingDisk::new(journal);
+    let start = |snapshot| {
+        let opened = recovery::open(disk.clone(), OPTIONS, snapshot);
+        opened.unwrap_or_else(|error| panic!("refused: {error}, {}", context()))
+    };
+    let (mut journal, recovered) = start(found.id());
+    let model = allowed.iter().find(|model| model.is(&recovered));
+    let model = model.unwrap_or_else(|| panic!("recovered {recovered:#?}, {}", context()));
+    let next = model.log.len() as u64 + 1;
+    journal.append_and_sync(&write(9, next..=next)).expect("the disk is well");
+    remove_all(&mut journal).expect("the disk is well");
+    let model = model.with_write(&write(9, next..=next));
+    assert!(model.is(&start(found.id()).1), "{}", context());
+    let newest = id(next, 9);
+    take(&opened, newest).expect("the disk is well");
+    assert!(model.is(&start(newest).1), "{}", context());
+}
+
+fn check_moment(server: &Server, moment: &((usize, usize), Vec<Model>), cuts: Cuts) -> u64 {
+    let ((snapshots, journal), allowed) = moment;
+    let mut states: Vec<Files> = Vec::new();
+    server.snapshots_disk.crash_states(*snapshots, cuts, &mut |files| states.push(files));
+    states.sort();
+    states.dedup();
+    let mut checked = 0;
+    server.journal_disk.crash_states(*journal, cuts, &mut |journal| {
+        for snapshots in &states {
+            check(snapshots, &journal, allowed);
+            checked += 1;
+        }
+    });
+    checked
+}
+
+/// S36, S37, S38, S42: the power fails after any operation on either directory.
+#[test]
+fn every_crash_state_has_a_snapshot_and_the_log_behind_it() {
+    let server = run();
+    assert!(server.journal.as_ref().is_some_and(|journal| journal.segment() > 8));
+    assert!(server.journal_disk.list().expect("memory").len() < 5, "old segments are gone");
+    assert_eq!(server.snapshots_disk.list().expect("memory").len(), 1);
+    let mut recoveries = 0;
+    for moment in &server.moments {
+        recoveries += check_moment(&server, moment, Cuts::Every);
+    }
+    println!("{recoveries} crash states of {:?} operations, 0 wrong", server.now());
+    assert!(recoveries > 1000, "the workload has become too small: {recoveries}");
+}
+
+/// S34, S35: each operation of either directory fails once; the process ends, is started again,
+/// works on and compacts, and the power fails.
+#[test]
+fn every_failed_operation_leaves_a_snapshot_and_the_log_behind_it() {
+    let (snapshots, journal) = run().now();
+    let first = Server::new().now().1;
+    let mut recoveries = 0;
+    let mut fail = |place: &dyn Fn(&Server) -> RecordingDisk, failing: usize| {
+        let mut server = Server::new();
+        place(&server).fail_at(failing);
+        for step in workload() {
+            if server.step(&step).is_err() {
+                break;
+            }
+        }
+        server.step(&Step::OpenSnapshots).expect("a disk fails once");
+        server.step(&Step::OpenJournal).expect("a disk fails once");
+        let [model] = &server.models()[..] else { panic!("a start decides") };
+        let last = model.log.len() as u64;
+        server.step(&Step::Append(write(5, last + 1..=last + 2))).expect("a disk fails once");
+        server.step(&Step::Take(id(last + 1, 5))).expect("a disk fails once");
+        server.step(&Step::KeepNewest).expect("a disk fails once");
+        server.step(&Step::Compact).expect("a disk fails once");
+        recoveries += check_moment(&server, server.moments.last().expect("many"), Cuts::Few);
+    };
+    for failing in 0..snapshots {
+        fail(&|server: &Server| server.snapshots_disk.clone(), failing);
+    }
+    for failing in first..journal {
+        fail(&|server: &Server| server.journal_disk.clone(), failing);
+    }
+    println!("{recoveries} crash states after a failed operation, 0 wrong");
+    assert!(recoveries > 200, "the workload has become too small: {recoveries}");
+}
+
+/// Entries 1 to 20 in segments of their own, a snapshot of entry 10, and all that it covers gone.
+fn compacted() -> MemoryDisk {
+    let disk = MemoryDisk::new();
+    recovery::create(&disk, OPTIONS.journal_id).expect("memory");
+    let options = Options { segment_bytes: 1, ..OPTIONS };
+    let (mut journal, _) = recovery::open(disk.clone(), options, SnapshotId::NONE).expect("memory");
+    for index in 1..=20 {
+        journal.append_and_sync(&write(1, index..=index)).expect("memory");
+    }
+    journal.snapshot_published(id(10, 1));
+    remove_all(&mut journal).expect("memory");
+    disk
+}
+
+fn open(disk: &MemoryDisk, snapshot: SnapshotId) -> Result<Recovered, JournalError> {
+    recovery::open(disk.clone(), OPTIONS, snapshot).map(|(_, recovered)| recovered)
+}
+
+/// S37, S38: what is not in the journal must be in a snapshot, or there is no start.
+#[test]
+fn a_gap_between_snapshot_and_log_is_refused() {
+    for snapshot in [SnapshotId::NONE, id(9, 1)] {
+        let refused = open(&compacted(), snapshot).expect_err("entry 10 is nowhere");
+        let JournalError::Damaged { damage, .. } = &refused else { panic!("{refused}") };
+        assert_eq!(*damage, Damage::Uncovered { needed: Index(10), snapshot });
+    }
+    for index in 10..=20 {
+        let recovered = open(&compacted(), id(index, 1)).expect("all is there");
+        assert_eq!(recovered.entries.len() as u64, 20 - index);
+    }
+    // Beyond the log, or with another entry than the log's: the log is void.
+    for (index, term) in [(30, 1), (15, 2), (20, 7)] {
+        let disk = compacted();
+        let recovered = open(&disk, id(index, term)).expect("the snapshot is all there is");
+        assert!(recovered.entries.is_empty());
+        assert!(open(&disk, id(index, term)).expect("again").entries.is_empty());
+        let refused = open(&disk, id(10, 1)).expect_err("the log begins behind the other");
+        assert!(matches!(refused, JournalError::Damaged { .. }), "{refused}");
+    }
+}
+
+/// S42: a segment that is missing is noticed, unless all it held is in the snapshot.
+#[test]
+fn a_missing_segment_is_refused_unless_a_snapshot_covers_it() {
+    let names = compacted().list().expect("memory");
+    let segments: Vec<u64> = names.iter().filter_map(|name| segment_number(name)).collect();
+    let oldest = segments[0];
+    assert!(oldest > 5, "old segments are gone: {segments:?}");
+    for &segment in &segments[..segments.len() - 1] {
+        let disk = compacted();
+        disk.remove(&segment_name(segment)).expect("memory");
+        assert!(open(&disk, id(10, 1)).is_err(), "segment {segment} is missed");
+        // The entry in it is the one behind those of the segments before it.
+        let covered = 11 + segment - oldest;
+        assert!(open(&disk, id(covered - 1, 1)).is_err());
+        let recovered = open(&disk, id(covered, 1)).expect("the snapshot covers it");
+        assert_eq!(recovered.entries.len() as u64, 20 - covered);
+    }
+}
+
+/// No flipped bit in a journal that begins later goes unnoticed: heads are checked like the rest.
+#[test]
+fn flipped_bits_behind_removed_segments_are_noticed() {
+    let disk = compacted();
+    let expected = open(&disk, id(10, 1)).expect("it is well").entries;
+    let names = disk.list().expect("memory");
+    let newest = names.iter().max().expect("there are some").clone();
+    for name in names {
+        let bytes = disk.read(&name).expect("memory");
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            disk.overwrite(&name, flipped);
+            let read = recovery::open(copy(&disk), OPTIONS, id(10, 1));
+            let in_the_seal = name == newest && bit / 8 >= bytes.len() - 48;
+            match read {
+                Ok((_, recovered)) => {
+                    assert!(in_the_seal, "bit {bit} of {name} went unnoticed");
+                    assert_eq!(recovered.entries, expected);
+                }
+                Err(JournalError::Damaged { .. }) => {}
+                Err(error) => panic!("bit {bit} of {name}: {error}"),
+            }
+        }
+        disk.overwrite(&name, bytes);
+    }
+}
+
+fn copy(disk: &MemoryDisk) -> MemoryDisk {
+    let copied = MemoryDisk::new();
+    for name in disk.list().expect("memory") {
+        copied.overwrite(&name, disk.read(&name).expect("memory"));
+    }
+    copied
+}
+
+/// A segment stays as long as an entry was ever written to it that no snapshot covers; and an entry
+/// may come that replaces some of a segment that is gone.
+#[test]
+fn entries_of_removed_segments_can_be_replaced() {
+    let disk = MemoryDisk::new();
+    recovery::create(&disk, OPTIONS.journal_id).expect("memory");
+    let options = Options { segment_bytes: 1, ..OPTIONS };
+    let start = |snapshot| recovery::open(disk.clone(), options, snapshot).expect("it is well");
+    let (mut journal, _) = start(SnapshotId::NONE);
+    journal.append_and_sync(&write(1, 1..=9)).expect("memory");
+    journal.append_and_sync(&write(2, 5..=5)).expect("memory");
+    journal.snapshot_published(id(5, 2));
+    remove_all(&mut journal).expect("memory");
+    assert!(disk.read(&segment_name(2)).is_ok(), "entry 9 was written there");
+    journal.append_and_sync(&write(2, 6..=9)).expect("memory");
+    journal.snapshot_published(id(9, 2));
+    remove_all(&mut journal).expect("memory");
+    assert!(disk.read(&segment_name(2)).is_err());
+    let (mut journal, recovered) = start(id(9, 2));
+    assert!(recovered.entries.is_empty());
+    journal.append_and_sync(&write(3, 10..=10)).expect("memory");
+    let (_, recovered) = start(id(9, 2));
+    assert_eq!(recovered.entries, [entry(10, 3)]);
+}
