@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use imbl::OrdMap;
 
-use super::digest::Fnv1a;
+use super::digest::{Digest, Kind, Sum};
 use super::outcome::Outcome;
 use crate::lab::{Rule, removed};
 use crate::limits::{
@@ -37,6 +37,8 @@ pub(super) struct OnceTable {
     by_use: OrdMap<u64, Bytes>,
     /// The weight of all of it, in bytes.
     bytes: usize,
+    /// Of the hashes of all clients.
+    sum: Sum,
 }
 
 /// What is remembered of a client.
@@ -52,6 +54,21 @@ struct Client {
     used_ms: u64,
     /// Its weight, in bytes.
     bytes: usize,
+    /// Of the hashes of its answers: they are long, and hashed when they come and go.
+    sum: Sum,
+}
+
+impl Client {
+    fn hash(&self, name: &[u8]) -> u64 {
+        let digest = Digest::of(Kind::Client).bytes(name).number(self.last);
+        let digest = digest.number(self.used_at).number(self.used_ms).number(self.sum.value());
+        digest.number(self.answers.len() as u64).value()
+    }
+}
+
+/// The hash of the answer to a number.
+fn answer_hash(sequence: u64, answer: &Outcome) -> u64 {
+    Digest::of(Kind::Answer).number(sequence).number(answer.hash()).value()
 }
 
 impl OnceTable {
@@ -70,8 +87,10 @@ impl OnceTable {
         };
         self.by_use.remove(&client.used_at);
         self.by_use.insert(index, name.clone());
+        self.sum.subtract(client.hash(name));
         client.used_at = index;
         client.used_ms = clock_ms;
+        self.sum.add(client.hash(name));
         let expected = client.last + 1;
         if sequence >= expected {
             let is_gap = sequence > expected && !removed(Rule::OnceLeavesNoGaps);
@@ -93,8 +112,10 @@ impl OnceTable {
             used_at: index,
             used_ms: clock_ms,
             bytes: OVERHEAD_BYTES + name.len(),
+            sum: Sum::default(),
         });
         client.last += 1;
+        client.sum.add(answer_hash(client.last, answer));
         client.bytes += OVERHEAD_BYTES + answer.bytes();
         client.answers.push_back(answer.clone());
         // The newest answer stays however long it is: it is the one that is asked for again.
@@ -104,8 +125,11 @@ impl OnceTable {
             && let Some(oldest) = client.answers.pop_front()
         {
             client.bytes -= OVERHEAD_BYTES + oldest.bytes();
+            let sequence = client.last - client.answers.len() as u64;
+            client.sum.subtract(answer_hash(sequence, &oldest));
         }
         self.bytes += client.bytes;
+        self.sum.add(client.hash(&name));
         self.by_use.insert(client.used_at, name.clone());
         self.clients.insert(name, client);
         while self.clients.len() > ONCE_CLIENTS_MAX
@@ -126,16 +150,20 @@ impl OnceTable {
         }
     }
 
-    pub(super) fn digest(&self, hash: &mut Fnv1a) {
-        hash.number(self.clients.len() as u64);
-        for (name, client) in self.clients.iter() {
-            hash.bytes(name);
-            hash.number(client.last);
-            hash.number(client.used_at);
-            hash.number(client.used_ms);
-            hash.number(client.answers.len() as u64);
-            client.answers.iter().for_each(|answer| answer.digest(hash));
-        }
+    pub(super) fn hash(&self) -> u64 {
+        let digest = Digest::of(Kind::Table).number(self.sum.value());
+        digest.number(self.clients.len() as u64).value()
+    }
+
+    /// Computes the sums afresh, from every answer of every client.
+    pub(super) fn sum_up(&mut self) {
+        let clients = std::mem::take(&mut self.clients).into_iter().map(|(name, mut client)| {
+            let numbered = (1..=client.last).rev().zip(client.answers.iter().rev());
+            client.sum = numbered.map(|(number, answer)| answer_hash(number, answer)).collect();
+            (name, client)
+        });
+        self.clients = clients.collect();
+        self.sum = self.clients.iter().map(|(name, client)| client.hash(name)).collect();
     }
 
     fn forget_idlest(&mut self) {
@@ -149,6 +177,7 @@ impl OnceTable {
         let client = self.clients.remove(name)?;
         self.by_use.remove(&client.used_at);
         self.bytes -= client.bytes;
+        self.sum.subtract(client.hash(name));
         Some(client)
     }
 }

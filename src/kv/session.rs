@@ -20,20 +20,19 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
+use super::digest::{Digest, Kind, Sum};
 use crate::kv::command::RequestId;
 use crate::lab::{Rule, removed};
 
 /// The request ids seen, of all servers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Sessions {
     /// By server number; an entry for each server that ever had a command applied.
     servers: BTreeMap<u32, Seen>,
 }
 
 /// The requests seen of the newest incarnation of one server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Seen {
     /// The newest incarnation that a command was applied of.
     incarnation: u64,
@@ -42,6 +41,8 @@ struct Seen {
     /// Serials seen above the floor, as first → last of each range. Ranges neither touch each other
     /// nor the floor, so equal knowledge is an equal value.
     ranges: BTreeMap<u64, u64>,
+    /// Of the hashes of the ranges.
+    sum: Sum,
 }
 
 impl Sessions {
@@ -50,7 +51,12 @@ impl Sessions {
     /// for.
     pub fn admit(&mut self, request: RequestId, floor: u64) -> bool {
         assert!(floor <= request.serial, "a gateway waits for the request that it sends");
-        let newest = Seen { incarnation: request.incarnation, floor, ranges: BTreeMap::new() };
+        let newest = Seen {
+            incarnation: request.incarnation,
+            floor,
+            ranges: BTreeMap::new(),
+            sum: Sum::default(),
+        };
         let seen = self.servers.entry(request.server).or_insert_with(|| newest.clone());
         if request.incarnation < seen.incarnation && !removed(Rule::OlderLivesAreOver) {
             return false;
@@ -77,14 +83,28 @@ impl Sessions {
         self.servers.values().map(|seen| seen.ranges.len()).sum()
     }
 
-    /// Every number of the table in a fixed order, for `StateMachine::state_hash`.
-    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {
-        self.servers.iter().flat_map(|(server, seen)| {
-            let ranges = seen.ranges.iter().flat_map(|(first, last)| [*first, *last]);
-            let count = seen.ranges.len() as u64;
-            [u64::from(*server), seen.incarnation, seen.floor, count].into_iter().chain(ranges)
-        })
+    /// The hash of the table. There are few servers, so only the ranges have a sum that is kept.
+    pub(super) fn hash(&self) -> u64 {
+        self.servers
+            .iter()
+            .fold(Digest::of(Kind::Table), |digest, (server, seen)| {
+                let digest = digest.number(u64::from(*server)).number(seen.incarnation);
+                digest.number(seen.floor).number(seen.ranges.len() as u64).number(seen.sum.value())
+            })
+            .value()
     }
+
+    /// Computes the sums afresh.
+    pub(super) fn sum_up(&mut self) {
+        for seen in self.servers.values_mut() {
+            seen.sum = seen.ranges.iter().map(|(first, last)| range_hash(*first, *last)).collect();
+        }
+    }
+}
+
+/// The hash of one range.
+fn range_hash(first: u64, last: u64) -> u64 {
+    Digest::of(Kind::Range).number(first).number(last).value()
 }
 
 impl Seen {
@@ -106,11 +126,14 @@ impl Seen {
             && before_last + 1 == serial
         {
             first = *before_first;
+            self.sum.subtract(range_hash(first, *before_last));
         }
         if let Some(after_last) = self.ranges.remove(&(serial + 1)) {
             last = after_last;
+            self.sum.subtract(range_hash(serial + 1, last));
         }
         self.ranges.insert(first, last);
+        self.sum.add(range_hash(first, last));
         self.raise_floor(self.floor); // the range may touch it now
         true
     }
@@ -123,7 +146,9 @@ impl Seen {
             && *range.key() <= self.floor
         {
             // A range that ends below the floor is simply forgotten.
-            self.floor = self.floor.max(range.remove() + 1);
+            let (first, last) = range.remove_entry();
+            self.sum.subtract(range_hash(first, last));
+            self.floor = self.floor.max(last + 1);
         }
         assert!(
             self.ranges.first_key_value().is_none_or(|(first, _)| *first > self.floor),
@@ -212,6 +237,9 @@ mod tests {
                     serial >= floor && seen.insert(serial)
                 };
                 prop_assert_eq!(admitted, expected);
+                let mut summed_up = sessions.clone();
+                summed_up.sum_up();
+                prop_assert_eq!(&sessions, &summed_up);
                 for serial in 0..42 {
                     let expected = serial < floor || seen.contains(&serial);
                     prop_assert_eq!(sessions.contains(request(1, incarnation, serial)), expected);
