@@ -176,6 +176,10 @@ pub const CLOCK_ENTRY_MS_MIN: u64 = 100;
 /// still in the store are shared with it.
 pub const FEED_HISTORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes up to which keys and values are put together in one item of a snapshot. A single larger
+/// one is an item by itself.
+pub const SNAPSHOT_ITEM_BYTES: usize = 32 * 1024;
+
 /// Bytes of one journal segment, after which the next is begun.
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 

@@ -15,6 +15,7 @@
 //! | `scan`, `glob` | walking through all keys |
 //! | `transaction`, `tombstones` | MULTI and WATCH, and what is remembered of deleted keys |
 //! | `once`, `session` | a client's retries, and a server's |
+//! | `snapshot`, `store/loading` | a whole state as bytes, and back |
 //! | `digest` | one number for a whole state, kept while it changes |
 
 mod answer;
@@ -31,6 +32,7 @@ pub mod query;
 mod render;
 mod scan;
 pub mod session;
+pub mod snapshot;
 pub mod store;
 mod tombstones;
 mod transaction;

@@ -21,6 +21,7 @@
 use std::collections::BTreeMap;
 
 use super::digest::{Digest, Kind, Sum};
+use super::snapshot::{Checked, Record, ensure};
 use crate::kv::command::RequestId;
 use crate::lab::{Rule, removed};
 
@@ -51,12 +52,7 @@ impl Sessions {
     /// for.
     pub fn admit(&mut self, request: RequestId, floor: u64) -> bool {
         assert!(floor <= request.serial, "a gateway waits for the request that it sends");
-        let newest = Seen {
-            incarnation: request.incarnation,
-            floor,
-            ranges: BTreeMap::new(),
-            sum: Sum::default(),
-        };
+        let newest = Seen::new(request.incarnation, floor);
         let seen = self.servers.entry(request.server).or_insert_with(|| newest.clone());
         if request.incarnation < seen.incarnation && !removed(Rule::OlderLivesAreOver) {
             return false;
@@ -94,6 +90,36 @@ impl Sessions {
             .value()
     }
 
+    /// All of it, for a snapshot.
+    pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.servers.iter().flat_map(|(server, seen)| {
+            let Seen { incarnation, floor, .. } = *seen;
+            let ranges = seen.ranges.iter().map(|(&first, &last)| Record::Range { first, last });
+            [Record::Server { server: *server, incarnation, floor }].into_iter().chain(ranges)
+        })
+    }
+
+    /// Takes the next server of a snapshot.
+    pub(super) fn load_server(&mut self, server: u32, incarnation: u64, floor: u64) -> Checked {
+        let last = self.servers.last_key_value();
+        ensure(last.is_none_or(|(last, _)| *last < server), "servers are not in order")?;
+        self.servers.insert(server, Seen::new(incarnation, floor));
+        Ok(())
+    }
+
+    /// Takes the next range of the server that came last. It must not touch what is before it.
+    pub(super) fn load_range(&mut self, first: u64, last: u64) -> Checked {
+        let seen = self.servers.last_entry().ok_or("a range of serials belongs to no server")?;
+        let seen = seen.into_mut();
+        // Serials are below the last number of all, so adding one is safe.
+        ensure(first <= last && last < u64::MAX, "a range of serials is none")?;
+        let before = seen.ranges.last_key_value().map_or(seen.floor, |(_, last)| last + 1);
+        ensure(before < first, "ranges of serials touch")?;
+        seen.sum.add(range_hash(first, last));
+        seen.ranges.insert(first, last);
+        Ok(())
+    }
+
     /// Computes the sums afresh.
     pub(super) fn sum_up(&mut self) {
         for seen in self.servers.values_mut() {
@@ -108,6 +134,10 @@ fn range_hash(first: u64, last: u64) -> u64 {
 }
 
 impl Seen {
+    fn new(incarnation: u64, floor: u64) -> Seen {
+        Seen { incarnation, floor, ranges: BTreeMap::new(), sum: Sum::default() }
+    }
+
     fn contains(&self, serial: u64) -> bool {
         let range_before = self.ranges.range(..=serial).next_back();
         (serial < self.floor && !removed(Rule::FloorIsRespected))

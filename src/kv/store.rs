@@ -13,6 +13,8 @@
 //! in the maps: it is *overdue*. Overdue keys are taken out a few per entry, so that a million keys
 //! with one deadline do not stop the server.
 
+mod loading;
+
 use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 
@@ -20,8 +22,11 @@ use super::digest::{Digest, Kind, Sum};
 use super::key::{Key, Name};
 use super::outcome::Change;
 use super::scan;
+use super::snapshot::{Octets, Record};
 use super::tombstones::Tombstones;
 use crate::lab::{Rule, removed};
+
+pub(super) use loading::Loading;
 
 /// All keys with their values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -245,6 +250,21 @@ impl Store {
     pub(super) fn hash(&self) -> u64 {
         let digest = Digest::of(Kind::Table).number(self.clock_ms).number(self.sum.value());
         digest.number(self.values.len() as u64).number(self.tombstones.hash()).value()
+    }
+
+    /// What is known of keys that do not exist.
+    pub(super) fn tombstones(&self) -> &Tombstones {
+        &self.tombstones
+    }
+
+    /// All keys with their values, for a snapshot.
+    pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.values.iter().map(|(key, found)| Record::Pair {
+            key: Octets(key.name()),
+            value: Octets(&found.value),
+            version: found.version,
+            deadline_ms: found.deadline_ms,
+        })
     }
 
     /// Computes the sums afresh from every key and tombstone.

@@ -15,6 +15,7 @@ use imbl::{OrdMap, OrdSet};
 
 use super::digest::{Digest, Kind, Sum};
 use super::key::{Key, Name};
+use super::snapshot::{Checked, Octets, Record, ensure};
 use crate::lab::{Rule, removed};
 use crate::limits::{TOMBSTONE_SPAN_ENTRIES, TOMBSTONES_FORGOTTEN_PER_ENTRY_MAX, TOMBSTONES_MAX};
 
@@ -81,6 +82,40 @@ impl Tombstones {
     pub(super) fn hash(&self) -> u64 {
         let digest = Digest::of(Kind::Table).number(self.horizon).number(self.sum.value());
         digest.number(self.by_key.len() as u64).value()
+    }
+
+    /// The highest index of a tombstone that has been forgotten.
+    pub(super) fn horizon(&self) -> u64 {
+        self.horizon
+    }
+
+    /// All of them, for a snapshot.
+    pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        let tombstones = self.by_key.iter();
+        tombstones.map(|(key, index)| Record::Tombstone { key: Octets(key.name()), index: *index })
+    }
+
+    /// The keys that have one, in order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.by_key.keys().map(|key| &key.name()[..])
+    }
+
+    /// No tombstones, but a horizon, to be [loaded](Self::load).
+    pub(super) fn with_horizon(horizon: u64) -> Tombstones {
+        Tombstones { horizon, ..Tombstones::default() }
+    }
+
+    /// Takes the next tombstone of a snapshot.
+    pub(super) fn load(&mut self, key: &[u8], index: u64) -> Checked {
+        let last = self.by_key.get_max();
+        ensure(last.is_none_or(|(last, _)| last.name()[..] < *key), "tombstones are not in order")?;
+        ensure(index > self.horizon, "a tombstone lies behind the horizon")?;
+        ensure(self.by_key.len() < TOMBSTONES_MAX, "there are more tombstones than are kept")?;
+        let name = Name::from(key);
+        self.sum.add(hash(key, index));
+        self.by_index.insert((index, Name::clone(&name)));
+        self.by_key.insert(Key::new(name), index);
+        Ok(())
     }
 
     /// Computes the sum afresh.

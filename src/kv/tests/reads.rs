@@ -152,8 +152,8 @@ fn a_part_of_a_value_is_cut_to_what_there_is() {
     assert_eq!(server.ask(Query::GetRange { key: bytes("-"), start: 0, end: -1 }), value(""));
 }
 
-/// A byte of a value must not keep the whole of it: nobody who counts bytes would see that, and each
-/// APPEND behind it would have to copy.
+/// A byte of a value must not keep the whole of it: nobody who counts bytes would see that, and
+/// each APPEND behind it would have to copy.
 #[test]
 fn a_part_of_a_value_does_not_hold_on_to_all_of_it() {
     let mut server = Server::default();
@@ -179,6 +179,12 @@ fn a_flush_is_bounded() {
     let refused = Outcome::TooMany { keys_max: FLUSHED_KEYS_MAX };
     assert_eq!(one_more.write(Command::Flush), refused);
     assert_eq!(one_more.ask(Query::Count), Outcome::Integer(FLUSHED_KEYS_MAX as i64 + 1));
+    // ONCE remembers also this answer, and it has its share in the hash and in a snapshot.
+    let once = Write::Once { client: bytes("ana"), sequence: 1, command: Command::Flush };
+    assert_eq!(one_more.write(once.clone()), refused);
+    assert_eq!(one_more.machine.state_hash(), one_more.machine.recomputed_hash());
+    one_more.machine = snapshot::reread(&one_more.machine);
+    assert_eq!(one_more.write(once), refused);
     assert_eq!(server.write(Command::Flush), Outcome::Done);
     assert_eq!(server.ask(Query::Count), Outcome::Integer(0));
 }
