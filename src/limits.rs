@@ -209,6 +209,10 @@ pub const SNAPSHOT_WINDOW_BYTES_MAX: u64 = 1024 * 1024;
 /// afresh, and what a snapshot covers is removed a segment at a time.
 pub const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Bytes up to which keys and values are put together in one item of a snapshot. A single larger
+/// one is an item by itself.
+pub const SNAPSHOT_ITEM_BYTES: usize = 32 * 1024;
+
 /// Largest size that a segment may be configured to have, in bytes. A segment grows beyond its size
 /// by one batch and a few dozen bytes for each start; recovery refuses to read files of 1 GiB.
 pub const SEGMENT_BYTES_MAX: u64 = 256 * 1024 * 1024;

@@ -15,7 +15,8 @@
 //! | `scan`, `glob` | walking through all keys |
 //! | `transaction`, `tombstones` | MULTI and WATCH, and what is remembered of deleted keys |
 //! | `once`, `session` | a client's retries, and a server's |
-//! | `digest` | one number for a whole state |
+//! | `snapshot`, `store/loading` | a whole state as bytes, and back |
+//! | `digest` | one number for a whole state, kept while it changes |
 
 mod answer;
 pub mod command;
@@ -31,6 +32,7 @@ pub mod query;
 mod render;
 mod scan;
 pub mod session;
+pub mod snapshot;
 pub mod store;
 mod tombstones;
 mod transaction;
@@ -44,7 +46,7 @@ pub use answer::FrozenQuery;
 pub use encoding::{DecodeError, check};
 
 use command::{Bytes, Command, RequestId, Write};
-use digest::Fnv1a;
+use digest::{Digest, Kind};
 use once::OnceTable;
 use outcome::{Change, Outcome};
 use query::Query;
@@ -138,15 +140,21 @@ impl StateMachine {
     }
 
     /// A number that is equal for equal states and, as far as accidents go, different for different
-    /// ones: for comparing servers at the same `applied_index`. It is computed afresh from
-    /// every byte of the state, so it is asked for now and then, never per entry.
+    /// ones: for comparing servers at the same `applied_index`. Its parts are kept up to date with
+    /// each change, so it costs next to nothing to ask.
     pub fn state_hash(&self) -> u64 {
-        let mut hash = Fnv1a::new();
-        hash.number(self.applied_index);
-        self.store.digest(&mut hash);
-        self.once.digest(&mut hash);
-        self.sessions.numbers().for_each(|number| hash.number(number));
-        hash.value()
+        let digest = Digest::of(Kind::State).number(self.applied_index).number(self.store.hash());
+        digest.number(self.once.hash()).number(self.sessions.hash()).value()
+    }
+
+    /// What [`state_hash`](Self::state_hash) must be, computed afresh from every byte of the state:
+    /// for tests, and whoever suspects the memory. It takes about as long as reading it all.
+    pub fn recomputed_hash(&self) -> u64 {
+        let mut copy = self.clone();
+        copy.store.sum_up();
+        copy.once.sum_up();
+        copy.sessions.sum_up();
+        copy.state_hash()
     }
 
     /// Begins an entry: time moves on, and with it what is kept only for a time.

@@ -18,8 +18,9 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use imbl::OrdMap;
 
-use super::digest::Fnv1a;
+use super::digest::{Digest, Kind, Sum};
 use super::outcome::Outcome;
+use super::snapshot::{Checked, Octets, Record, ensure};
 use crate::lab::{Rule, removed};
 use crate::limits::{
     ONCE_ANSWERS_BYTES_MAX, ONCE_ANSWERS_MAX, ONCE_BYTES_MAX, ONCE_CLIENTS_MAX, ONCE_IDLE_MS_MAX,
@@ -37,6 +38,8 @@ pub(super) struct OnceTable {
     by_use: OrdMap<u64, Bytes>,
     /// The weight of all of it, in bytes.
     bytes: usize,
+    /// Of the hashes of all clients.
+    sum: Sum,
 }
 
 /// What is remembered of a client.
@@ -52,6 +55,33 @@ struct Client {
     used_ms: u64,
     /// Its weight, in bytes.
     bytes: usize,
+    /// Of the hashes of its answers: they are long, and hashed when they come and go.
+    sum: Sum,
+}
+
+impl Client {
+    fn new(name: &[u8], last: u64, used_at: u64, used_ms: u64) -> Client {
+        let (answers, sum) = (VecDeque::new(), Sum::default());
+        Client { last, answers, used_at, used_ms, bytes: OVERHEAD_BYTES + name.len(), sum }
+    }
+
+    /// Whether the oldest answer must go. The newest stays however long it is: it is the one that
+    /// is asked for again.
+    fn has_too_much(&self, name: &[u8]) -> bool {
+        let bytes_max = OVERHEAD_BYTES + name.len() + ONCE_ANSWERS_BYTES_MAX;
+        self.answers.len() > 1 && (self.answers.len() > ONCE_ANSWERS_MAX || self.bytes > bytes_max)
+    }
+
+    fn hash(&self, name: &[u8]) -> u64 {
+        let digest = Digest::of(Kind::Client).bytes(name).number(self.last);
+        let digest = digest.number(self.used_at).number(self.used_ms).number(self.sum.value());
+        digest.number(self.answers.len() as u64).value()
+    }
+}
+
+/// The hash of the answer to a number.
+fn answer_hash(sequence: u64, answer: &Outcome) -> u64 {
+    Digest::of(Kind::Answer).number(sequence).number(answer.hash()).value()
 }
 
 impl OnceTable {
@@ -70,8 +100,10 @@ impl OnceTable {
         };
         self.by_use.remove(&client.used_at);
         self.by_use.insert(index, name.clone());
+        self.sum.subtract(client.hash(name));
         client.used_at = index;
         client.used_ms = clock_ms;
+        self.sum.add(client.hash(name));
         let expected = client.last + 1;
         if sequence >= expected {
             let is_gap = sequence > expected && !removed(Rule::OnceLeavesNoGaps);
@@ -87,30 +119,24 @@ impl OnceTable {
 
     /// Keeps what the next number of a client has come to.
     pub(super) fn remember(&mut self, index: u64, clock_ms: u64, name: Bytes, answer: &Outcome) {
-        let mut client = self.take_out(&name).unwrap_or_else(|| Client {
-            last: 0,
-            answers: VecDeque::new(),
-            used_at: index,
-            used_ms: clock_ms,
-            bytes: OVERHEAD_BYTES + name.len(),
-        });
+        let known = self.take_out(&name);
+        let mut client = known.unwrap_or_else(|| Client::new(&name, 0, index, clock_ms));
         client.last += 1;
+        client.sum.add(answer_hash(client.last, answer));
         client.bytes += OVERHEAD_BYTES + answer.bytes();
         client.answers.push_back(answer.clone());
-        // The newest answer stays however long it is: it is the one that is asked for again.
-        let bytes_max = OVERHEAD_BYTES + name.len() + ONCE_ANSWERS_BYTES_MAX;
-        while client.answers.len() > 1
-            && (client.answers.len() > ONCE_ANSWERS_MAX || client.bytes > bytes_max)
+        while client.has_too_much(&name)
             && let Some(oldest) = client.answers.pop_front()
         {
             client.bytes -= OVERHEAD_BYTES + oldest.bytes();
+            let sequence = client.last - client.answers.len() as u64;
+            client.sum.subtract(answer_hash(sequence, &oldest));
         }
         self.bytes += client.bytes;
+        self.sum.add(client.hash(&name));
         self.by_use.insert(client.used_at, name.clone());
         self.clients.insert(name, client);
-        while self.clients.len() > ONCE_CLIENTS_MAX
-            || self.bytes > ONCE_BYTES_MAX && self.clients.len() > 1
-        {
+        while self.has_too_much() {
             self.forget_idlest();
         }
     }
@@ -126,16 +152,83 @@ impl OnceTable {
         }
     }
 
-    pub(super) fn digest(&self, hash: &mut Fnv1a) {
-        hash.number(self.clients.len() as u64);
-        for (name, client) in self.clients.iter() {
-            hash.bytes(name);
-            hash.number(client.last);
-            hash.number(client.used_at);
-            hash.number(client.used_ms);
-            hash.number(client.answers.len() as u64);
-            client.answers.iter().for_each(|answer| answer.digest(hash));
-        }
+    pub(super) fn hash(&self) -> u64 {
+        let digest = Digest::of(Kind::Table).number(self.sum.value());
+        digest.number(self.clients.len() as u64).value()
+    }
+
+    /// All of it, for a snapshot.
+    pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.clients.iter().flat_map(|(name, client)| {
+            let Client { last, used_at, used_ms, .. } = *client;
+            let head = Record::Client { name: Octets(name), last, used_at, used_ms };
+            [head].into_iter().chain(client.answers.iter().map(|it| Record::Answer(it.into())))
+        })
+    }
+
+    /// Takes the next client of a snapshot.
+    pub(super) fn load_client(
+        &mut self,
+        name: &[u8],
+        last: u64,
+        used_at: u64,
+        used_ms: u64,
+    ) -> Checked {
+        let before = self.clients.get_max();
+        ensure(before.is_none_or(|(before, _)| before[..] < *name), "clients are not in order")?;
+        ensure(self.clients.len() < ONCE_CLIENTS_MAX, "there are more clients than are kept")?;
+        // Each number was an entry, and each entry names one client.
+        ensure((1..=used_at).contains(&last), "a client has done more than there was time for")?;
+        ensure(!self.by_use.contains_key(&used_at), "two clients were named by one entry")?;
+        let name = Bytes::copy_from_slice(name);
+        let client = Client::new(&name, last, used_at, used_ms);
+        self.bytes += client.bytes;
+        self.by_use.insert(used_at, name.clone());
+        self.clients.insert(name, client);
+        Ok(())
+    }
+
+    /// Takes the next answer to the client that came last. Which number it belongs to is known only
+    /// when all are there, so the sums are computed then.
+    pub(super) fn load_answer(&mut self, answer: Outcome) -> Checked {
+        let name = self.clients.get_max().map(|(name, _)| name.clone());
+        let name = name.ok_or("an answer belongs to no client")?;
+        let client = self.clients.get_mut(&name).expect("it has just been found");
+        let bytes = OVERHEAD_BYTES + answer.bytes();
+        client.bytes += bytes;
+        self.bytes += bytes;
+        client.answers.push_back(answer);
+        let is_possible = client.answers.len() as u64 <= client.last;
+        ensure(
+            is_possible && !client.has_too_much(&name),
+            "a client has more answers than are kept",
+        )
+    }
+
+    /// Whether all that was loaded fits together.
+    pub(super) fn check_loaded(&self) -> Checked {
+        let has_answers = self.clients.values().all(|client| !client.answers.is_empty());
+        ensure(has_answers, "a client has no answer")?;
+        ensure(!self.has_too_much(), "more is kept of clients than there is room for")?;
+        let names = self.by_use.values();
+        let uses = names.filter_map(|name| self.clients.get(name).map(|client| client.used_ms));
+        ensure(uses.is_sorted(), "log time went back between two clients")
+    }
+
+    fn has_too_much(&self) -> bool {
+        self.clients.len() > ONCE_CLIENTS_MAX
+            || self.bytes > ONCE_BYTES_MAX && self.clients.len() > 1
+    }
+
+    /// Computes the sums afresh, from every answer of every client.
+    pub(super) fn sum_up(&mut self) {
+        let clients = std::mem::take(&mut self.clients).into_iter().map(|(name, mut client)| {
+            let numbered = (1..=client.last).rev().zip(client.answers.iter().rev());
+            client.sum = numbered.map(|(number, answer)| answer_hash(number, answer)).collect();
+            (name, client)
+        });
+        self.clients = clients.collect();
+        self.sum = self.clients.iter().map(|(name, client)| client.hash(name)).collect();
     }
 
     fn forget_idlest(&mut self) {
@@ -149,6 +242,7 @@ impl OnceTable {
         let client = self.clients.remove(name)?;
         self.by_use.remove(&client.used_at);
         self.bytes -= client.bytes;
+        self.sum.subtract(client.hash(name));
         Some(client)
     }
 }

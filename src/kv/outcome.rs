@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::answer::FrozenQuery;
-use super::digest::Fnv1a;
+use super::digest::{Digest, Kind};
 
 /// What the store answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -77,38 +77,32 @@ impl Outcome {
         }
     }
 
-    /// What commands answer, for the hash of a state that remembers it.
-    pub(super) fn digest(&self, hash: &mut Fnv1a) {
-        match self {
-            Outcome::Done => hash.number(0),
-            Outcome::Nothing => hash.number(1),
-            Outcome::Integer(number) => {
-                hash.number(2);
-                hash.number(number.cast_unsigned());
-            }
-            Outcome::Value(value) => {
-                hash.number(3);
-                hash.bytes(value);
-            }
-            Outcome::NotInteger => hash.number(4),
-            Outcome::Overflow => hash.number(5),
-            Outcome::BadDeadline => hash.number(6),
+    /// The hash of what a command answered, for the state that remembers it.
+    pub(super) fn hash(&self) -> u64 {
+        let digest = Digest::of(Kind::Answer);
+        let digest = match self {
+            Outcome::Done => digest.number(0),
+            Outcome::Nothing => digest.number(1),
+            Outcome::Integer(number) => digest.number(2).number(number.cast_unsigned()),
+            Outcome::Value(value) => digest.number(3).bytes(value),
+            Outcome::NotInteger => digest.number(4),
+            Outcome::Overflow => digest.number(5),
+            Outcome::BadDeadline => digest.number(6),
             Outcome::TooBig { bytes, bytes_max } => {
-                hash.number(7);
-                hash.number(*bytes as u64);
-                hash.number(*bytes_max as u64);
+                digest.number(7).number(*bytes as u64).number(*bytes_max as u64)
             }
+            Outcome::TooMany { keys_max } => digest.number(8).number(*keys_max as u64),
             Outcome::Text(_)
             | Outcome::List(_)
             | Outcome::Aborted
             | Outcome::Watched { .. }
             | Outcome::Frozen(_)
             | Outcome::ReplyTooBig
-            | Outcome::TooMany { .. }
             | Outcome::OnceUnknownClient
             | Outcome::OnceGap { .. }
             | Outcome::OnceForgotten { .. } => unreachable!("no single command answers {self:?}"),
-        }
+        };
+        digest.value()
     }
 }
 

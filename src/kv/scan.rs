@@ -11,7 +11,7 @@
 
 use super::answer::Asking;
 use super::command::Bytes;
-use super::digest::Fnv1a;
+use super::digest::{Fnv1a, spread};
 use super::glob;
 use super::outcome::Outcome;
 use super::store::Store;
@@ -25,11 +25,8 @@ const POSITION_BITS: u32 = 52;
 pub(super) fn position(key: &[u8]) -> u64 {
     let mut hash = Fnv1a::new();
     hash.raw(key);
-    // The high bits of FNV-1a know little of a short key's last bytes; this spreads them.
-    let mut mixed = hash.value();
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (mixed ^ (mixed >> 31)) >> (u64::BITS - POSITION_BITS)
+    // The high bits of FNV-1a know little of a short key's last bytes.
+    spread(hash.value()) >> (u64::BITS - POSITION_BITS)
 }
 
 /// What it takes to look at a key: 1, and more if comparing it with the pattern can take long.

@@ -20,20 +20,20 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
+use super::digest::{Digest, Kind, Sum};
+use super::snapshot::{Checked, Record, ensure};
 use crate::kv::command::RequestId;
 use crate::lab::{Rule, removed};
 
 /// The request ids seen, of all servers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Sessions {
     /// By server number; an entry for each server that ever had a command applied.
     servers: BTreeMap<u32, Seen>,
 }
 
 /// The requests seen of the newest incarnation of one server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Seen {
     /// The newest incarnation that a command was applied of.
     incarnation: u64,
@@ -42,6 +42,8 @@ struct Seen {
     /// Serials seen above the floor, as first → last of each range. Ranges neither touch each other
     /// nor the floor, so equal knowledge is an equal value.
     ranges: BTreeMap<u64, u64>,
+    /// Of the hashes of the ranges.
+    sum: Sum,
 }
 
 impl Sessions {
@@ -50,7 +52,7 @@ impl Sessions {
     /// for.
     pub fn admit(&mut self, request: RequestId, floor: u64) -> bool {
         assert!(floor <= request.serial, "a gateway waits for the request that it sends");
-        let newest = Seen { incarnation: request.incarnation, floor, ranges: BTreeMap::new() };
+        let newest = Seen::new(request.incarnation, floor);
         let seen = self.servers.entry(request.server).or_insert_with(|| newest.clone());
         if request.incarnation < seen.incarnation && !removed(Rule::OlderLivesAreOver) {
             return false;
@@ -77,17 +79,65 @@ impl Sessions {
         self.servers.values().map(|seen| seen.ranges.len()).sum()
     }
 
-    /// Every number of the table in a fixed order, for `StateMachine::state_hash`.
-    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {
+    /// The hash of the table. There are few servers, so only the ranges have a sum that is kept.
+    pub(super) fn hash(&self) -> u64 {
+        self.servers
+            .iter()
+            .fold(Digest::of(Kind::Table), |digest, (server, seen)| {
+                let digest = digest.number(u64::from(*server)).number(seen.incarnation);
+                digest.number(seen.floor).number(seen.ranges.len() as u64).number(seen.sum.value())
+            })
+            .value()
+    }
+
+    /// All of it, for a snapshot.
+    pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
         self.servers.iter().flat_map(|(server, seen)| {
-            let ranges = seen.ranges.iter().flat_map(|(first, last)| [*first, *last]);
-            let count = seen.ranges.len() as u64;
-            [u64::from(*server), seen.incarnation, seen.floor, count].into_iter().chain(ranges)
+            let Seen { incarnation, floor, .. } = *seen;
+            let ranges = seen.ranges.iter().map(|(&first, &last)| Record::Range { first, last });
+            [Record::Server { server: *server, incarnation, floor }].into_iter().chain(ranges)
         })
+    }
+
+    /// Takes the next server of a snapshot.
+    pub(super) fn load_server(&mut self, server: u32, incarnation: u64, floor: u64) -> Checked {
+        let last = self.servers.last_key_value();
+        ensure(last.is_none_or(|(last, _)| *last < server), "servers are not in order")?;
+        self.servers.insert(server, Seen::new(incarnation, floor));
+        Ok(())
+    }
+
+    /// Takes the next range of the server that came last. It must not touch what is before it.
+    pub(super) fn load_range(&mut self, first: u64, last: u64) -> Checked {
+        let seen = self.servers.last_entry().ok_or("a range of serials belongs to no server")?;
+        let seen = seen.into_mut();
+        // Serials are below the last number of all, so adding one is safe.
+        ensure(first <= last && last < u64::MAX, "a range of serials is none")?;
+        let before = seen.ranges.last_key_value().map_or(seen.floor, |(_, last)| last + 1);
+        ensure(before < first, "ranges of serials touch")?;
+        seen.sum.add(range_hash(first, last));
+        seen.ranges.insert(first, last);
+        Ok(())
+    }
+
+    /// Computes the sums afresh.
+    pub(super) fn sum_up(&mut self) {
+        for seen in self.servers.values_mut() {
+            seen.sum = seen.ranges.iter().map(|(first, last)| range_hash(*first, *last)).collect();
+        }
     }
 }
 
+/// The hash of one range.
+fn range_hash(first: u64, last: u64) -> u64 {
+    Digest::of(Kind::Range).number(first).number(last).value()
+}
+
 impl Seen {
+    fn new(incarnation: u64, floor: u64) -> Seen {
+        Seen { incarnation, floor, ranges: BTreeMap::new(), sum: Sum::default() }
+    }
+
     fn contains(&self, serial: u64) -> bool {
         let range_before = self.ranges.range(..=serial).next_back();
         (serial < self.floor && !removed(Rule::FloorIsRespected))
@@ -106,11 +156,14 @@ impl Seen {
             && before_last + 1 == serial
         {
             first = *before_first;
+            self.sum.subtract(range_hash(first, *before_last));
         }
         if let Some(after_last) = self.ranges.remove(&(serial + 1)) {
             last = after_last;
+            self.sum.subtract(range_hash(serial + 1, last));
         }
         self.ranges.insert(first, last);
+        self.sum.add(range_hash(first, last));
         self.raise_floor(self.floor); // the range may touch it now
         true
     }
@@ -123,7 +176,9 @@ impl Seen {
             && *range.key() <= self.floor
         {
             // A range that ends below the floor is simply forgotten.
-            self.floor = self.floor.max(range.remove() + 1);
+            let (first, last) = range.remove_entry();
+            self.sum.subtract(range_hash(first, last));
+            self.floor = self.floor.max(last + 1);
         }
         assert!(
             self.ranges.first_key_value().is_none_or(|(first, _)| *first > self.floor),
@@ -212,6 +267,9 @@ mod tests {
                     serial >= floor && seen.insert(serial)
                 };
                 prop_assert_eq!(admitted, expected);
+                let mut summed_up = sessions.clone();
+                summed_up.sum_up();
+                prop_assert_eq!(&sessions, &summed_up);
                 for serial in 0..42 {
                     let expected = serial < floor || seen.contains(&serial);
                     prop_assert_eq!(sessions.contains(request(1, incarnation, serial)), expected);

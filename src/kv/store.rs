@@ -13,15 +13,20 @@
 //! in the maps: it is *overdue*. Overdue keys are taken out a few per entry, so that a million keys
 //! with one deadline do not stop the server.
 
+mod loading;
+
 use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 
-use super::digest::Fnv1a;
+use super::digest::{Digest, Kind, Sum};
 use super::key::{Key, Name};
 use super::outcome::Change;
 use super::scan;
+use super::snapshot::{Octets, Record};
 use super::tombstones::Tombstones;
 use crate::lab::{Rule, removed};
+
+pub(super) use loading::Loading;
 
 /// All keys with their values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -34,6 +39,8 @@ pub struct Store {
     positions: OrdSet<(u64, Name)>,
     /// How many keys are overdue.
     overdue: usize,
+    /// Of the hashes of all keys with their values.
+    sum: Sum,
     /// What is known of keys that do not exist.
     tombstones: Tombstones,
     /// The highest stamp applied, in milliseconds.
@@ -50,6 +57,16 @@ pub struct Versioned {
     pub version: u64,
     /// When the key expires, in milliseconds of log time; `None`: never.
     pub deadline_ms: Option<u64>,
+}
+
+impl Versioned {
+    /// The hash of this value under its key.
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        // No deadline is that late.
+        let deadline_ms = self.deadline_ms.unwrap_or(u64::MAX);
+        let digest = Digest::of(Kind::Pair).bytes(key).bytes(&self.value);
+        digest.number(self.version).number(deadline_ms).value()
+    }
 }
 
 /// The entry that is being applied.
@@ -155,7 +172,10 @@ impl Store {
         let sought = Key::new(&key[..]);
         // The key that is there stays: the other orders share its memory.
         if let Some((kept, found)) = self.values.get_key_value_mut(&sought) {
-            let old_ms = std::mem::replace(found, new).deadline_ms;
+            self.sum.add(new.hash(&key));
+            let old = std::mem::replace(found, new);
+            self.sum.subtract(old.hash(&key));
+            let old_ms = old.deadline_ms;
             if old_ms != deadline_ms {
                 let name = Name::clone(kept.name());
                 self.move_deadline(&name, old_ms, deadline_ms);
@@ -165,6 +185,7 @@ impl Store {
             let name = Name::from(&key[..]);
             self.move_deadline(&name, None, deadline_ms);
             self.positions.insert((scan::position(&key), Name::clone(&name)));
+            self.sum.add(new.hash(&key));
             self.values.insert(Key::new(name), new);
         }
         entry.changed(key, Some(value));
@@ -180,8 +201,10 @@ impl Store {
     ) {
         let found = self.values.get_mut(&Key::new(&key[..]));
         let found = found.expect("only a key that exists is changed");
+        self.sum.subtract(found.hash(&key));
         found.value = change(std::mem::take(&mut found.value));
         found.version = entry.index;
+        self.sum.add(found.hash(&key));
         entry.changed(key, Some(found.value.clone()));
     }
 
@@ -189,10 +212,12 @@ impl Store {
     pub(super) fn set_deadline(&mut self, entry: &Entry<'_>, key: &[u8], deadline_ms: Option<u64>) {
         let found = self.values.get_key_value_mut(&Key::new(key));
         let (kept, found) = found.expect("only a key that exists gets a deadline");
+        self.sum.subtract(found.hash(key));
         if !removed(Rule::DeadlineIsAChange) {
             found.version = entry.index;
         }
         let old_ms = std::mem::replace(&mut found.deadline_ms, deadline_ms);
+        self.sum.add(found.hash(key));
         let name = Name::clone(kept.name());
         self.move_deadline(&name, old_ms, deadline_ms);
     }
@@ -213,6 +238,7 @@ impl Store {
         self.deadlines.clear();
         self.positions.clear();
         self.overdue = 0;
+        self.sum = Sum::default();
         for (key, found) in std::mem::take(&mut self.values) {
             let index = if self.is_overdue(&found) { found.version } else { entry.index };
             entry.changed(Bytes::copy_from_slice(key.name()), None);
@@ -220,18 +246,31 @@ impl Store {
         }
     }
 
-    /// All of it that makes a difference; the other orders follow from the values.
-    pub(super) fn digest(&self, hash: &mut Fnv1a) {
-        hash.number(self.clock_ms);
-        hash.number(self.values.len() as u64);
-        for (key, found) in self.values.iter() {
-            hash.bytes(key.name());
-            hash.bytes(&found.value);
-            hash.number(found.version);
-            hash.number(u64::from(found.deadline_ms.is_some()));
-            hash.number(found.deadline_ms.unwrap_or(0));
-        }
-        self.tombstones.digest(hash);
+    /// The hash of all that makes a difference; the other orders follow from the values.
+    pub(super) fn hash(&self) -> u64 {
+        let digest = Digest::of(Kind::Table).number(self.clock_ms).number(self.sum.value());
+        digest.number(self.values.len() as u64).number(self.tombstones.hash()).value()
+    }
+
+    /// What is known of keys that do not exist.
+    pub(super) fn tombstones(&self) -> &Tombstones {
+        &self.tombstones
+    }
+
+    /// All keys with their values, for a snapshot.
+    pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.values.iter().map(|(key, found)| Record::Pair {
+            key: Octets(key.name()),
+            value: Octets(&found.value),
+            version: found.version,
+            deadline_ms: found.deadline_ms,
+        })
+    }
+
+    /// Computes the sums afresh from every key and tombstone.
+    pub(super) fn sum_up(&mut self) {
+        self.sum = self.values.iter().map(|(key, found)| found.hash(key.name())).collect();
+        self.tombstones.sum_up();
     }
 
     fn is_overdue(&self, found: &Versioned) -> bool {
@@ -240,6 +279,7 @@ impl Store {
 
     fn take_out(&mut self, sought: &Key<&[u8]>) -> Option<(Key, Versioned)> {
         let (key, found) = self.values.remove_with_key(sought)?;
+        self.sum.subtract(found.hash(key.name()));
         self.positions.remove(&(scan::position(key.name()), Name::clone(key.name())));
         self.move_deadline(key.name(), found.deadline_ms, None);
         Some((key, found))

@@ -6,6 +6,7 @@ mod model_agrees;
 mod once;
 mod reads;
 mod scan;
+mod snapshot;
 mod transactions;
 
 use super::command::*;

@@ -13,8 +13,9 @@
 
 use imbl::{OrdMap, OrdSet};
 
-use super::digest::Fnv1a;
+use super::digest::{Digest, Kind, Sum};
 use super::key::{Key, Name};
+use super::snapshot::{Checked, Octets, Record, ensure};
 use crate::lab::{Rule, removed};
 use crate::limits::{TOMBSTONE_SPAN_ENTRIES, TOMBSTONES_FORGOTTEN_PER_ENTRY_MAX, TOMBSTONES_MAX};
 
@@ -27,6 +28,13 @@ pub(super) struct Tombstones {
     by_index: OrdSet<(u64, Name)>,
     /// The highest index of a tombstone that has been forgotten. Only rises.
     horizon: u64,
+    /// Of the hashes of all tombstones.
+    sum: Sum,
+}
+
+/// The hash of one tombstone.
+fn hash(key: &[u8], index: u64) -> u64 {
+    Digest::of(Kind::Tombstone).bytes(key).number(index).value()
 }
 
 impl Tombstones {
@@ -36,6 +44,7 @@ impl Tombstones {
         if index <= self.horizon || removed(Rule::DeletionLeavesATombstone) {
             return; // the horizon says as much
         }
+        self.sum.add(hash(key.name(), index));
         self.by_index.insert((index, Name::clone(key.name())));
         self.by_key.insert(key, index);
         while self.by_key.len() > TOMBSTONES_MAX {
@@ -46,6 +55,7 @@ impl Tombstones {
     /// A key exists again.
     pub(super) fn forget(&mut self, key: &Key<&[u8]>) {
         if let Some((key, index)) = self.by_key.remove_with_key(key) {
+            self.sum.subtract(hash(key.name(), index));
             self.by_index.remove(&(index, Name::clone(key.name())));
         }
     }
@@ -69,17 +79,53 @@ impl Tombstones {
         self.by_key.get(key).copied().unwrap_or(self.horizon)
     }
 
-    pub(super) fn digest(&self, hash: &mut Fnv1a) {
-        hash.number(self.horizon);
-        hash.number(self.by_key.len() as u64);
-        for (key, index) in self.by_key.iter() {
-            hash.bytes(key.name());
-            hash.number(*index);
-        }
+    pub(super) fn hash(&self) -> u64 {
+        let digest = Digest::of(Kind::Table).number(self.horizon).number(self.sum.value());
+        digest.number(self.by_key.len() as u64).value()
+    }
+
+    /// The highest index of a tombstone that has been forgotten.
+    pub(super) fn horizon(&self) -> u64 {
+        self.horizon
+    }
+
+    /// All of them, for a snapshot.
+    pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        let tombstones = self.by_key.iter();
+        tombstones.map(|(key, index)| Record::Tombstone { key: Octets(key.name()), index: *index })
+    }
+
+    /// The keys that have one, in order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.by_key.keys().map(|key| &key.name()[..])
+    }
+
+    /// No tombstones, but a horizon, to be [loaded](Self::load).
+    pub(super) fn with_horizon(horizon: u64) -> Tombstones {
+        Tombstones { horizon, ..Tombstones::default() }
+    }
+
+    /// Takes the next tombstone of a snapshot.
+    pub(super) fn load(&mut self, key: &[u8], index: u64) -> Checked {
+        let last = self.by_key.get_max();
+        ensure(last.is_none_or(|(last, _)| last.name()[..] < *key), "tombstones are not in order")?;
+        ensure(index > self.horizon, "a tombstone lies behind the horizon")?;
+        ensure(self.by_key.len() < TOMBSTONES_MAX, "there are more tombstones than are kept")?;
+        let name = Name::from(key);
+        self.sum.add(hash(key, index));
+        self.by_index.insert((index, Name::clone(&name)));
+        self.by_key.insert(Key::new(name), index);
+        Ok(())
+    }
+
+    /// Computes the sum afresh.
+    pub(super) fn sum_up(&mut self) {
+        self.sum = self.by_key.iter().map(|(key, index)| hash(key.name(), *index)).collect();
     }
 
     fn forget_oldest(&mut self) {
         if let Some((index, name)) = self.by_index.remove_min() {
+            self.sum.subtract(hash(&name, index));
             self.by_key.remove(&Key::new(&name[..]));
             self.horizon = self.horizon.max(index);
         }
@@ -96,6 +142,13 @@ mod tests {
 
     fn last_touched(tombstones: &Tombstones, key: &Key) -> u64 {
         tombstones.last_touched(&Key::new(key.name()))
+    }
+
+    /// The sum that is kept is the one that would be computed.
+    fn check_sum(tombstones: &Tombstones) {
+        let mut summed_up = tombstones.clone();
+        summed_up.sum_up();
+        assert_eq!(tombstones.sum, summed_up.sum);
     }
 
     /// What has been forgotten must count as touched: better one EXEC too few.
@@ -115,6 +168,7 @@ mod tests {
 
         tombstones.forget(&Key::new(key(2).name()));
         assert_eq!(last_touched(&tombstones, &key(2)), 1, "it exists, so nobody asks");
+        check_sum(&tombstones);
     }
 
     /// Old tombstones go a few per entry, and not before their time.
@@ -129,6 +183,7 @@ mod tests {
         assert_eq!(tombstones.by_key.len(), many);
         tombstones.forget_old(8 + TOMBSTONE_SPAN_ENTRIES);
         assert_eq!((tombstones.by_key.len(), tombstones.horizon), (1, 7));
+        check_sum(&tombstones);
         tombstones.forget_old(9 + TOMBSTONE_SPAN_ENTRIES);
         assert_eq!((tombstones.by_key.len(), tombstones.by_index.len()), (0, 0));
         tombstones.record(key(1), 7);

@@ -59,6 +59,7 @@ proptest! {
                 prop_assert_eq!(machine.execute(&mut entry, write), expected);
             }
             machine.store.check();
+            prop_assert_eq!(machine.state_hash(), machine.recomputed_hash());
 
             let now_ms = machine.clock_ms() + 3;
             if !matches!(query, Query::Scan { .. }) {

@@ -42,6 +42,7 @@ fn gaps_strangers_and_the_forgotten_are_refused() {
     }
     let forgotten = Outcome::OnceForgotten { last: many };
     assert_eq!(server.write(once("ana", 1, increment("n"))), forgotten);
+    assert_eq!(server.machine.state_hash(), server.machine.recomputed_hash());
     assert_eq!(server.write(once("ana", 2, increment("n"))), Outcome::Integer(2));
     assert_eq!(server.write(once("ana", 0, increment("n"))), forgotten);
     assert_eq!(server.ask(get("n")), Outcome::Value(bytes(&many.to_string())));
@@ -94,6 +95,9 @@ fn beyond_the_bound_the_idlest_client_is_forgotten() {
     assert_eq!(use_it(&mut table, "large", 3, &large), Some(large.clone()));
     let forgotten = Outcome::OnceForgotten { last: 3 };
     assert_eq!(use_it(&mut table, "large", 2, &large), Some(forgotten));
+    let mut summed_up = table.clone();
+    summed_up.sum_up();
+    assert_eq!(table, summed_up, "the sums that are kept are those that would be computed");
     for number in 0..=ONCE_BYTES_MAX / ONCE_ANSWERS_BYTES_MAX {
         use_it(&mut table, &format!("large {number}"), 1, &large);
     }

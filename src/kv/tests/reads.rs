@@ -179,6 +179,12 @@ fn a_flush_is_bounded() {
     let refused = Outcome::TooMany { keys_max: FLUSHED_KEYS_MAX };
     assert_eq!(one_more.write(Command::Flush), refused);
     assert_eq!(one_more.ask(Query::Count), Outcome::Integer(FLUSHED_KEYS_MAX as i64 + 1));
+    // ONCE remembers also this answer, and it has its share in the hash and in a snapshot.
+    let once = Write::Once { client: bytes("ana"), sequence: 1, command: Command::Flush };
+    assert_eq!(one_more.write(once.clone()), refused);
+    assert_eq!(one_more.machine.state_hash(), one_more.machine.recomputed_hash());
+    one_more.machine = snapshot::reread(&one_more.machine);
+    assert_eq!(one_more.write(once), refused);
     assert_eq!(server.write(Command::Flush), Outcome::Done);
     assert_eq!(server.ask(Query::Count), Outcome::Integer(0));
 }
