@@ -34,6 +34,7 @@
 //! main, cli ──▶ everything
 //! node ───────▶ server, protocol, storage, transport, observe, config  threads live only here
 //! sim ────────▶ server, storage                       the same server, in one thread
+//! state_file ─▶ kv, storage                           the store in a snapshot's file
 //! server ─────▶ raft, gateway, kv                     PURE: one server without threads
 //! transport ──▶ raft::{message, types}, gateway::message       peer bytes on sockets
 //! storage ────▶ raft::{types, durability}             the journal
@@ -84,5 +85,6 @@ pub mod protocol;
 pub mod raft;
 pub mod server;
 pub mod sim;
+pub mod state_file;
 pub mod storage;
 pub mod transport;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Who may know whom (everybody may know `limits`). `*` means everything.
-const EDGES: [(&str, &[&str]); 15] = [
+const EDGES: [(&str, &[&str]); 16] = [
     ("limits", &[]),
     ("lab", &[]),
     ("raft", &["lab"]),
@@ -17,7 +17,8 @@ const EDGES: [(&str, &[&str]); 15] = [
     ("transport", &["raft::message", "raft::types", "gateway::message"]),
     ("observe", &["raft::event", "raft::types"]),
     ("config", &[]),
-    ("sim", &["raft", "kv", "gateway", "storage", "server", "lab"]),
+    ("state_file", &["kv", "storage", "raft::types"]),
+    ("sim", &["raft", "kv", "gateway", "storage", "state_file", "server", "lab"]),
     (
         "node",
         &[
@@ -26,6 +27,7 @@ const EDGES: [(&str, &[&str]); 15] = [
             "gateway",
             "protocol",
             "server",
+            "state_file",
             "storage",
             "transport",
             "observe",

@@ -37,6 +37,9 @@ pub fn run<D: Deliver>(
             Some(()) => {
                 let bytes_max = limits::OUTCOME_BYTES_MAX;
                 let executed = server::execute_some(machine, &mut tasks, now, bytes_max, shelf);
+                if let Some(index) = executed.restored_at {
+                    history.begin_anew(index);
+                }
                 history.add(executed.changes);
                 (finished, next_deadline) = (executed.finished, executed.next_deadline);
             }

@@ -11,8 +11,10 @@ use signal_hook::iterator::Signals;
 use thiserror::Error;
 
 use crate::observe::logger::Logger;
+use crate::state_file::StateFileError;
 use crate::storage::error::JournalError;
 use crate::storage::identity::DirectoryError;
+use crate::storage::snapshot::SnapshotError;
 use crate::transport::listener::BindError;
 
 use super::connections::Connections;
@@ -45,6 +47,9 @@ pub enum ServeError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] StateFileError),
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -64,6 +69,7 @@ impl ServeError {
         match self {
             ServeError::Directory(error) => directory_exit_code(error),
             ServeError::Journal(error) => journal_exit_code(error),
+            ServeError::Snapshot(error) => state_file_exit_code(error),
             ServeError::Bind(BindError::InUse(_)) => 6,
             ServeError::Bind(_) | ServeError::System { .. } => 1,
         }
@@ -92,6 +98,22 @@ pub fn journal_exit_code(error: &JournalError) -> i32 {
         JournalError::Damaged { .. } | JournalError::UnknownFormat { .. } => 5,
         JournalError::Io { source, .. } => disk_exit_code(source),
         JournalError::Poisoned => 7,
+    }
+}
+
+/// The exit code for trouble with a snapshot.
+pub fn state_file_exit_code(error: &StateFileError) -> i32 {
+    match error {
+        StateFileError::File(SnapshotError::Io { source, .. }) => disk_exit_code(source),
+        StateFileError::File(_) | StateFileError::State { .. } | StateFileError::Differs { .. } => {
+            5
+        }
+    }
+}
+
+impl From<SnapshotError> for ServeError {
+    fn from(error: SnapshotError) -> ServeError {
+        ServeError::Snapshot(error.into())
     }
 }
 
@@ -238,7 +260,9 @@ mod tests {
         let server = Server::new(id, membership, raft_options, gateway_options, recovered, 1, 1);
         let (log_writer, _) = doorbell();
         let (applier, _) = doorbell();
-        Monitor::new(server, log_writer, applier, Arc::new(Links::new([])), Nobody)
+        let (snapshotter, _) = doorbell();
+        let links = Arc::new(Links::new([], Arc::default()));
+        Monitor::new(server, log_writer, applier, snapshotter, links, Nobody)
     }
 
     /// A stop that was asked for must not hide that the disk has failed: what was acknowledged

@@ -72,6 +72,19 @@ impl History {
         History { kept: Mutex::new(kept), grown: Condvar::new(), bytes_max }
     }
 
+    /// The store has been replaced by a snapshot's, which stands at this index: what has changed
+    /// on the way is not known.
+    pub fn begin_anew(&self, applied: u64) {
+        let mut kept = self.kept.lock();
+        // One more than there were: nobody who has read all of them has seen what was left out.
+        kept.dropped += kept.changes.len() as u64 + 1;
+        kept.changes.clear();
+        kept.bytes = 0;
+        kept.complete_from = applied + 1;
+        drop(kept);
+        self.grown.notify_all();
+    }
+
     /// These changes have been made, in this order.
     pub fn add(&self, changes: Vec<Change>) {
         if changes.is_empty() {

@@ -5,6 +5,7 @@
 //! right to the link's worker and rings its bell.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::raft::types::ServerId;
@@ -13,10 +14,12 @@ use crate::transport::frame::Frame;
 use crate::transport::link::{PeerLink, Sent};
 
 use super::doorbell::Button;
+use super::snapshot_files::SnapshotFiles;
 
 /// All links of this server.
 pub struct Links {
     links: BTreeMap<ServerId, Link>,
+    snapshots: Arc<SnapshotFiles>,
 }
 
 /// One link and its worker's bell.
@@ -29,15 +32,20 @@ pub struct Link {
 }
 
 impl Links {
-    /// Links that are all down, each with the bell of its worker.
-    pub fn new(workers: impl IntoIterator<Item = (ServerId, Button)>) -> Links {
+    /// Links that are all down, each with the bell of its worker. Snapshots are sent from these
+    /// files.
+    pub fn new(
+        workers: impl IntoIterator<Item = (ServerId, Button)>,
+        snapshots: Arc<SnapshotFiles>,
+    ) -> Links {
         let link = |worker| Link {
             wire: PeerLink::default(),
             worker,
             // The workers begin: they connect.
             left_to_worker: AtomicBool::new(true),
         };
-        Links { links: workers.into_iter().map(|(peer, bell)| (peer, link(bell))).collect() }
+        let links = workers.into_iter().map(|(peer, bell)| (peer, link(bell))).collect();
+        Links { links, snapshots }
     }
 
     /// Whom they lead to.
@@ -55,7 +63,7 @@ impl Links {
     pub fn send(&self, peer: ServerId, messages: Outgoing) -> bool {
         let link = self.to(peer);
         let sent = match link.wire.acquire() {
-            Some(mut right) if !right.has_remainder() => right.send(&frame(messages)),
+            Some(mut right) if !right.has_remainder() => right.send(&self.frame(messages)),
             _ => Sent::Rest,
         };
         let all = matches!(sent, Sent::All);
@@ -72,6 +80,12 @@ impl Links {
         link.worker.ring();
     }
 
+    /// What goes into one frame.
+    pub fn frame(&self, mut messages: Outgoing) -> Frame {
+        self.snapshots.fill_in(&mut messages.raft);
+        Frame { raft: messages.raft, gateway: messages.gateway }
+    }
+
     /// Asks the worker to see whether the connection still stands: the peer has come or gone.
     pub fn ask_to_check(&self, peer: ServerId) {
         self.to(peer).worker.ring();
@@ -83,9 +97,4 @@ impl Link {
     pub fn take_over(&self) -> bool {
         self.left_to_worker.swap(false, Ordering::AcqRel)
     }
-}
-
-/// What goes into one frame.
-pub fn frame(messages: Outgoing) -> Frame {
-    Frame { raft: messages.raft, gateway: messages.gateway }
 }

@@ -7,6 +7,8 @@
 use std::time::{Duration, Instant};
 
 use crate::limits;
+use crate::raft::types::SnapshotId;
+use crate::server::Server;
 use crate::storage::disk::Disk;
 use crate::storage::error::JournalError;
 use crate::storage::journal::Journal;
@@ -29,7 +31,7 @@ pub fn run<D: Deliver>(
 ) -> JournalError {
     let mut sealed = false;
     loop {
-        let take = |server: &mut crate::server::Server| server.take_write(limits::WRITE_BYTES_MAX);
+        let take = |server: &mut Server| server.take_write(limits::WRITE_BYTES_MAX);
         while let Some(write) = monitor.take_or_wait(Worker::LogWriter, take) {
             let since = Instant::now();
             if let Err(error) = journal.append_and_sync(&write) {
@@ -37,7 +39,20 @@ pub fn run<D: Deliver>(
             }
             warn_if_slow(since.elapsed(), write.entries.len());
             sealed = false;
-            monitor.with(|server| server.persisted(write.ticket));
+            let newest = monitor.with(|server| {
+                server.persisted(write.ticket);
+                server.raft().snapshots().newest()
+            });
+            if let Err(error) = forget_one(journal, newest) {
+                return error;
+            }
+        }
+        // The snapshotter rings when there is a new one.
+        let newest = monitor.look(|server| server.raft().snapshots().newest());
+        match forget_one(journal, newest) {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => return error,
         }
         // After a sync, the first quiet spell seals the journal: then damage to its last batch can
         // be told from a torn write.
@@ -50,6 +65,13 @@ pub fn run<D: Deliver>(
             sealed = true;
         }
     }
+}
+
+/// Removes a segment that the newest snapshot has made superfluous, if there is one: one at a time,
+/// as writes wait for it. Returns whether there was.
+fn forget_one(journal: &mut Journal<impl Disk>, newest: SnapshotId) -> Result<bool, JournalError> {
+    journal.snapshot_published(newest);
+    journal.remove_obsolete()
 }
 
 fn warn_if_slow(took: Duration, entries: usize) {

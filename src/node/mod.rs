@@ -6,6 +6,7 @@
 //! | `ticker` | 1 | a ticking channel | `tick` | – |
 //! | `log-writer` | 1 | its bell | `take_write`, `persisted` | write, fsync |
 //! | `applier` | 1 | its bell | `take_tasks`, `finished` | the state machine it owns |
+//! | `snapshotter` | 1 | its bell | `take_snapshot_work`, `snapshot_…` | snapshot files |
 //! | `peer-send-N` | one a peer | its bell | `take_messages` | connect, what would block |
 //! | `peer-accept`, `peer-recv-…` | 1 + one a peer | socket | `connected`, `step` | read, decode |
 //! | `client-accept`, `client-N` | 1 + one a client | socket | `submit` | read, parse |
@@ -13,6 +14,7 @@
 //! | `client-feed-…` | while a client feeds | history | – | print changes |
 //! | `client-query-…` | while it has a long question | – | – | answer from a frozen view |
 //! | `logger`, `signals` | 1 each | queue, signals | – | write log lines; forward signals |
+//! | `progress` | during a start | a channel | – | tell how it goes on |
 //!
 //! All touch the server only through `monitor`, the one mutex. Whoever leaves it delivers answers
 //! and sends to idle peers itself, so that the path of a write has as few hand-overs as possible:
@@ -42,7 +44,10 @@ mod output;
 mod peer_receiver;
 mod peer_sender;
 mod peers;
+mod progress;
 mod report;
+mod snapshot_files;
+mod snapshotter;
 mod start;
 mod ticker;
 

@@ -39,6 +39,7 @@ pub struct Monitor<D: Deliver> {
     started: Instant,
     log_writer: Button,
     applier: Button,
+    snapshotter: Button,
     links: Arc<Links>,
     deliver: D,
 }
@@ -86,6 +87,7 @@ impl<D: Deliver> Monitor<D> {
         server: Server,
         log_writer: Button,
         applier: Button,
+        snapshotter: Button,
         links: Arc<Links>,
         deliver: D,
     ) -> Monitor<D> {
@@ -97,6 +99,7 @@ impl<D: Deliver> Monitor<D> {
             started: Instant::now(),
             log_writer,
             applier,
+            snapshotter,
             links,
             deliver,
         }
@@ -181,6 +184,9 @@ impl<D: Deliver> Monitor<D> {
         self.send(outgoing);
         if ring_applier {
             self.applier.ring();
+        }
+        if work.snapshot {
+            self.snapshotter.ring();
         }
         if !answers.is_empty() {
             self.deliver.answers(answers);

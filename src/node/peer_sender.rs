@@ -13,7 +13,7 @@ use crate::transport::hello::Identity;
 use crate::transport::link::{SendingRight, Sent};
 
 use super::doorbell::Bell;
-use super::links::{Links, frame};
+use super::links::Links;
 use super::monitor::{Deliver, Monitor};
 use super::peers::Peers;
 
@@ -70,7 +70,7 @@ impl<D: Deliver> PeerSender<D> {
         drop(right);
         while let Some(messages) = self.monitor.take_messages_or_release(self.peer) {
             let Some(mut right) = link.wire.acquire() else { return false };
-            let sent = right.send_blocking(&frame(messages));
+            let sent = right.send_blocking(&self.links.frame(messages));
             if !finish(&mut right, sent) {
                 return false;
             }

@@ -18,13 +18,15 @@ use crate::observe::events::log_event;
 use crate::observe::logger::{self, Logger};
 use crate::raft::event::Event;
 use crate::raft::quorum::Membership;
-use crate::raft::types::{ServerId, SnapshotId};
+use crate::raft::types::ServerId;
 use crate::raft::{self, Recovered};
-use crate::server::{Server, Shelf};
+use crate::server::Server;
+use crate::state_file;
 use crate::storage::disk::RealDisk;
 use crate::storage::identity::{DataDirectory, Expected, random_number};
 use crate::storage::journal::{Journal, Options};
 use crate::storage::recovery;
+use crate::storage::snapshot::{self, SnapshotFile, Snapshots};
 use crate::transport::hello::Identity;
 use crate::transport::listener::{Listener, ListenerCloser};
 
@@ -40,7 +42,10 @@ use super::monitor::{Deliver, Monitor};
 use super::peer_receiver::PeerReceivers;
 use super::peer_sender::PeerSender;
 use super::peers::Peers;
+use super::progress::Progress;
 use super::report::Reporter;
+use super::snapshot_files::SnapshotFiles;
+use super::snapshotter::{Shelf, Snapshotter};
 use super::{applier, log_writer, ticker};
 
 /// Milliseconds of one tick: all timeouts of the core and the gateway are multiples of it.
@@ -75,7 +80,7 @@ fn run(config: &Effective, logger: &Logger) -> Result<(), ServeError> {
     for (name, listener) in [("client", &client_listener), ("peer", &peer_listener)] {
         announce(name, listener)?;
     }
-    let opened = open_journal(config, &directory)?;
+    let opened = open_storage(config, &directory)?;
     log::info!("disk probe sync_micros={}", directory.time_a_sync()?.as_micros());
     ending::end_on_panic(logger.clone());
     let (endings_sender, endings) = ending::endings()?;
@@ -100,26 +105,39 @@ struct Opened {
     recovered: Recovered,
     incarnation: u64,
     run_id: u64,
+    /// The state at the snapshot that `recovered` begins with; empty without one.
+    state: StateMachine,
+    snapshots: Snapshots<RealDisk>,
+    /// That snapshot.
+    newest: Option<SnapshotFile<RealDisk>>,
 }
 
-fn open_journal(config: &Effective, directory: &DataDirectory) -> Result<Opened, ServeError> {
+fn open_storage(config: &Effective, directory: &DataDirectory) -> Result<Opened, ServeError> {
+    let progress = Progress::new("verifying the newest snapshot");
+    let options = snapshot::Options::new(config.cluster.clone());
+    let (snapshots, found) = Snapshots::open(directory.snapshots_disk()?, options)?;
+    for error in &found.damaged {
+        log::error!("{error}; trying to do without it");
+    }
+    warn_of_strangers("snapshots", &found.unrecognised);
+    progress.stage("building the state from its snapshot");
+    let state = load_state(found.newest.as_ref())?;
+    progress.stage("reading the journal");
     let since = Instant::now();
     let run_id = random_number()?;
     let mut options = Options::new(directory.identity().journal_id, run_id);
     options.segment_bytes = config.storage.segment_bytes;
-    let (journal, recovered) =
-        recovery::open(directory.journal_disk()?, options, SnapshotId::NONE)?;
+    let (journal, recovered) = recovery::open(directory.journal_disk()?, options, found.id())?;
     let report = &recovered.report;
     if report.cut_bytes > 0 {
         log::warn!("cut bytes={} of a write that a crash interrupted", report.cut_bytes);
     }
-    for name in &report.unrecognised {
-        log::warn!("the journal's directory holds {name:?}, which is not ours: left alone");
-    }
+    warn_of_strangers("journal", &report.unrecognised);
     log::info!(
-        "recovered term={} vote={:?} entries={} last={} segments={} run={} ms={}",
+        "recovered term={} vote={:?} snapshot={} entries={} last={} segments={} run={} ms={}",
         recovered.hard_state.current_term,
         recovered.hard_state.voted_for.map(|vote| vote.0),
+        recovered.snapshot,
         recovered.entries.len(),
         recovered.entries.last().map_or(recovered.snapshot.last, |entry| entry.id),
         report.segments,
@@ -130,10 +148,31 @@ fn open_journal(config: &Effective, directory: &DataDirectory) -> Result<Opened,
     let recovered = Recovered {
         hard_state: recovered.hard_state,
         snapshot: recovered.snapshot,
-        snapshot_bytes: 0,
+        snapshot_bytes: found.newest.as_ref().map_or(0, SnapshotFile::length_bytes),
         entries: recovered.entries,
     };
-    Ok(Opened { journal, recovered, incarnation, run_id })
+    let newest = found.newest;
+    Ok(Opened { journal, recovered, incarnation, run_id, state, snapshots, newest })
+}
+
+fn load_state(newest: Option<&SnapshotFile<RealDisk>>) -> Result<StateMachine, ServeError> {
+    let Some(file) = newest else { return Ok(StateMachine::default()) };
+    let since = Instant::now();
+    let state = state_file::load(file)?;
+    log::info!(
+        "loaded snapshot={} keys={} bytes={} ms={}",
+        file.id(),
+        file.header().keys,
+        file.length_bytes(),
+        since.elapsed().as_millis(),
+    );
+    Ok(state)
+}
+
+fn warn_of_strangers(directory: &str, names: &[String]) {
+    for name in names {
+        log::warn!("the directory {directory:?} holds {name:?}, which is not ours: left alone");
+    }
 }
 
 /// A server whose threads are at work.
@@ -153,7 +192,7 @@ impl Running {
         opened: Opened,
         endings: Sender<Ending>,
     ) -> Result<Running, ServeError> {
-        let Opened { journal, recovered, incarnation, run_id } = opened;
+        let Opened { journal, recovered, incarnation, run_id, state, snapshots, newest } = opened;
         let id = ServerId(config.id);
         let peers = Arc::new(Peers::new(
             Identity { cluster_id: config.cluster.clone(), server: id, incarnation, run_id },
@@ -170,25 +209,38 @@ impl Running {
                 ((peer, button), (peer, bell))
             })
             .unzip();
-        let links = Arc::new(Links::new(buttons));
+        let (snapshotter_button, snapshotter_bell) = doorbell();
+        let files = Arc::new(SnapshotFiles::default());
+        newest.into_iter().for_each(|file| files.add(file));
+        let links = Arc::new(Links::new(buttons, Arc::clone(&files)));
         let most = connections_max(config.limits.connections, peers.ids().len());
         let connections = Arc::new(Connections::new(most));
         let monitor = Arc::new(Monitor::new(
             server(config, recovered, incarnation, run_id),
-            log_writer_button,
+            log_writer_button.clone(),
             applier_button,
+            snapshotter_button.clone(),
             Arc::clone(&links),
             Deliveries { id, connections: Arc::clone(&connections) },
         ));
-        let history = Arc::new(History::new(0, config.limits.feed_history_bytes));
+        let history =
+            Arc::new(History::new(state.applied_index(), config.limits.feed_history_bytes));
         let running = Running { monitor, connections, links, peers, history };
 
         running.start_log_writer(journal, log_writer_bell, endings)?;
-        let (monitor, history) = (Arc::clone(&running.monitor), Arc::clone(&running.history));
-        spawn("applier", move || {
-            let shelf = &mut Shelf::default();
-            applier::run(&monitor, &applier_bell, &mut StateMachine::default(), &history, shelf);
-        })?;
+        let shelf = Shelf::new(snapshotter_button);
+        running.start_applier(state, applier_bell, shelf.clone())?;
+        let snapshotter = Snapshotter {
+            monitor: Arc::clone(&running.monitor),
+            shelf,
+            snapshots,
+            files,
+            bell: snapshotter_bell,
+            log_writer: log_writer_button,
+            cluster_id: config.cluster.clone(),
+            membership: config.members.iter().map(|member| ServerId(member.id)).collect(),
+        };
+        spawn("snapshotter", move || snapshotter.run())?;
         for peer in running.peers.ids() {
             let bell = bells.remove(&peer).expect("each peer has a bell");
             running.start_sender(peer, bell)?;
@@ -210,6 +262,16 @@ impl Running {
             let error = log_writer::run(&*monitor, &bell, &mut journal, quiet);
             endings.send(Ending::Disk(error)).expect("main waits for it");
         })
+    }
+
+    fn start_applier(
+        &self,
+        mut state: StateMachine,
+        bell: Bell,
+        mut shelf: Shelf,
+    ) -> Result<(), ServeError> {
+        let (monitor, history) = (Arc::clone(&self.monitor), Arc::clone(&self.history));
+        spawn("applier", move || applier::run(&monitor, &bell, &mut state, &history, &mut shelf))
     }
 
     fn start_sender(&self, peer: ServerId, bell: Bell) -> Result<(), ServeError> {
@@ -289,7 +351,7 @@ fn server(config: &Effective, recovered: Recovered, incarnation: u64, seed: u64)
         append_bytes_max: limits::APPEND_BYTES_MAX,
         window_bytes_max: limits::WINDOW_BYTES_MAX,
         uncommitted_bytes_max: uncommitted_bytes,
-        snapshots: raft::SnapshotOptions::NEVER,
+        snapshots: snapshot_options(config),
     };
     let gateway_options = gateway::Options {
         pending_bytes_max: gateway_bytes,
@@ -304,6 +366,20 @@ fn server(config: &Effective, recovered: Recovered, incarnation: u64, seed: u64)
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     server.begin_log_time(u64::try_from(since_epoch.as_millis()).unwrap_or_default());
     server
+}
+
+fn snapshot_options(config: &Effective) -> raft::SnapshotOptions {
+    let storage = &config.storage;
+    raft::SnapshotOptions {
+        log_bytes_max: storage.snapshot_bytes,
+        log_entries_max: storage.snapshot_entries,
+        age_ticks_max: storage.snapshot_age_s.saturating_mul(1000) / TICK_MS,
+        retry_ticks: limits::SNAPSHOT_RETRY_MS / TICK_MS,
+        tail_bytes: storage.log_tail_bytes,
+        catch_up_bytes_max: limits::LOG_CATCH_UP_BYTES_MAX,
+        chunk_bytes: limits::SNAPSHOT_CHUNK_BYTES,
+        window_bytes_max: limits::SNAPSHOT_WINDOW_BYTES_MAX,
+    }
 }
 
 /// Whose data directory the configuration says it is.

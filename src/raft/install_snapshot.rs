@@ -268,15 +268,21 @@ impl Raft {
 
     /// The snapshot is on disk under its name, and a state machine was built from it. What it holds
     /// is committed, so it counts even if another leader or term has come meanwhile; unless we have
-    /// come as far without it.
-    pub fn snapshot_installed(&mut self, transfer: TransferId, snapshot: SnapshotId, bytes: u64) {
+    /// come as far without it. Returns whether the state machine will be told to go on from it.
+    pub fn snapshot_installed(
+        &mut self,
+        transfer: TransferId,
+        snapshot: SnapshotId,
+        bytes: u64,
+    ) -> bool {
         if self.incoming(transfer).is_some() {
             self.snapshots.incoming = None;
             // The acknowledgement says it all.
             self.owed.values_mut().for_each(|owed| owed.install = None);
         }
         let index = snapshot.last.index;
-        if index > self.last_applied {
+        let is_news = index > self.last_applied;
+        if is_news {
             let log_agrees = self.log.term_at(index) == Some(snapshot.last.term)
                 && !removed(Rule::ValidSuffixIsKept);
             self.durable.begin_behind(snapshot, log_agrees);
@@ -294,6 +300,7 @@ impl Raft {
         }
         self.publish(snapshot, bytes); // [IS5] an older one is of no use any more
         self.check_invariants();
+        is_news
     }
 
     /// The snapshot that the state machine has to go on from.

@@ -232,8 +232,13 @@ impl Raft {
             _ => reply.match_index,
         };
         progress.matched(matched);
+        // The log went on meanwhile, and may have been cut behind the snapshot that it has now.
+        let is_gone = progress.next_index <= self.log.base().index;
         if let Some(mismatch) = reply.mismatch {
             self.back_up(from, mismatch);
+        }
+        if is_gone {
+            self.send_snapshots();
         }
         self.advance_commit_index(); // [L4]
         self.confirm_reads();
@@ -306,7 +311,7 @@ impl Raft {
     /// How many bytes of entries this follower may be sent now; `None` if it may get none or there
     /// are none.
     fn room(&self, progress: &Progress) -> Option<usize> {
-        if progress.next_index > self.log.last_index() {
+        if progress.mode != Mode::Stream || progress.next_index > self.log.last_index() {
             return None;
         }
         let next_bytes = self.log.bytes_at(progress.next_index);

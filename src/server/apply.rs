@@ -81,8 +81,9 @@ pub trait SnapshotShelf {
 pub struct Shelf {
     /// Frozen and not yet written.
     pub frozen: Option<(SnapshotId, StateMachine)>,
-    /// Built from a snapshot and not yet gone on from.
-    pub restored: Option<(SnapshotId, StateMachine)>,
+    /// Built from snapshots and not yet gone on from. Usually one: the next may be installed before
+    /// its predecessor's turn has come.
+    pub restored: Vec<(SnapshotId, StateMachine)>,
 }
 
 impl SnapshotShelf for Shelf {
@@ -91,12 +92,9 @@ impl SnapshotShelf for Shelf {
     }
 
     fn restored(&mut self, snapshot: SnapshotId) -> StateMachine {
-        let (found, state) = self.restored.take().expect("it is put here before it is installed");
-        assert_eq!(
-            found, snapshot,
-            "the newest snapshot that was installed is the one that counts"
-        );
-        state
+        let found = self.restored.iter().position(|(id, _)| *id == snapshot);
+        let found = found.expect("a state is put here before its snapshot is installed");
+        self.restored.drain(..=found).next_back().expect("it was found").1
     }
 }
 

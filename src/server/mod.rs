@@ -240,9 +240,15 @@ impl Server {
     }
 
     /// See [`Raft::snapshot_installed`].
-    pub fn snapshot_installed(&mut self, transfer: TransferId, snapshot: SnapshotId, bytes: u64) {
-        self.raft.snapshot_installed(transfer, snapshot, bytes);
+    pub fn snapshot_installed(
+        &mut self,
+        transfer: TransferId,
+        snapshot: SnapshotId,
+        bytes: u64,
+    ) -> bool {
+        let is_news = self.raft.snapshot_installed(transfer, snapshot, bytes);
         self.join();
+        is_news
     }
 
     /// See [`Raft::transfer_leadership`].

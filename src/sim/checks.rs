@@ -19,6 +19,7 @@ use std::collections::HashMap;
 
 use super::disk::Image;
 use super::queue::Place;
+use crate::gateway::Gateway;
 use crate::kv::StateMachine;
 use crate::kv::command::RequestId;
 use crate::kv::encoding;
@@ -71,8 +72,10 @@ struct Seen {
     commit_index: Index,
     last_applied: Index,
     leads: bool,
-    /// The terms of its log.
+    /// The terms of its log; before `base` those of the committed entries.
     log: Vec<Term>,
+    /// Where its log begins.
+    base: usize,
 }
 
 impl Checks {
@@ -196,11 +199,29 @@ impl Checks {
         let seen = &mut self.seen[usize::from(place)];
         let last = raft.log().last();
         let end = last.index.0 as usize;
-        if seen.log.len() == end && (end == 0 || seen.log[end - 1] == last.term) {
+        let base_is_seen = raft.log().base().index.0 as usize <= seen.base;
+        if base_is_seen && seen.log.len() == end && (end == 0 || seen.log[end - 1] == last.term) {
             return Ok(());
         }
+        let base = raft.log().base();
+        let before_base = base.index.0 as usize;
+        if seen.base < before_base {
+            // What a snapshot covers is committed, so it is known here, and no log need show it.
+            let known = self.committed.get(before_base - 1).map(|(id, _)| *id);
+            ensure(known == Some(base), "A snapshot holds what is committed", || {
+                format!("n{} begins its log behind {base}; committed is {known:?}", place + 1)
+            })?;
+            let is_kept = seen.log.get(before_base - 1) == Some(&base.term);
+            let cut = if is_kept { seen.log.len() } else { 0 };
+            seen.log.truncate(cut);
+            let terms = self.committed[..before_base].iter().map(|(id, _)| id.term);
+            seen.log.splice(..before_base.min(seen.log.len()), terms);
+            seen.base = before_base;
+        }
         let mut agreed = seen.log.len().min(end);
-        while agreed > 0 && raft.log().term_at(Index(agreed as u64)) != Some(seen.log[agreed - 1]) {
+        while agreed > before_base
+            && raft.log().term_at(Index(agreed as u64)) != Some(seen.log[agreed - 1])
+        {
             agreed -= 1;
         }
         ensure(!still_leads || agreed == seen.log.len(), "Leader Append-Only", || {
@@ -268,7 +289,14 @@ impl Checks {
         let from = self.seen[usize::from(place)].commit_index;
         let to = raft.commit_index();
         let news = to.0 as usize > self.committed.len();
-        for index in from.0 + 1..=to.0 {
+        // What came with a snapshot was committed elsewhere.
+        let base = raft.log().base().index;
+        ensure(
+            base.0 as usize <= self.committed.len(),
+            "A snapshot holds what is committed",
+            || format!("n{} begins its log behind {base}", place + 1),
+        )?;
+        for index in from.max(base).0 + 1..=to.0 {
             let id = raft.log().id_at(Index(index));
             match self.committed.get(index as usize - 1) {
                 None => {
@@ -315,7 +343,8 @@ impl Checks {
                 })
             }
             Message::AppendEntriesReply(reply) if reply.match_index > Index::ZERO => {
-                let matched = raft.log().id_at(reply.match_index);
+                // What a snapshot covers is on disk with it.
+                let matched = raft.log().id_at(reply.match_index.max(raft.log().base().index));
                 ensure(
                     disk.current_term == term && image.holds(matched),
                     "An acknowledged entry is on disk",
@@ -334,6 +363,19 @@ impl Checks {
         let first = *self.executed.entry(request).or_insert(index);
         ensure(first == index, "No request is executed twice", || {
             format!("n{} executes {request:?} at {index} and at {first}", place + 1)
+        })
+    }
+
+    /// A state was replaced by a snapshot's, up to this index: what it executed of this gateway's
+    /// writes will not be applied here, so none of them may go on waiting.
+    pub fn after_restore(&self, place: Place, gateway: &Gateway, index: u64) -> Checked {
+        let mut executed = self.executed.iter().filter(|(_, at)| **at <= index);
+        let waits = executed.find(|(request, _)| gateway.waits_for(**request));
+        ensure(waits.is_none(), "A write that came with a snapshot is answered", || {
+            format!(
+                "n{} has gone on from a snapshot at {index}, and waits for {waits:?}",
+                place + 1
+            )
         })
     }
 

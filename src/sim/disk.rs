@@ -3,16 +3,21 @@
 
 use super::checks::{Checked, ensure};
 use super::files::Directory;
+use super::misfortunes::CLUSTER;
 use super::plan::DiskHabits;
 use super::queue::Micros;
 use super::random::Random;
+use super::snapshots::Snapshotter;
+use crate::kv::StateMachine;
 use crate::raft::Recovered;
 use crate::raft::durability::Write;
 use crate::raft::types::{EntryId, HardState, Index, SnapshotId};
+use crate::state_file;
 use crate::storage::error::JournalError;
 use crate::storage::journal::{self, Journal};
 use crate::storage::record;
 use crate::storage::recovery;
+use crate::storage::snapshot::{self, SnapshotFile, Snapshots};
 
 /// What a disk holds for certain: what a server that crashed now would find at least.
 ///
@@ -22,7 +27,9 @@ use crate::storage::recovery;
 pub struct Image {
     /// Term and vote.
     pub hard_state: HardState,
-    /// The ids of the entries from index 1. Their contents are the log's concern.
+    /// The last entry of its newest snapshot.
+    base: EntryId,
+    /// The ids of the entries behind it. Their contents are the log's concern.
     entries: Vec<EntryId>,
 }
 
@@ -32,31 +39,52 @@ impl Image {
         if let Some(hard_state) = write.hard_state {
             self.hard_state = hard_state;
         }
-        for entry in &write.entries {
-            self.entries.truncate(offset(entry.id.index));
+        if let Some(base) = write.base {
+            assert!(base.last.index <= self.base.index, "a log begins behind a snapshot on disk");
+            self.entries.clear();
+        }
+        for entry in write.entries.iter().filter(|entry| entry.id.index > self.base.index) {
+            self.entries.truncate(self.offset(entry.id.index));
             self.entries.push(entry.id);
         }
+    }
+
+    /// What the disk holds when a snapshot that ends with this entry is on it: the log that agrees
+    /// with it, behind it.
+    pub fn publish(&mut self, last: EntryId) {
+        if last.index <= self.base.index {
+            return;
+        }
+        let agrees = self.entries.get(self.offset(last.index)) == Some(&last);
+        let covered = self.offset(last.index) + 1;
+        self.entries.drain(..if agrees { covered } else { self.entries.len() });
+        self.base = last;
     }
 
     /// What recovery found.
     pub fn of(recovered: &Recovered) -> Image {
         let entries = recovered.entries.iter().map(|entry| entry.id).collect();
-        Image { hard_state: recovered.hard_state, entries }
+        Image { hard_state: recovered.hard_state, base: recovered.snapshot.last, entries }
     }
 
-    /// Whether this entry is on the disk.
+    /// Whether this entry is on the disk. A snapshot holds what is committed, and nothing else is
+    /// asked about so far back.
     pub fn holds(&self, id: EntryId) -> bool {
-        id == EntryId::ZERO || self.entries.get(offset(id.index)) == Some(&id)
+        if id.index <= self.base.index {
+            return id.index < self.base.index || id == self.base;
+        }
+        self.entries.get(self.offset(id.index)) == Some(&id)
     }
 
     /// Where the log on the disk ends.
     pub fn last(&self) -> EntryId {
-        self.entries.last().copied().unwrap_or(EntryId::ZERO)
+        self.entries.last().copied().unwrap_or(self.base)
     }
-}
 
-fn offset(index: Index) -> usize {
-    usize::try_from(index.0 - 1).expect("a log in memory is shorter than the address space")
+    fn offset(&self, index: Index) -> usize {
+        let offset = index.0 - self.base.index.0 - 1;
+        usize::try_from(offset).expect("a log in memory is shorter than the address space")
+    }
 }
 
 /// How often a start is preceded by an audit, in ten-thousandths.
@@ -75,6 +103,8 @@ fn read(directory: &Directory, journal_id: u64) -> Result<(record::Image, u64), 
 pub struct Disk {
     random: Random,
     directory: Directory,
+    /// The directory of the snapshots.
+    snapshots: Directory,
     journal: Option<Journal<Directory>>,
     segment_bytes: u64,
     image: Image,
@@ -95,6 +125,19 @@ pub struct Disk {
     rot: Random,
 }
 
+/// What a start finds.
+#[derive(Debug)]
+pub struct Start {
+    /// For the core.
+    pub recovered: Recovered,
+    /// Which of the server's lives this is.
+    pub incarnation: u64,
+    /// The state at the newest snapshot.
+    pub state: StateMachine,
+    /// Who writes the next ones.
+    pub snapshotter: Snapshotter,
+}
+
 /// How a server ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -112,6 +155,7 @@ impl Disk {
         Disk {
             random: Random::part(seed, 100 + place),
             directory,
+            snapshots: Directory::default(),
             journal: None,
             segment_bytes,
             image: Image::default(),
@@ -160,11 +204,28 @@ impl Disk {
             return None;
         }
         self.image.apply(&write);
-        Some(write)
+        // What the newest snapshot covers goes, a segment at a time. A disk that fails at it ends
+        // the server like any other failure.
+        self.forget_one().then_some(write)
+    }
+
+    /// A snapshot that ends with this entry is on the disk.
+    pub fn published(&mut self, snapshot: SnapshotId) {
+        self.image.publish(snapshot.last);
+        if let Some(journal) = &mut self.journal {
+            journal.snapshot_published(snapshot);
+        }
+    }
+
+    /// Removes a segment of the journal that is of no use any more. `false`: the disk failed.
+    fn forget_one(&mut self) -> bool {
+        self.journal.as_mut().is_none_or(|journal| journal.remove_obsolete().is_ok())
     }
 
     /// The server is gone, perhaps in the middle of a write.
-    pub fn crash(&mut self, ending: Ending) {
+    pub fn crash(&mut self, ending: Ending, end_snapshotter: impl FnOnce()) {
+        self.snapshots.fail_after(self.random.below(12));
+        end_snapshotter();
         if let (Some(write), Some(journal)) = (self.pending.take(), self.journal.as_mut()) {
             self.directory.fail_after(self.random.below(5));
             if journal.append_and_sync(&write).is_ok() {
@@ -173,14 +234,21 @@ impl Disk {
         }
         self.journal = None;
         match ending {
-            Ending::Killed => self.directory.kill(),
-            Ending::PowerLost => self.directory.lose_power(&mut self.random),
+            Ending::Killed => {
+                self.directory.kill();
+                self.snapshots.kill();
+            }
+            Ending::PowerLost => {
+                self.directory.lose_power(&mut self.random);
+                self.snapshots.lose_power(&mut self.random);
+            }
         }
     }
 
     /// Leaves no room for another byte, or makes room again.
     pub fn fill(&mut self, full: bool) {
         self.directory.fill(full);
+        self.snapshots.fill(full);
     }
 
     /// Whether there is no room.
@@ -193,7 +261,7 @@ impl Disk {
         match &mut self.journal {
             Some(journal) if self.pending.is_none() => {
                 self.quiet = journal.seal().is_ok();
-                self.quiet
+                self.quiet && self.forget_one()
             }
             _ => true,
         }
@@ -217,14 +285,23 @@ impl Disk {
     }
 
     /// A server starts: what it finds, and which of its lives this is.
-    pub fn recover(&mut self, journal_id: u64) -> Result<(Recovered, u64), String> {
+    pub fn recover(&mut self, journal_id: u64) -> Result<Start, String> {
         // Power may fail in the middle of recovery, too, several times.
         while self.random.chance(1_000) {
             self.directory.fail_after(self.random.below(8));
-            let _ = self.open(journal_id);
+            self.snapshots.fail_after(self.random.below(8));
+            if let Ok((_, newest)) = self.open_snapshots() {
+                let _ = self.open(journal_id, id_of(newest.as_ref()));
+            }
             self.directory.lose_power(&mut self.random);
+            self.snapshots.lose_power(&mut self.random);
         }
-        let (journal, found) = self.open(journal_id)?;
+        let (snapshots, newest) = self.open_snapshots()?;
+        let state = match &newest {
+            Some(file) => state_file::load(file).map_err(|error| error.to_string())?,
+            None => StateMachine::default(),
+        };
+        let (journal, found) = self.open(journal_id, id_of(newest.as_ref()))?;
         self.journal = Some(journal);
         self.quiet = true; // a start ends in a seal
         if found.incarnation <= self.incarnation {
@@ -237,10 +314,24 @@ impl Disk {
         let recovered = Recovered {
             hard_state: found.hard_state,
             snapshot: found.snapshot,
-            snapshot_bytes: 0,
+            snapshot_bytes: newest.as_ref().map_or(0, SnapshotFile::length_bytes),
             entries: found.entries,
         };
-        Ok((recovered, found.incarnation))
+        let snapshotter = Snapshotter::new(snapshots, newest);
+        Ok(Start { recovered, incarnation: found.incarnation, state, snapshotter })
+    }
+
+    fn open_snapshots(
+        &self,
+    ) -> Result<(Snapshots<Directory>, Option<SnapshotFile<Directory>>), String> {
+        let options = snapshot::Options { cluster_id: CLUSTER.to_owned(), block_bytes: 100 };
+        let opened = Snapshots::open(self.snapshots.clone(), options);
+        let (snapshots, found) = opened.map_err(|error| error.to_string())?;
+        match found.damaged.first() {
+            // Nothing rots here: what has a snapshot's name was whole.
+            Some(error) => Err(error.to_string()),
+            None => Ok((snapshots, found.newest)),
+        }
     }
 
     /// What was found is durable from now on.
@@ -251,10 +342,14 @@ impl Disk {
     fn open(
         &mut self,
         journal_id: u64,
+        snapshot: SnapshotId,
     ) -> Result<(Journal<Directory>, recovery::Recovered), String> {
         let run_id = self.random.bits();
         let options = journal::Options { journal_id, run_id, segment_bytes: self.segment_bytes };
-        let snapshot = SnapshotId::NONE;
         recovery::open(self.directory.clone(), options, snapshot).map_err(|error| error.to_string())
     }
+}
+
+fn id_of(newest: Option<&SnapshotFile<Directory>>) -> SnapshotId {
+    newest.map_or(SnapshotId::NONE, SnapshotFile::id)
 }

@@ -2,7 +2,7 @@
 //! and death of servers.
 
 use super::checks::{Checked, Violation};
-use super::disk::Ending;
+use super::disk::{Ending, Start};
 use super::faults::{FaultKind, Moment, TICK};
 use super::gateways::Courier;
 use super::leaders::Heard;
@@ -10,12 +10,14 @@ use super::queue::{Event, Place};
 use super::stamps::Stamps;
 use super::witness::Witness;
 use super::world::{Process, World, id_of};
-use crate::kv::StateMachine;
 use crate::raft::quorum::Membership;
 use crate::server::{Server, Shelf};
 
 /// An hour, in milliseconds of log time.
 const HOUR_MS: u64 = 3_600_000;
+
+/// The id of every simulated cluster.
+pub(super) const CLUSTER: &str = "simulated";
 
 impl World {
     pub(super) fn fault_begins(&mut self, number: u16) -> Checked {
@@ -133,17 +135,18 @@ impl World {
     /// A server ends. What was synced stays.
     pub(super) fn crash(&mut self, place: Place, ending: Ending) -> Checked {
         let machine = &mut self.machines[usize::from(place)];
-        if machine.process.take().is_none() {
+        let Some(process) = machine.process.take() else {
             if ending == Ending::PowerLost {
-                machine.disk.crash(ending); // what a killed process had written may still be lost
+                machine.disk.crash(ending, || ()); // what a killed process had written may still be lost
             }
             return Ok(());
-        }
+        };
         self.stats.crashes += 1;
         machine.life += 1;
         self.network.life_ends(place);
         machine.frozen_until = 0;
-        machine.disk.crash(ending);
+        let servers = self.plan.servers;
+        machine.disk.crash(ending, || process.snapshotter.end_busy(servers));
         for peer in (0..self.plan.servers as Place).filter(|&peer| peer != place) {
             self.break_connection(place, peer);
             self.break_connection(peer, place);
@@ -165,10 +168,11 @@ impl World {
             self.tell(|| format!("{} cannot start: its disk is full", id_of(place)));
             return Ok(()); // somebody will make room, and start it again
         }
-        let (found, incarnation) = recovered.map_err(|error| Violation {
-            property: "A server that crashed starts again",
-            detail: format!("{}: {error}", id_of(place)),
-        })?;
+        let Start { recovered: found, incarnation, state, snapshotter } =
+            recovered.map_err(|error| Violation {
+                property: "A server that crashed starts again",
+                detail: format!("{}: {error}", id_of(place)),
+            })?;
         self.checks.recovered(place, &before, &found)?;
         self.machines[usize::from(place)].disk.found(&found);
         let membership = Membership::new((0..self.plan.servers as Place).map(id_of));
@@ -183,12 +187,12 @@ impl World {
         );
         // Each machine has another time of day; only the first entry of all takes one.
         server.begin_log_time(HOUR_MS * (u64::from(place) + 1));
-        let state = StateMachine::default();
         let process = Process {
             stamps: Stamps::new(server.raft()),
             server,
             state,
             shelf: Shelf::default(),
+            snapshotter,
             heard: Heard::default(),
             witness: Witness::default(),
             courier: Courier::default(),

@@ -81,6 +81,7 @@ mod replay;
 mod requests;
 mod run;
 mod schedule;
+mod snapshots;
 mod stamps;
 mod stragglers;
 mod witness;

@@ -12,6 +12,7 @@ use super::faults::{Fault, Kinds, TICK};
 use super::queue::Micros;
 use super::random::{PerTenThousand, Random};
 use super::schedule;
+use super::snapshots;
 use crate::{gateway, raft};
 
 /// Everything about a run that is decided before it begins.
@@ -40,6 +41,10 @@ pub struct Plan {
     pub apply_max: [Micros; 8],
     /// How long a socket is busy with one batch of messages, at most.
     pub socket_max: Micros,
+    /// How long a snapshotter is busy with one thing, at most.
+    pub snapshot_max: Micros,
+    /// How often an operator asks a server for something, at each tick.
+    pub operator: PerTenThousand,
     /// What goes wrong, by the time at which it begins.
     pub faults: Vec<Fault>,
     /// What lasts on, for a time, when the faults have ended.
@@ -127,7 +132,7 @@ impl Plan {
             append_bytes_max,
             window_bytes_max: append_bytes_max * random.pick(&[1, 3, 20]),
             uncommitted_bytes_max: random.pick(&[500, 5_000, 500_000]),
-            snapshots: raft::SnapshotOptions::NEVER,
+            snapshots: snapshots::draw(&mut Random::part(seed, 10)),
         };
         let gateway = gateway::Options {
             pending_bytes_max: random.pick(&[1_000, 20_000, 1_000_000]),
@@ -147,6 +152,7 @@ impl Plan {
         let appliers: &[Micros] = if random.chance(5_000) { &[0] } else { &[0, 3_000, 50_000] };
         let apply_max = std::array::from_fn(|_| random.pick(appliers));
         let socket_max = random.pick(&[0, 30, 2_000]);
+        let operator = Random::part(seed, 12).pick(&[0, 10, 100]);
         let faults = schedule::draw(&mut random, servers, kinds);
         Plan {
             seed,
@@ -160,6 +166,8 @@ impl Plan {
             wake_max,
             apply_max,
             socket_max,
+            snapshot_max: Random::part(seed, 11).pick(&[10, 3_000, 200_000]),
+            operator: if kinds == Kinds::NONE { 0 } else { operator },
             faults,
             absence: Absence::draw(seed, servers, kinds),
         }

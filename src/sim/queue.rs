@@ -23,6 +23,8 @@ pub enum Event {
     Synced(Place, u32),
     /// A state machine has done its tasks.
     Executed(Place, u32),
+    /// A snapshotter has done what it was busy with.
+    Snapshot(Place, u32),
     /// A worker thread wakes up.
     Wake(Place, u32, Worker),
     /// A client does something.

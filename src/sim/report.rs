@@ -34,6 +34,12 @@ pub struct Stats {
     pub writes: u64,
     /// Entries committed.
     pub committed: u64,
+    /// Snapshots that servers took of themselves.
+    pub snapshots: u64,
+    /// Snapshots of leaders that were installed.
+    pub installs: u64,
+    /// Leaderships that an operator let hand over.
+    pub handovers: u64,
     /// Requests whose answers were judged.
     pub operations: u64,
     /// Of these, executed.
@@ -66,6 +72,9 @@ impl Stats {
         self.messages += other.messages;
         self.writes += other.writes;
         self.committed += other.committed;
+        self.snapshots += other.snapshots;
+        self.installs += other.installs;
+        self.handovers += other.handovers;
         self.operations += other.operations;
         self.done += other.done;
         self.refused += other.refused;
@@ -83,6 +92,9 @@ impl fmt::Display for Report {
             messages,
             writes,
             committed,
+            snapshots,
+            installs,
+            handovers,
             operations,
             done,
             refused,
@@ -106,6 +118,10 @@ impl fmt::Display for Report {
              times"
         )?;
         writeln!(out, "{messages} batches of messages, {writes} writes")?;
+        writeln!(
+            out,
+            "{snapshots} snapshots taken, {installs} installed; {handovers} leaderships handed over"
+        )?;
         writeln!(
             out,
             "{operations} requests: {done} done, {refused} refused, {unknown} unknown; \

@@ -112,6 +112,7 @@ impl Witness {
                 }
                 Message::TimeoutNow(request) if request.term >= raft.current_term() => {
                     self.successor_in = request.term.next();
+                    told.append = None; // who stands up drops what it owed in the term before
                 }
                 Message::AppendEntriesReply(_)
                 | Message::PreVote(_)

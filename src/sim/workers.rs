@@ -53,6 +53,7 @@ impl World {
         if work.answers {
             took |= self.ring(place, Worker::Answer)?;
         }
+        took |= self.ring_snapshotter(place);
         for peer in work.send {
             let to = (peer.0 - 1) as Place;
             if self.network.connection(place, to).is_some() {
@@ -162,10 +163,11 @@ impl World {
         let busy = self.random.between(0, self.plan.socket_max);
         let process = self.process(place);
         process.socket_free[usize::from(to)] = now + busy;
-        let outgoing = process.server.take_messages(id_of(to));
+        let mut outgoing = process.server.take_messages(id_of(to));
         if outgoing.is_empty() {
             return Ok(false);
         }
+        process.snapshotter.fill_in(&mut outgoing);
         let machine = &mut self.machines[usize::from(place)];
         let process = machine.process.as_mut().expect("just used");
         let (raft, witness) = (process.server.raft(), &mut process.witness);

@@ -17,6 +17,7 @@ use super::plan::Plan;
 use super::queue::{Event, Micros, Place, Queue};
 use super::random::Random;
 use super::report::{Stats, Trace};
+use super::snapshots::Snapshotter;
 use super::stamps::Stamps;
 use super::witness::Witness;
 use crate::kv::StateMachine;
@@ -66,6 +67,7 @@ pub(super) struct Process {
     pub(super) server: Server,
     pub(super) state: StateMachine,
     pub(super) shelf: Shelf,
+    pub(super) snapshotter: Snapshotter,
     pub(super) heard: Heard,
     pub(super) witness: Witness,
     pub(super) courier: Courier,
@@ -162,6 +164,7 @@ impl World {
             Event::Deliver(packet) => self.deliver(packet),
             Event::Synced(place, life) if self.lives(place, life) => self.synced(place),
             Event::Executed(place, life) if self.lives(place, life) => self.executed(place),
+            Event::Snapshot(place, life) if self.lives(place, life) => self.snapshot_done(place),
             Event::Wake(place, life, worker) if self.lives(place, life) => self.wake(place, worker),
             Event::Client(client) => self.client(client),
             Event::Fault(number) if !self.peace => self.fault_begins(number),
@@ -194,6 +197,7 @@ impl World {
         process.witness.before_tick(process.server.raft(), options)?;
         process.server.tick(now_ms);
         process.heard.tick(process.server.raft(), place, options)?;
+        self.operator_acts(place);
         self.after(place)
     }
 
@@ -287,6 +291,9 @@ impl World {
             self.checks.state(place, &process.state)?;
         }
         process.server.finished(executed.finished, executed.next_deadline);
+        if executed.restored_at.is_some() {
+            self.checks.after_restore(place, process.server.gateway(), index)?;
+        }
         self.after(place)
     }
 
@@ -384,6 +391,7 @@ impl World {
             Event::Tick(place, _)
             | Event::Synced(place, _)
             | Event::Executed(place, _)
+            | Event::Snapshot(place, _)
             | Event::Wake(place, ..)
             | Event::HungUp { at: place, .. } => place,
             Event::Deliver(number) => self.network.peek(number).to,
@@ -403,7 +411,7 @@ impl World {
 
     /// Moves a server's own clock to now and tells the server: it may run fast or slow, and it goes
     /// on while the server is frozen.
-    fn tell_time(&mut self, place: Place) -> u64 {
+    pub(super) fn tell_time(&mut self, place: Place) -> u64 {
         let now = self.now;
         let machine = &mut self.machines[usize::from(place)];
         let percent = machine.tick_percent;

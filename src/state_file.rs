@@ -1,0 +1,84 @@
+//! A state machine in a snapshot file: where `kv` (what a state is made of) and `storage` (what a
+//! file is worth) meet.
+
+use thiserror::Error;
+
+use crate::kv::StateMachine;
+use crate::kv::snapshot::{self, Restore, RestoreError};
+use crate::raft::types::{ServerId, SnapshotId};
+use crate::storage::disk::{Disk, DiskReader};
+use crate::storage::snapshot::{Header, Reader, SnapshotError, SnapshotFile, Snapshots};
+
+/// Why a state cannot be written to a file, or built from one.
+#[derive(Debug, Error)]
+pub enum StateFileError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] SnapshotError),
+    /// The file is well, and what it holds is no state for this program.
+    #[error("snapshot {id} cannot be used: {source}")]
+    State {
+        /// Which snapshot.
+        id: SnapshotId,
+        /// What is wrong with it.
+        source: RestoreError,
+    },
+    /// Header and state contradict each other.
+    #[error("snapshot {id} holds another state than it says: {what} differs")]
+    Differs {
+        /// Which snapshot.
+        id: SnapshotId,
+        /// What differs.
+        what: &'static str,
+    },
+}
+
+/// Writes a state to a snapshot of its own. When this returns `Ok`, the file is durable under its
+/// name and was read back; after an error nothing is left of it.
+pub fn save<D: Disk>(
+    snapshots: &Snapshots<D>,
+    cluster_id: &str,
+    membership: Vec<ServerId>,
+    id: SnapshotId,
+    state: &StateMachine,
+) -> Result<SnapshotFile<D>, StateFileError> {
+    assert_eq!(state.applied_index(), id.last.index.0, "a snapshot stands where its state does");
+    let header = Header {
+        cluster_id: cluster_id.to_owned(),
+        membership,
+        id,
+        state_hash: state.state_hash(),
+        keys: state.store().len() as u64,
+    };
+    let mut writer = snapshots.begin(header)?;
+    match snapshot::write(state, &mut |item: &[u8]| writer.item(item)) {
+        Ok(()) => Ok(writer.finish()?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Builds the state that a file holds.
+pub fn load<D: Disk>(file: &SnapshotFile<D>) -> Result<StateMachine, StateFileError> {
+    build(file.read()?)
+}
+
+/// Builds the state that a reader gives.
+pub fn build<R: DiskReader>(mut reader: Reader<R>) -> Result<StateMachine, StateFileError> {
+    let id = reader.header().id;
+    let state_hash = reader.header().state_hash;
+    let wrong = |source| StateFileError::State { id, source };
+    let mut restore = Restore::default();
+    while let Some(item) = reader.next_item()? {
+        restore.item(item).map_err(wrong)?;
+    }
+    let state = restore.finish().map_err(wrong)?;
+    let facts = [
+        ("the index", state.applied_index() == id.last.index.0),
+        ("the log time", state.clock_ms() == id.stamp.0),
+        ("the hash", state.state_hash() == state_hash),
+    ];
+    match facts.into_iter().find(|(_, agree)| !agree) {
+        Some((what, _)) => Err(StateFileError::Differs { id, what }),
+        None => Ok(state),
+    }
+}
