@@ -177,8 +177,8 @@ pub const CLOCK_ENTRY_MS_MIN: u64 = 100;
 /// are still in the store are shared with it.
 pub const FEED_HISTORY_BYTES_MAX: usize = 192 * 1024 * 1024;
 
-/// Bytes of log after which a snapshot is taken. It bounds what a start has to replay, in time as in
-/// memory: about half a second.
+/// Bytes of log after which a snapshot is taken. It bounds what a start has to replay, in time as
+/// in memory: about half a second.
 pub const SNAPSHOT_LOG_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Entries of log after which a snapshot is taken, however small they are.
@@ -220,12 +220,12 @@ pub const SEGMENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Longest item of a snapshot, in bytes: what one part of the state machine may be written as.
 pub const SNAPSHOT_ITEM_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Items of a snapshot are gathered into blocks of about this length, in bytes: checked at once, and
-/// written at once.
+/// Items of a snapshot are gathered into blocks of about this length, in bytes, which are checked
+/// and written as one.
 pub const SNAPSHOT_BLOCK_BYTES: usize = 64 * 1024;
 
-/// Bytes of a snapshot that are written before they are synced. More would keep the journal waiting:
-/// a disk does one thing after the other.
+/// Bytes of a snapshot that are written before they are synced. More would keep the journal
+/// waiting, as a disk does one thing after the other.
 pub const SNAPSHOT_SYNC_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Keys that SCAN looks at for one page, however many it is asked for.

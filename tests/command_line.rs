@@ -53,7 +53,7 @@ fn help_lists_the_exit_codes() {
 
 #[test]
 fn wrong_usage_is_exit_2() {
-    let cases: [&[&str]; 7] = [
+    let cases: [&[&str]; 8] = [
         &[],
         &["nonsense"],
         &["serve", "--id", "0"],
@@ -61,6 +61,7 @@ fn wrong_usage_is_exit_2() {
         &["status"],
         &["status", "localhost"],
         &["log", "dump"],
+        &["snapshot", "verify"],
     ];
     for arguments in cases {
         assert_eq!(run(&mut raft_server(arguments)).0, Some(2), "{arguments:?}");
@@ -229,4 +230,58 @@ fn the_script_cleans_only_what_it_made() {
         run(script.args(["1", "--clean", "--base-port", &base_port.to_string()]));
     assert_eq!(code, Some(4), "{stderr}");
     assert!(precious.exists());
+}
+
+/// A data directory with a snapshot of entry 20, and the log behind it.
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/formats/3");
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("it is ours");
+    for entry in fs::read_dir(from).expect("it is in the repository") {
+        let entry = entry.expect("a directory can be listed");
+        let copied = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &copied);
+        } else {
+            fs::copy(entry.path(), &copied).expect("it is ours");
+        }
+    }
+}
+
+/// S38: what a start would make of snapshots and journal can be asked before, and changes nothing.
+#[test]
+fn snapshots_can_be_looked_at_and_damage_is_exit_5() {
+    for what in ["dump", "verify"] {
+        let (code, stdout, stderr) = run(&mut raft_server(&["snapshot", what, DATA]));
+        assert_eq!(code, Some(0), "{stderr}");
+        assert!(stdout.contains("up to 20@T3") && stdout.contains("items=3"), "{stdout}");
+        let (code, stdout, _) = run(&mut raft_server(&["snapshot", what, DATA, "--json"]));
+        let lines: Vec<serde_json::Value> = stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("one object each"))
+            .collect();
+        assert_eq!((code, lines.len()), (Some(0), if what == "dump" { 4 } else { 1 }));
+        assert_eq!(lines.last().expect("there is one")["header"]["state_hash"], 0xABCD);
+        let (code, stdout, _) = run(&mut raft_server(&["log", what, DATA]));
+        assert_eq!(code, Some(0), "{stdout}");
+        assert!(stdout.contains("snapshot 20@T3, last entry 25@T3"), "{stdout}");
+    }
+    let parent = tempfile::tempdir().expect("a temporary directory");
+    let damaged = parent.path().join("data");
+    copy(Path::new(DATA), &damaged);
+    let name = "00000000000000000020-0000000000000003.snap";
+    let file = damaged.join("snapshots").join(name);
+    let mut bytes = fs::read(&file).expect("it is there");
+    bytes.pop();
+    fs::write(&file, bytes).expect("it is ours");
+    let damaged = damaged.to_str().expect("a UTF-8 path");
+    for (command, what) in
+        [("snapshot", "dump"), ("snapshot", "verify"), ("log", "dump"), ("log", "verify")]
+    {
+        let (code, stdout, _) = run(&mut raft_server(&[command, what, damaged]));
+        assert_eq!(code, Some(5), "{command} {what}: {stdout}");
+        assert!(stdout.contains(name), "{command} {what}: {stdout}");
+    }
+    let empty = parent.path().to_str().expect("a UTF-8 path");
+    assert_eq!(run(&mut raft_server(&["snapshot", "verify", empty])).0, Some(4));
 }

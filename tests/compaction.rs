@@ -1,6 +1,6 @@
 //! A snapshot and the log behind it, after every crash: of taking a snapshot, of receiving one, of
 //! removing the segments it covers, and of beginning the log anew behind it. What a start finds has
-//! no gap, and nothing that was acknowledged is missing. Rows of `scenarios.md`: S36, S37, S38, S42.
+//! no gap, and nothing that was acknowledged is missing. Rows of `scenarios.md`: S34–S38, S42.
 
 use raft_server::raft::durability::{Write, WriteTicket};
 use raft_server::raft::types::{

@@ -9,10 +9,15 @@ use raft_server::raft::durability::{Write, WriteTicket};
 use raft_server::raft::types::{
     Command, Entry, EntryId, HardState, Index, Payload, ServerId, SnapshotId, Stamp, Term,
 };
+use raft_server::storage::disk::{Disk, RealDisk};
 use raft_server::storage::identity::{DataDirectory, Expected};
 use raft_server::storage::init::init;
 use raft_server::storage::journal::{Journal, Options};
 use raft_server::storage::recovery;
+use raft_server::storage::snapshot::{self, Found, Header, SnapshotFile, Snapshots};
+
+/// What a snapshot holds.
+const ITEMS: [&[u8]; 3] = [b"one", b"", b"three"];
 
 fn expected() -> Expected {
     Expected {
@@ -48,10 +53,30 @@ fn write(
     Write { ticket: WriteTicket(0), hard_state, base: None, entries }
 }
 
-fn append<D: raft_server::storage::disk::Disk>(journal: &mut Journal<D>, writes: &[Write]) {
+fn append<D: Disk>(journal: &mut Journal<D>, writes: &[Write]) {
     for write in writes {
         journal.append_and_sync(write).expect("the disk is well");
     }
+}
+
+fn id(index: u64, term: u64) -> SnapshotId {
+    SnapshotId { last: EntryId::new(Term(term), Index(index)), stamp: Stamp(7 * index) }
+}
+
+fn open_snapshots(directory: &DataDirectory) -> (Snapshots<RealDisk>, Found<RealDisk>) {
+    let options = snapshot::Options::new(expected().cluster_id);
+    Snapshots::open(directory.snapshots_disk().expect("it exists"), options).expect("it is well")
+}
+
+fn take_snapshot(snapshots: &Snapshots<RealDisk>, index: u64, term: u64) -> SnapshotFile<RealDisk> {
+    let Expected { cluster_id, membership, .. } = expected();
+    let id = id(index, term);
+    let header = Header { cluster_id, membership, id, state_hash: 0xABCD, keys: 2 };
+    let mut writer = snapshots.begin(header).expect("the disk is well");
+    for item in ITEMS {
+        writer.item(item).expect("the disk is well");
+    }
+    writer.finish().expect("the disk is well")
 }
 
 /// Makes a directory of the format that the program has now, for the versions to come:
@@ -75,6 +100,15 @@ fn make_a_directory_of_this_format() {
     // Entries 3 to 6 of the first term are replaced.
     append(&mut journal, &[write(state(2, None), 2, 3..=5), write(None, 2, 6..=9)]);
     append(&mut journal, &[write(None, 2, 10..=12), write(state(3, Some(2)), 3, 13..=13)]);
+    // Since format 3: a snapshot, what it covers gone, and a log that begins anew.
+    let (snapshots, _) = open_snapshots(&directory);
+    take_snapshot(&snapshots, 8, 2);
+    journal.snapshot_published(id(8, 2));
+    while journal.remove_obsolete().expect("the disk is well") {}
+    let newest = take_snapshot(&snapshots, 20, 3);
+    snapshots.keep_only(&newest).expect("the disk is well");
+    let anew = Write { base: Some(id(20, 3)), ..write(None, 3, 21..=22) };
+    append(&mut journal, &[anew, write(None, 3, 23..=25)]);
     directory.peers_met().expect("it is new").check_and_remember(ServerId(2), 4, 9).expect("new");
 }
 
@@ -121,4 +155,49 @@ fn a_directory_of_format_2_opens_with_all_its_content() {
     assert_eq!(recovered.entries, entries);
     assert_eq!(Some(recovered.hard_state), state(3, Some(2)));
     assert_eq!(recovered.incarnation, 3);
+}
+
+/// Of format 2, too, a server lives on: once a snapshot covers its segments, they are removed.
+#[test]
+fn segments_of_format_2_are_removed_when_a_snapshot_covers_them() {
+    let (_parent, path) = directory(2);
+    let directory = DataDirectory::open(&path, &expected()).expect("it is ours");
+    let open = |snapshot| {
+        let disk = directory.journal_disk().expect("it exists");
+        recovery::open(disk, options(&directory), snapshot).expect("it is well")
+    };
+    let segments = || fs::read_dir(path.join("journal")).expect("it exists").count();
+    let (mut journal, _) = open(SnapshotId::NONE);
+    append(&mut journal, &[write(None, 3, 14..=16), write(None, 3, 17..=18)]);
+    journal.snapshot_published(id(12, 2));
+    assert!(!journal.remove_obsolete().expect("the disk is well"), "none can be read alone");
+    let (snapshots, _) = open_snapshots(&directory);
+    let newest = take_snapshot(&snapshots, 16, 3).id();
+    journal.snapshot_published(newest);
+    let before = segments();
+    while journal.remove_obsolete().expect("the disk is well") {
+        assert_eq!(open(newest).1.entries, [entry(17, 3), entry(18, 3)]);
+    }
+    assert!(segments() + 2 < before, "{before} segments, and now {}", segments());
+}
+
+/// Format 3: a log that begins behind a snapshot, in segments the first of which are gone.
+#[test]
+fn a_directory_of_format_3_opens_with_all_its_content() {
+    let (_parent, path) = directory(3);
+    let directory = DataDirectory::open(&path, &expected()).expect("it is ours");
+    let (_, found) = open_snapshots(&directory);
+    let newest = found.newest.expect("there is one");
+    assert_eq!((newest.id(), newest.header().state_hash), (id(20, 3), 0xABCD));
+    let mut reader = newest.read().expect("it is well");
+    for item in ITEMS {
+        assert_eq!(reader.next_item().expect("it is well"), Some(item));
+    }
+    assert!(reader.next_item().expect("it is well").is_none());
+    let disk = directory.journal_disk().expect("it exists");
+    let (_, recovered) = recovery::open(disk, options(&directory), id(20, 3)).expect("it is well");
+    let entries: Vec<Entry> = (21..=25).map(|index| entry(index, 3)).collect();
+    assert_eq!(recovered.entries, entries);
+    assert_eq!(Some(recovered.hard_state), state(3, Some(2)));
+    assert_eq!((recovered.incarnation, recovered.report.oldest_segment > 1), (3, true));
 }

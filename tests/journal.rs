@@ -332,6 +332,12 @@ fn crafted_records_are_refused() {
     };
     let (gap, zero, far, high) = (at(3, 1), at(0, 1), at(u64::MAX, 1), at(1, 9));
     let (second, lower) = (at(1, 1), at(2, 0));
+    let base = |index, term| {
+        let last = EntryId::new(Term(term), Index(index));
+        Record::Base(SnapshotId { last, stamp: Stamp(0) })
+    };
+    let (hard_state, last) = (HardState::default(), EntryId::ZERO);
+    let head = Record::Head { incarnation: 0, run_id: 0, hard_state, last };
     for records in [
         vec![Record::Start { incarnation: u64::MAX, run_id: 1 }],
         vec![Record::Start { incarnation: 0, run_id: 1 }],
@@ -342,6 +348,13 @@ fn crafted_records_are_refused() {
         vec![state(1), Record::Entry(&far)],
         vec![state(1), Record::Entry(&high)],
         vec![state(1), Record::Entry(&second), Record::Entry(&lower)],
+        vec![head],
+        vec![state(1), base(1, 2)],
+        vec![state(NUMBER_MAX), base(NUMBER_MAX + 1, 1)],
+        vec![state(2), base(9, 2), base(8, 2)],
+        vec![state(2), base(9, 2), Record::Entry(&at(9, 2))],
+        vec![state(2), base(9, 2), Record::Entry(&at(11, 2))],
+        vec![state(2), base(9, 2)],
     ] {
         let disk = created();
         let mut payload = Vec::new();
@@ -408,14 +421,16 @@ proptest! {
     ) {
         let disk = created();
         let options = Options { segment_bytes, ..OPTIONS };
-        let (mut journal, _) = recovery::open(disk.clone(), options, SnapshotId::NONE).expect("it is well");
+        let start = || {
+            recovery::open(disk.clone(), options, SnapshotId::NONE).expect("it is well")
+        };
+        let (mut journal, _) = start();
         let mut model: Vec<Entry> = Vec::new();
         let (mut state, mut lives) = (HardState::default(), 1);
         for (kind, first, count, rise) in steps {
             match kind {
                 0 => {
-                    let (opened, recovered) =
-                        recovery::open(disk.clone(), options, SnapshotId::NONE).expect("it is well");
+                    let (opened, recovered) = start();
                     lives += 1;
                     prop_assert_eq!(&recovered.entries, &model);
                     prop_assert_eq!((recovered.hard_state, recovered.incarnation), (state, lives));
@@ -440,7 +455,7 @@ proptest! {
                 }
             }
         }
-        let (_, recovered) = recovery::open(disk, options, SnapshotId::NONE).expect("it is well");
+        let (_, recovered) = start();
         prop_assert_eq!(recovered.entries, model);
     }
 }

@@ -1,8 +1,8 @@
 //! The snapshotter: writes the states that the applier has frozen, and stores what a leader sends.
 //!
 //! Both take seconds for a large store, so they have a thread of their own: the applier only makes
-//! a clone, and the log writer only removes what a finished snapshot has made superfluous. What goes
-//! wrong here costs no promise: without a new snapshot the log is simply longer.
+//! a clone, and the log writer only removes what a finished snapshot has made superfluous. What
+//! goes wrong here costs no promise: without a new snapshot the log is simply longer.
 
 use std::sync::Arc;
 use std::time::Instant;

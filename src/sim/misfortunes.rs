@@ -137,7 +137,8 @@ impl World {
         let machine = &mut self.machines[usize::from(place)];
         let Some(process) = machine.process.take() else {
             if ending == Ending::PowerLost {
-                machine.disk.crash(ending, || ()); // what a killed process had written may still be lost
+                // What a killed process had written may still be lost.
+                machine.disk.crash(ending, || ());
             }
             return Ok(());
         };

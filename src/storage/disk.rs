@@ -49,8 +49,8 @@ pub trait DiskFile {
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// A file of a [`Disk`], open for reading. Nobody writes to it meanwhile: what is read piece by piece
-/// is complete before it is opened.
+/// A file of a [`Disk`], open for reading. Nobody writes to it meanwhile: what is read piece by
+/// piece is complete before it is opened.
 pub trait DiskReader {
     /// The length of the file, in bytes.
     fn length_bytes(&self) -> io::Result<u64>;

@@ -20,7 +20,8 @@ use super::identity::{
 use super::journal::{segment_name, segment_number};
 use super::peers_met;
 use super::record::Image;
-use super::recovery::{self, FRESH_SUFFIX};
+use super::recovery;
+use super::walk::FRESH_SUFFIX;
 
 const IDENTITY_FRESH: &str = "identity.json.new";
 const README: &str = "README";

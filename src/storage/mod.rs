@@ -9,7 +9,8 @@
 //! - [`batch`]: the bytes of a batch; [`record`]: what is inside.
 //! - [`scan`]: which bytes of a segment are batches, and what stands behind the first that is not
 //!   one.
-//! - [`journal`]: writing; [`recovery`]: reading at start, and making sure that it counts.
+//! - [`journal`]: writing; [`walk`]: reading, and telling a tear from damage; [`recovery`]: what a
+//!   start makes of it, and making sure that it counts.
 //! - [`snapshot`]: the whole state machine at one index, in a file of its own.
 //! - [`identity`]: whose directory this is; [`init`]: how it comes to be; [`peers_met`]: whom we
 //!   have met; [`dump`]: for people.
@@ -31,3 +32,4 @@ pub mod recording_disk;
 pub mod recovery;
 pub mod scan;
 pub mod snapshot;
+pub mod walk;

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | 0  | 4 | kind: `RSH1` the header, `RSB1` a block, `RSE1` the end |
 //! | 4  | 4 | length of the payload |
-//! | 8  | 4 | CRC-32 of: the CRC of the frame before (0 before the header), bytes 0–7, the payload |
+//! | 8  | 4 | CRC-32 of: the CRC of the frame before (0 for the header), bytes 0–7, the payload |
 //! | 12 | … | payload |
 //!
 //! - The header's payload: format version (2 bytes, 1), then a [`Header`] in postcard.
