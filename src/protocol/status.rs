@@ -2,8 +2,8 @@
 //!
 //! [`StatusReport::to_lines`] makes the lines that STATUS answers, `key: value`, one fact each;
 //! [`StatusReport::parse_lines`] reads them back, so that `raft-server status` needs no port and no
-//! format of its own. A line with a key that the reader does not know is skipped: an older `status`
-//! can read a newer server.
+//! format of its own. A line with a key that the reader does not know is skipped, and what an older
+//! server does not say has its value from before: versions can read each other.
 //!
 //! As JSON (`raft-server status --json ADDRESS`) a report is one object:
 //!
@@ -237,10 +237,11 @@ impl StatusReport {
             applied: facts.number("applied")?,
             last_index: facts.number("last_index")?,
             durable_index: facts.number("durable_index")?,
-            first_index: facts.number("first_index")?,
-            snapshot: facts.number("snapshot")?,
-            snapshot_bytes: facts.number("snapshot_bytes")?,
-            disk_full: facts.read("disk_full", yes_or_no)?,
+            // A server without snapshots does not speak of them.
+            first_index: facts.or("first_index", 1, |text| text.parse().ok())?,
+            snapshot: facts.or("snapshot", 0, |text| text.parse().ok())?,
+            snapshot_bytes: facts.or("snapshot_bytes", 0, |text| text.parse().ok())?,
+            disk_full: facts.or("disk_full", false, yes_or_no)?,
             committed_in_term: facts.read("committed_in_term", yes_or_no)?,
             connections: facts.number("connections")?,
             pending: facts.number("pending")?,
@@ -295,6 +296,19 @@ impl<'a> Facts<'a> {
     ) -> Result<T, StatusError> {
         let text = self.text(key)?;
         parse(text).ok_or_else(|| StatusError::Unreadable(format!("{key}: {text}")))
+    }
+
+    /// As `read`, for what an older server does not say.
+    fn or<T>(
+        &self,
+        key: &'static str,
+        unsaid: T,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, StatusError> {
+        match self.read(key, parse) {
+            Err(StatusError::Missing(_)) => Ok(unsaid),
+            read => read,
+        }
     }
 
     fn number<T: FromStr>(&self, key: &'static str) -> Result<T, StatusError> {
