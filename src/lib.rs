@@ -42,6 +42,7 @@
 //! gateway ────▶ raft::types, kv::{command, encoding}  PURE: what clients are owed
 //! protocol ───▶ kv::command                           PURE: client bytes, in two dialects
 //! config ─────▶ nothing of ours                       cluster.toml
+//! bench ──────▶ nothing of ours                       load, on the same port as any client
 //! kv, raft ───▶ nothing of ours                       PURE: the store; the protocol
 //! ```
 //!
@@ -74,6 +75,9 @@
 // The tags of Figure 2, such as [AE3], look like links to rustdoc.
 #![allow(rustdoc::broken_intra_doc_links)]
 
+// Its event loop is Linux' `epoll`.
+#[cfg(target_os = "linux")]
+pub mod bench;
 pub mod config;
 pub mod gateway;
 pub mod kv;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Who may know whom (everybody may know `limits`). `*` means everything.
-const EDGES: [(&str, &[&str]); 16] = [
+const EDGES: [(&str, &[&str]); 17] = [
     ("limits", &[]),
     ("lab", &[]),
     ("raft", &["lab"]),
@@ -17,6 +17,7 @@ const EDGES: [(&str, &[&str]); 16] = [
     ("transport", &["raft::message", "raft::types", "gateway::message"]),
     ("observe", &["raft::event", "raft::types"]),
     ("config", &[]),
+    ("bench", &[]),
     ("state_file", &["kv", "storage", "raft::types"]),
     ("sim", &["raft", "kv", "gateway", "storage", "state_file", "server", "lab"]),
     (

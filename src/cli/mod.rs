@@ -3,6 +3,8 @@
 //! Data goes to stdout, everything else to stderr. A reader who closes our stdout early (`| head`)
 //! has what he wanted: that is success, not an error.
 
+#[cfg(target_os = "linux")]
+mod bench;
 mod exit;
 mod lab;
 mod sim;
@@ -58,6 +60,9 @@ enum Command {
     },
     /// Ask servers for role, term, leader, commit and apply index, and their peers
     Status(status::StatusArguments),
+    /// Put load on a cluster: throughput, latencies, errors, outages
+    #[cfg(target_os = "linux")]
+    Bench(bench::BenchArguments),
     /// Simulate clusters in which everything goes wrong, and check every promise
     Sim(sim::SimArguments),
     /// Take one rule out of the server, and see what breaks
@@ -169,6 +174,8 @@ fn answer(arguments: Arguments) -> Result<i32, Failure> {
         }
         Some(Command::Init { server }) => wiring::init(&server.effective(false)?),
         Some(Command::Status(arguments)) => status::run(&arguments),
+        #[cfg(target_os = "linux")]
+        Some(Command::Bench(arguments)) => bench::run(&arguments),
         Some(Command::Sim(arguments)) => sim::run(&arguments),
         Some(Command::Lab(command)) => lab::run(&command),
         Some(Command::Log(LogCommand::Dump(LogArguments { directory, json }))) => {

@@ -1,0 +1,351 @@
+//! The loop that drives all clients: wait for sockets, count answers, send requests; every few
+//! milliseconds look at the clients that have no connection, or no answer.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+
+use super::client::{Client, End, Shared, State};
+use super::places::{Leadership, Places};
+use super::tally::{Gap, Tally};
+use super::work::Work;
+use super::{BenchError, FILL_PIPELINE_MIN, Options, Until};
+
+/// How often clients without a connection, or without an answer, are looked at.
+const SWEEP_EVERY: Duration = Duration::from_millis(5);
+
+/// The longest wait for a socket, in nanoseconds.
+const WAIT_NANOS_MAX: i64 = 5_000_000;
+
+/// How often somebody is told how it goes.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// What a client rests after it lost its connection: a server that is gone refuses at once, and
+/// trying again and again would take the processor from those that are to be measured.
+const REST: Duration = Duration::from_millis(5);
+
+/// The same after it could not connect.
+const REST_UNCONNECTED: Duration = Duration::from_millis(20);
+
+/// Time that a connection may take to be made.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+/// A number of requests is given up when nothing ends for this long.
+pub const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// What one read brings at most, in bytes.
+const READ_BYTES_MAX: usize = 256 * 1024;
+
+/// Sockets that one wait reports at most.
+const EVENTS_MAX: usize = 1024;
+
+/// One of the two parts of a run.
+pub struct Plan {
+    until: Until,
+    warmup: Duration,
+    pipeline: usize,
+    reads_percent: u64,
+    in_order: bool,
+}
+
+impl Plan {
+    /// Every key is written once.
+    pub fn fill(options: &Options) -> Plan {
+        Plan {
+            until: Until::Requests(options.keys),
+            warmup: Duration::ZERO,
+            pipeline: options.pipeline.max(FILL_PIPELINE_MIN),
+            reads_percent: 0,
+            in_order: true,
+        }
+    }
+
+    /// What was asked for.
+    pub fn run(options: &Options) -> Plan {
+        Plan {
+            until: options.until,
+            warmup: options.warmup,
+            pipeline: options.pipeline,
+            reads_percent: options.reads_percent,
+            in_order: false,
+        }
+    }
+}
+
+/// How a run goes, once a second.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Whether it is the part before the run in which keys are written.
+    pub filling: bool,
+    /// Whether the measuring has begun.
+    pub measuring: bool,
+    /// Time since the part began.
+    pub elapsed: Duration,
+    /// Requests a second that succeeded since the last report.
+    pub per_second: f64,
+    /// Requests that failed so far.
+    pub failed: u64,
+    /// Clients that are connected.
+    pub connected: usize,
+    /// The longest time without a successful write since the last report, if it was noticeable.
+    pub gap: Option<Gap>,
+}
+
+/// All clients of a run and the one thread's view of them.
+pub struct Load<'a> {
+    plan: &'a Plan,
+    places: &'a Places,
+    timeout: Duration,
+    clients: Vec<Client>,
+    shared: Shared,
+    epoll: OwnedFd,
+    /// The leadership that the clients were last told of.
+    leadership: Leadership,
+    /// When the part began.
+    start: Instant,
+    measuring: bool,
+    /// Of the last report: when, and how many were done then.
+    told: (Instant, u64),
+    /// Of the last end of a request: when, and how many had ended then.
+    heard: (Instant, u64),
+}
+
+impl<'a> Load<'a> {
+    /// Clients that are not connected yet.
+    pub fn new(
+        options: &Options,
+        plan: &'a Plan,
+        places: &'a Places,
+    ) -> Result<Load<'a>, BenchError> {
+        let Options { protocol, keys, value_bytes, clients, .. } = *options;
+        let mut work = Work::new(protocol, keys, value_bytes, plan.reads_percent);
+        if let Until::Requests(requests) = plan.until {
+            work = work.with_budget(requests);
+        }
+        if plan.in_order {
+            work = work.in_order();
+        }
+        let now = Instant::now();
+        let shared = Shared {
+            work,
+            tally: Tally::new(now),
+            protocol,
+            pipeline: plan.pipeline,
+            buffer: vec![0; READ_BYTES_MAX],
+        };
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(std::io::Error::from)?;
+        Ok(Load {
+            plan,
+            places,
+            timeout: options.timeout,
+            clients: (0..clients).map(|_| Client::new(now)).collect(),
+            shared,
+            epoll,
+            leadership: places.leadership(),
+            start: now,
+            measuring: plan.warmup.is_zero(),
+            told: (now, 0),
+            heard: (now, 0),
+        })
+    }
+
+    /// Runs to the end.
+    pub fn run(mut self, tell: &mut dyn FnMut(&Progress)) -> Result<Tally, BenchError> {
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        let mut swept = self.start;
+        self.sweep(self.start);
+        loop {
+            self.wait(&mut events)?;
+            for event in events.drain(..) {
+                self.handle(event.data.u64() as usize, event.flags);
+            }
+            let now = Instant::now();
+            if now - swept >= SWEEP_EVERY {
+                swept = now;
+                self.sweep(now);
+            }
+            if !self.measuring && now - self.start >= self.plan.warmup {
+                self.measuring = true;
+                self.shared.tally = Tally::new(now);
+                self.told = (now, 0);
+                self.heard = (now, 0);
+            }
+            if now - self.told.0 >= TELL_EVERY {
+                tell(&self.progress(now));
+            }
+            if self.is_over(now)? {
+                self.shared.tally.finish(now);
+                return Ok(self.shared.tally);
+            }
+        }
+    }
+
+    fn wait(&self, events: &mut Vec<epoll::Event>) -> Result<(), BenchError> {
+        let timeout = Timespec { tv_sec: 0, tv_nsec: WAIT_NANOS_MAX };
+        match epoll::wait(&self.epoll, spare_capacity(events), Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(BenchError::Epoll(error.into())),
+        }
+    }
+
+    fn is_over(&mut self, now: Instant) -> Result<bool, BenchError> {
+        match self.plan.until {
+            Until::Elapsed(time) => Ok(self.measuring && now - self.shared.tally.since >= time),
+            Until::Requests(requests) => {
+                let ended = self.shared.tally.ended();
+                if ended > self.heard.1 {
+                    self.heard = (now, ended);
+                }
+                if now - self.heard.0 > SILENCE_MAX {
+                    let trouble = self.shared.tally.trouble.to_string();
+                    return Err(BenchError::Silence { ended, requests, trouble });
+                }
+                Ok(ended >= requests)
+            }
+        }
+    }
+
+    /// Something happened on a client's socket.
+    fn handle(&mut self, number: usize, flags: epoll::EventFlags) {
+        let client = &mut self.clients[number];
+        let had_unsent = client.has_unsent();
+        let result = match &client.state {
+            State::Resting(_) => return, // it was closed while its event was on the way
+            State::Connecting(stream, _) => {
+                let failed = stream.take_error().unwrap_or_else(Some);
+                return match failed {
+                    None if !flags.contains(epoll::EventFlags::OUT) => {}
+                    None => self.connected(number),
+                    Some(error) => self.not_connected(number, &error.to_string()),
+                };
+            }
+            State::Connected(_) if flags.contains(epoll::EventFlags::OUT) => client.send(),
+            State::Connected(_) => Ok(()),
+        };
+        let readable = flags.intersects(!epoll::EventFlags::OUT);
+        let result = match result {
+            Ok(()) if readable => client.receive(&mut self.shared),
+            result => result,
+        };
+        match result {
+            Ok(()) => {
+                if client.has_unsent() != had_unsent {
+                    self.watch(number);
+                }
+            }
+            Err(end) => self.ended(number, &end),
+        }
+    }
+
+    /// Says which events of a connected client are of interest.
+    fn watch(&self, number: usize) {
+        let client = &self.clients[number];
+        let State::Connected(stream) = &client.state else { return };
+        let data = epoll::EventData::new_u64(number as u64);
+        let unsent = if client.has_unsent() { epoll::EventFlags::OUT } else { NONE };
+        epoll::modify(&self.epoll, stream, data, epoll::EventFlags::IN | unsent)
+            .expect("the socket is open and was added");
+    }
+
+    fn connected(&mut self, number: usize) {
+        let client = &mut self.clients[number];
+        let state = std::mem::replace(&mut client.state, State::Resting(self.start));
+        if let State::Connecting(stream, _) = state {
+            client.state = State::Connected(stream);
+        }
+        match client.begin(&mut self.shared) {
+            Ok(()) => self.watch(number),
+            Err(end) => self.ended(number, &end),
+        }
+    }
+
+    fn not_connected(&mut self, number: usize, reason: &str) {
+        let trouble = &mut self.shared.tally.trouble;
+        trouble.not_connected += 1;
+        trouble.example("not connected", || reason.to_owned());
+        self.rest(number, REST_UNCONNECTED);
+    }
+
+    /// A connection is over: on to the next server.
+    fn ended(&mut self, number: usize, end: &End) {
+        if let End::Cut(reason) = end {
+            self.shared.tally.trouble.cut += 1;
+            self.shared.tally.trouble.example("cut", || reason.clone());
+        }
+        self.rest(number, REST);
+    }
+
+    fn rest(&mut self, number: usize, time: Duration) {
+        let client = &mut self.clients[number];
+        // Not if it was called away: then it has yet to try where it should be.
+        if client.place == self.places.after(number, client.failures) {
+            client.failures += 1;
+        }
+        let now = Instant::now();
+        client.disconnect(&mut self.shared.tally, now, now + time);
+    }
+
+    /// Connects who has rested, gives up who has waited too long, and follows the leader.
+    fn sweep(&mut self, now: Instant) {
+        let leadership = self.places.leadership();
+        let moved = leadership != self.leadership;
+        self.leadership = leadership;
+        for number in 0..self.clients.len() {
+            let client = &mut self.clients[number];
+            if moved {
+                client.failures = 0;
+                let is_home = client.place == self.places.after(number, 0);
+                client.leaving |= !is_home && !matches!(client.state, State::Resting(_));
+            }
+            match client.state {
+                State::Resting(until) if now >= until => self.connect(number, now),
+                State::Connecting(_, since) if now - since > CONNECT_WITHIN => {
+                    self.not_connected(number, "no answer");
+                }
+                State::Connected(_) if client.is_late(now, self.timeout) => {
+                    let reason = format!("no answer within {} ms", self.timeout.as_millis());
+                    self.ended(number, &End::Cut(reason));
+                }
+                State::Connected(_) if client.leaving && client.is_idle() => {
+                    self.ended(number, &End::Left);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn connect(&mut self, number: usize, now: Instant) {
+        let client = &mut self.clients[number];
+        client.place = self.places.after(number, client.failures);
+        let both = epoll::EventFlags::IN | epoll::EventFlags::OUT;
+        let data = epoll::EventData::new_u64(number as u64);
+        let stream = Client::connect(self.places.address(client.place)).and_then(|stream| {
+            epoll::add(&self.epoll, &stream, data, both)?;
+            Ok(stream)
+        });
+        match stream {
+            Ok(stream) => client.state = State::Connecting(stream, now),
+            Err(error) => self.not_connected(number, &error.to_string()),
+        }
+    }
+
+    fn progress(&mut self, now: Instant) -> Progress {
+        let done = self.shared.tally.done();
+        let (before, done_before) = std::mem::replace(&mut self.told, (now, done));
+        let is_connected = |client: &&Client| matches!(client.state, State::Connected(_));
+        Progress {
+            filling: self.plan.in_order,
+            measuring: self.measuring,
+            elapsed: now - self.start,
+            per_second: (done - done_before) as f64 / (now - before).as_secs_f64(),
+            failed: self.shared.tally.trouble.requests(),
+            connected: self.clients.iter().filter(is_connected).count(),
+            gap: self.shared.tally.gaps.take_noticed(),
+        }
+    }
+}
+
+const NONE: epoll::EventFlags = epoll::EventFlags::empty();

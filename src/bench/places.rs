@@ -1,0 +1,154 @@
+//! The servers, and which of them leads: asked with STATUS, again and again while a run lasts.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{BenchError, To};
+
+/// How long to look for a leader before there is anything to measure.
+pub const LEADER_WITHIN: Duration = Duration::from_secs(10);
+
+/// A server that does not answer within this time does not lead.
+const ANSWER_WITHIN: Duration = Duration::from_millis(500);
+
+/// Between two questions who leads.
+const QUESTION_EVERY: Duration = Duration::from_millis(250);
+
+/// The longest answer to STATUS that is read, in bytes.
+const STATUS_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The highest number of addresses: a place fits into a byte of a [`Leadership`].
+pub const PLACES_MAX: usize = 255;
+
+/// A term and the place that leads it, in one word: term × 256 + place.
+pub type Leadership = u64;
+
+/// Where the clients may go.
+pub struct Places {
+    to: To,
+    addresses: Vec<SocketAddr>,
+    /// The newest leadership that is known. Written by the thread that asks.
+    leadership: AtomicU64,
+}
+
+impl Places {
+    /// Resolves all addresses and makes sure that there is somebody; finds the leader if it is to
+    /// get the load.
+    pub fn find(names: &[String], to: To) -> Result<Places, BenchError> {
+        let mut addresses = Vec::new();
+        let (mut somebody, mut reason) = (false, String::new());
+        for name in names {
+            let resolved: Vec<SocketAddr> = match name.to_socket_addrs() {
+                Ok(resolved) => resolved.collect(),
+                Err(error) => {
+                    let (address, reason) = (name.clone(), error.to_string());
+                    return Err(BenchError::Address { address, reason });
+                }
+            };
+            // `localhost` may be ::1 first while the server is on 127.0.0.1: take who answers.
+            let mut chosen = resolved.first().copied();
+            for address in resolved {
+                match TcpStream::connect_timeout(&address, ANSWER_WITHIN) {
+                    Ok(_) => {
+                        (chosen, somebody) = (Some(address), true);
+                        break;
+                    }
+                    Err(error) => reason = error.to_string(),
+                }
+            }
+            addresses.extend(chosen);
+        }
+        if !somebody {
+            return Err(BenchError::NoServer { addresses: names.join(", "), reason });
+        }
+        let places = Places { to, addresses, leadership: AtomicU64::new(0) };
+        let end = Instant::now() + LEADER_WITHIN;
+        while to == To::Leader && !places.look_for_leader() {
+            if Instant::now() >= end {
+                return Err(BenchError::NoLeader { addresses: names.join(", ") });
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(places)
+    }
+
+    /// Where a client belongs, if everything there is well.
+    pub fn home(&self, client: usize) -> usize {
+        match self.to {
+            To::Leader => (self.leadership() % 256) as usize,
+            To::Spread => client % self.addresses.len(),
+            To::First => 0,
+        }
+    }
+
+    /// Where it goes after `failures` failures: once round all servers.
+    pub fn after(&self, client: usize, failures: usize) -> usize {
+        (self.home(client) + failures) % self.addresses.len()
+    }
+
+    /// Where the place is.
+    pub fn address(&self, place: usize) -> SocketAddr {
+        self.addresses[place]
+    }
+
+    /// When this changes, the clients go home: also if the same server leads again. It never
+    /// changes if they are not to follow the leader.
+    pub fn leadership(&self) -> Leadership {
+        self.leadership.load(Ordering::Relaxed)
+    }
+
+    /// Runs `body` while another thread, `bench-leader`, keeps the leader up to date.
+    pub fn while_watched<T>(&self, body: impl FnOnce() -> T) -> T {
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let watch = || {
+                while !stop.load(Ordering::Relaxed) {
+                    thread::park_timeout(QUESTION_EVERY);
+                    self.look_for_leader();
+                }
+            };
+            let watcher = (self.to == To::Leader).then(|| {
+                let builder = thread::Builder::new().name("bench-leader".to_owned());
+                builder.spawn_scoped(scope, watch).expect("the system has room for a thread")
+            });
+            let result = body();
+            stop.store(true, Ordering::Relaxed);
+            if let Some(watcher) = watcher {
+                watcher.thread().unpark();
+            }
+            result
+        })
+    }
+
+    /// Asks everybody; whether one of them leads. Of two, the one of the higher term does (§5.1).
+    fn look_for_leader(&self) -> bool {
+        let places = (0..).zip(&self.addresses);
+        let leading = places.filter_map(|(place, at)| Some(leading_term(at)? * 256 + place));
+        let Some(leadership) = leading.max() else { return false };
+        self.leadership.store(leadership, Ordering::Relaxed);
+        true
+    }
+}
+
+/// The term that a server leads and in which it can serve (§8), if it does.
+fn leading_term(address: &SocketAddr) -> Option<u64> {
+    let status = status(address).ok()?;
+    let says = |what: &str| status.iter().any(|line| line == what);
+    let term = status.iter().find_map(|line| line.strip_prefix("+term: "));
+    let leads = says("+role: leader") && says("+committed_in_term: yes");
+    leads.then(|| term?.parse().ok()).flatten()
+}
+
+/// The lines that a server answers to STATUS: `*N`, and N lines.
+fn status(address: &SocketAddr) -> io::Result<Vec<String>> {
+    let stream = TcpStream::connect_timeout(address, ANSWER_WITHIN)?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+    (&stream).write_all(b"STATUS\n")?;
+    let mut lines = BufReader::new(stream.take(STATUS_BYTES_MAX)).lines();
+    let first = lines.next().unwrap_or(Ok(String::new()))?;
+    let count = first.strip_prefix('*').and_then(|count| count.parse().ok()).unwrap_or(0);
+    lines.take(count).collect()
+}
