@@ -8,7 +8,7 @@ use raft_server::kv::{StateMachine, encoding};
 use raft_server::raft::quorum::Membership;
 use raft_server::raft::types::{self, Index, ServerId, SnapshotId, Stamp, Term};
 use raft_server::raft::{self, Recovered};
-use raft_server::server::{self, Server};
+use raft_server::server::{self, AnswerBounds, Server};
 
 const US: ServerId = ServerId(1);
 const LEADER: ServerId = ServerId(2);
@@ -690,9 +690,10 @@ fn large_answers_are_built_in_portions() {
     let get = || Request::Read(Query::Get { key: key.clone() });
     leader.submit(BOB, (0..10).map(|at| (Slot(at), get())).collect());
     let mut tasks = leader.take_tasks(usize::MAX).into();
-    let first = server::execute_some(&mut machine, &mut tasks, Stamp::default(), 500).finished;
+    let portion = AnswerBounds { outcome_bytes_max: 500, ..AnswerBounds::default() };
+    let first = server::execute_some(&mut machine, &mut tasks, Stamp::default(), portion).finished;
     assert_eq!((first.len(), tasks.len()), (3, 7));
-    let rest =
-        server::execute_some(&mut machine, &mut tasks, Stamp::default(), usize::MAX).finished;
+    let all = AnswerBounds::default();
+    let rest = server::execute_some(&mut machine, &mut tasks, Stamp::default(), all).finished;
     assert_eq!((rest.len(), tasks.len()), (7, 0));
 }

@@ -46,8 +46,11 @@ pub enum Outcome {
         /// The longest it may become.
         bytes_max: usize,
     },
-    /// Not answered: the reply would exceed `limits::REPLY_BYTES_MAX`.
-    ReplyTooBig,
+    /// Not answered: the reply would be too long.
+    ReplyTooBig {
+        /// The longest it may be, in bytes of keys and values.
+        bytes_max: usize,
+    },
     /// Not answered: more keys match than may be answered at once.
     TooMany {
         /// How many may.
@@ -103,7 +106,7 @@ impl Outcome {
             | Outcome::Aborted
             | Outcome::Watched { .. }
             | Outcome::Frozen(_)
-            | Outcome::ReplyTooBig
+            | Outcome::ReplyTooBig { .. }
             | Outcome::TooMany { .. }
             | Outcome::OnceUnknownClient
             | Outcome::OnceGap { .. }

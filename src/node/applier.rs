@@ -5,20 +5,23 @@ use std::collections::VecDeque;
 use crate::kv::StateMachine;
 use crate::limits;
 use crate::raft::types::Stamp;
-use crate::server::{self, Finished, Server, Task};
+use crate::server::{self, AnswerBounds, Finished, Server, Task};
 
 use super::doorbell::Bell;
 use super::history::History;
 use super::monitor::{Deliver, Monitor, Worker};
 
 /// The body of the thread `applier`: takes committed entries and confirmed reads, executes them,
-/// tells the gateway, which answers, and leaves what has changed to those who watch.
+/// tells the gateway, which answers, and leaves what has changed to those who watch. No answer to a
+/// query is longer than `reply_bytes_max`.
 pub fn run<D: Deliver>(
     monitor: &Monitor<D>,
     bell: &Bell,
     machine: &mut StateMachine,
     history: &History,
+    reply_bytes_max: usize,
 ) {
+    let bounds = AnswerBounds { reply_bytes_max, ..AnswerBounds::default() };
     let mut finished: Vec<Finished> = Vec::new();
     let mut next_deadline = machine.next_deadline_ms().map(Stamp);
     let mut now = Stamp::default();
@@ -34,8 +37,7 @@ pub fn run<D: Deliver>(
         };
         match monitor.take_or_wait(Worker::Applier, tell_and_take) {
             Some(()) => {
-                let executed =
-                    server::execute_some(machine, &mut tasks, now, limits::OUTCOME_BYTES_MAX);
+                let executed = server::execute_some(machine, &mut tasks, now, bounds);
                 history.add(executed.changes);
                 (finished, next_deadline) = (executed.finished, executed.next_deadline);
             }

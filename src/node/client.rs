@@ -300,10 +300,14 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
     }
 
     fn answer(&self, local: &Local) -> Reply {
-        match local {
+        let reply = match local {
             Local::Insight(question) => self.insights.answer(question),
             local => local.reply().expect("only insights need the server"),
+        };
+        if reply.bytes() > self.limits.reply_bytes {
+            return Reply::reply_too_big(self.limits.reply_bytes);
         }
+        reply
     }
 }
 

@@ -181,8 +181,10 @@ impl Running {
 
         running.start_log_writer(journal, log_writer_bell, endings)?;
         let (monitor, history) = (Arc::clone(&running.monitor), Arc::clone(&running.history));
+        let reply_bytes_max = config.limits.reply_bytes;
         spawn("applier", move || {
-            applier::run(&monitor, &applier_bell, &mut StateMachine::default(), &history);
+            let mut machine = StateMachine::default();
+            applier::run(&monitor, &applier_bell, &mut machine, &history, reply_bytes_max);
         })?;
         for peer in running.peers.ids() {
             let bell = bells.remove(&peer).expect("each peer has a bell");

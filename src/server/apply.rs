@@ -7,6 +7,7 @@ use crate::gateway::{ClientId, Slot};
 use crate::kv::StateMachine;
 use crate::kv::command::{Change, Outcome, RequestId};
 use crate::lab::{Rule, removed};
+use crate::limits;
 use crate::raft::types::{Entry, Payload, Stamp};
 
 pub use crate::gateway::PendingRead;
@@ -52,26 +53,45 @@ pub struct Executed {
     pub next_deadline: Option<Stamp>,
 }
 
-/// Does the tasks in order. `now` is the server's estimate of the log time, which TTL counts from.
-pub fn execute(machine: &mut StateMachine, tasks: Vec<Task>, now: Stamp) -> Executed {
-    execute_some(machine, &mut VecDeque::from(tasks), now, usize::MAX)
+/// How much the applier builds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerBounds {
+    /// The largest answer to one query, in bytes of keys and values.
+    pub reply_bytes_max: usize,
+    /// Outcomes and changes that are gathered before they are handed on, in bytes, about.
+    pub outcome_bytes_max: usize,
 }
 
-/// Does the tasks in order until their outcomes and changes weigh more than `outcome_bytes_max`; at
+impl Default for AnswerBounds {
+    fn default() -> AnswerBounds {
+        AnswerBounds {
+            reply_bytes_max: limits::REPLY_BYTES_MAX,
+            outcome_bytes_max: limits::OUTCOME_BYTES_MAX,
+        }
+    }
+}
+
+/// Does the tasks in order. `now` is the server's estimate of the log time, which TTL counts from.
+pub fn execute(machine: &mut StateMachine, tasks: Vec<Task>, now: Stamp) -> Executed {
+    let bounds = AnswerBounds { outcome_bytes_max: usize::MAX, ..AnswerBounds::default() };
+    execute_some(machine, &mut VecDeque::from(tasks), now, bounds)
+}
+
+/// Does the tasks in order until their outcomes and changes weigh more than the bound; at
 /// least one, and leaves the rest. A question of a few bytes can have an answer of megabytes, so
 /// what bounds the questions does not bound the memory that their answers take.
 pub fn execute_some(
     machine: &mut StateMachine,
     tasks: &mut VecDeque<Task>,
     now: Stamp,
-    outcome_bytes_max: usize,
+    bounds: AnswerBounds,
 ) -> Executed {
     let mut executed = Executed::default();
     let (mut bytes, mut counted) = (0, 0);
-    while bytes <= outcome_bytes_max
+    while bytes <= bounds.outcome_bytes_max
         && let Some(task) = tasks.pop_front()
     {
-        if let Some(done) = execute_one(machine, task, now, &mut executed.changes) {
+        if let Some(done) = execute_one(machine, task, now, bounds, &mut executed.changes) {
             bytes += done.bytes();
             executed.finished.push(done);
         }
@@ -96,6 +116,7 @@ fn execute_one(
     machine: &mut StateMachine,
     task: Task,
     now: Stamp,
+    bounds: AnswerBounds,
     changes: &mut Vec<Change>,
 ) -> Option<Finished> {
     match task {
@@ -110,7 +131,7 @@ fn execute_one(
             Some(Finished::Applied { request: applied.request, outcome: applied.outcome })
         }
         Task::Query(PendingRead { client, slot, query }) => {
-            let outcome = machine.query(&query, now.0);
+            let outcome = machine.query(&query, now.0, bounds.reply_bytes_max);
             Some(Finished::Answered { client, slot, outcome })
         }
     }

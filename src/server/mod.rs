@@ -31,7 +31,7 @@
 mod apply;
 pub mod clock;
 
-pub use self::apply::{Executed, Finished, Task, execute, execute_some};
+pub use self::apply::{AnswerBounds, Executed, Finished, Task, execute, execute_some};
 
 use self::clock::LogClock;
 

@@ -259,7 +259,7 @@ fn every_outcome_has_its_answer() {
         (Outcome::NotInteger, "-NOTINT value is not", "-ERR value is not an integer"),
         (Outcome::BadDeadline, "-ERR expiry: the time", "-ERR invalid expire time in 'expire'"),
         (Outcome::TooBig { bytes: 9, bytes_max: 8 }, "-TOOBIG bytes", "-TOOBIG bytes"),
-        (Outcome::ReplyTooBig, "-TOOBIG the reply", "-TOOBIG the reply"),
+        (Outcome::ReplyTooBig { bytes_max: 7 }, "-TOOBIG the reply", "-TOOBIG the reply"),
         (Outcome::TooMany { keys_max: 5 }, "-TOOBIG more than 5 keys", "-TOOBIG more than 5 keys"),
         (Outcome::OnceUnknownClient, "-ERR ONCE: this client", "-ERR ONCE: this client"),
         (Outcome::OnceGap { expected: 4 }, "-ERR ONCE: the client's next number is 4", "-ERR ONCE"),

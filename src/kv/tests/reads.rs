@@ -98,7 +98,7 @@ fn large_replies_are_refused_or_end_early() {
     let mget = |keys| server.ask(Query::GetMany { keys: vec![bytes("a"); keys] });
     let keys_max = REPLY_BYTES_MAX / half.len();
     assert!(matches!(mget(keys_max), Outcome::List(list) if list.len() == keys_max));
-    assert_eq!(mget(keys_max + 1), Outcome::ReplyTooBig);
+    assert_eq!(mget(keys_max + 1), Outcome::ReplyTooBig { bytes_max: REPLY_BYTES_MAX });
 
     for number in 0..RANGE_PAIRS_MAX + 1 {
         server.write(set(&format!("d{number}"), ""));
@@ -115,6 +115,40 @@ fn a_range_returns_at_least_one_pair() {
     assert!(matches!(server.ask(query), Outcome::List(list) if list.len() == 2));
 }
 
+/// One server's setting bounds each of its answers, whatever the question.
+#[test]
+fn no_answer_is_longer_than_it_may_be() {
+    let mut server = Server::default();
+    for key in ["ab", "ac", "ad"] {
+        server.write(set(key, "12345678"));
+    }
+    let all = || bytes("*");
+    let list = |count: usize| Query::GetMany { keys: vec![bytes("ab"); count] };
+    let prefix = Query::Range { from: bytes("a"), to: None, pairs_max: 10 };
+    let ask = |query: &Query, reply_bytes_max| match server.machine.query(query, 0, reply_bytes_max)
+    {
+        Outcome::Frozen(frozen) => frozen.answer(),
+        outcome => outcome,
+    };
+    for (query, bytes) in [
+        (Query::Get { key: bytes("ab") }, 8),
+        (Query::GetVersioned { key: bytes("ab") }, 8),
+        (Query::GetRange { key: bytes("ab"), start: 0, end: 4 }, 5),
+        (list(3), 24),
+        (Query::Scan { cursor: 0, pattern: Some(all()), count: 10 }, 7), // and the cursor
+        (Query::Keys { pattern: all() }, 6),
+        (Query::Echo { message: Some(all()) }, 1),
+    ] {
+        let fitting = ask(&query, bytes);
+        assert_eq!(fitting.bytes(), bytes, "{query:?}");
+        let too_big = Outcome::ReplyTooBig { bytes_max: bytes - 1 };
+        assert_eq!(ask(&query, bytes - 1), too_big, "{query:?}");
+    }
+    // RANGE answers less instead.
+    assert_eq!(ask(&prefix, 30).bytes(), 30);
+    assert_eq!(ask(&prefix, 29).bytes(), 20);
+}
+
 /// Overdue keys are nobody's, but looking past a million of them takes long: another thread does.
 #[test]
 fn a_range_behind_many_overdue_keys_is_answered_elsewhere() {
@@ -126,7 +160,9 @@ fn a_range_behind_many_overdue_keys_is_answered_elsewhere() {
     machine.execute(&mut entry, set("z", "v").into());
     machine.advance_to(2, 10, 0, &mut changes);
     let query = Query::Range { from: bytes(""), to: None, pairs_max: 1 };
-    let Outcome::Frozen(frozen) = machine.query(&query, 0) else { panic!("it takes long") };
+    let Outcome::Frozen(frozen) = machine.query(&query, 0, REPLY_BYTES_MAX) else {
+        panic!("it takes long")
+    };
     assert_eq!(frozen.answer(), Outcome::List(vec![value("z"), value("v")]));
 }
 
