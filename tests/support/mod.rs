@@ -4,6 +4,7 @@
 pub mod client;
 pub mod load;
 pub mod request;
+pub mod typist;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
