@@ -382,7 +382,7 @@ rules! {
         ["Log time never falls"]
     TimeComesFirst "time-only-with-ticks"
         "Before anything happens to a server, it is told the time."
-        "a SET that waited during a pause would be stamped with the time before it, and expire early"
+        "a SET that waited during a pause would get the stamp of before it, and expire early"
         ["A stamp is no older than its entry"]
     StampsTellTheTime "expiry-by-own-clock"
         "What has expired is decided by the stamp of the entry, not by anybody's clock."

@@ -5,8 +5,9 @@
 //! - terms never fall from one entry to the next;
 //! - two logs that hold an entry with the same id agree on everything before it (Log Matching).
 //!
-//! The log begins after `base`, an entry that a snapshot covers (`SnapshotId::NONE` before the first
-//! snapshot). Everything at or before `base` is committed, so it agrees with every leader's log.
+//! The log begins after `base`, an entry that a snapshot covers (`SnapshotId::NONE` before the
+//! first snapshot). Everything at or before `base` is committed, so it agrees with every leader's
+//! log.
 
 use std::collections::VecDeque;
 
