@@ -33,6 +33,8 @@ pub enum Outcome {
     /// A question that takes long, and the store as it was when it was asked: to be answered
     /// elsewhere, by `FrozenQuery::answer`.
     Frozen(Box<FrozenQuery>),
+    /// Not executed: RENAME of a key that does not exist.
+    NoSuchKey,
     /// Not executed: the value is not a 64-bit integer.
     NotInteger,
     /// Not executed: the sum would leave the range of 64-bit integers.
@@ -101,6 +103,7 @@ impl Outcome {
                 hash.number(*bytes as u64);
                 hash.number(*bytes_max as u64);
             }
+            Outcome::NoSuchKey => hash.number(8),
             Outcome::Text(_)
             | Outcome::List(_)
             | Outcome::Aborted

@@ -120,6 +120,7 @@ impl From<Outcome> for Reply {
             Outcome::List(items) => Reply::List(items.into_iter().map(Reply::from).collect()),
             Outcome::Aborted => Reply::NoList,
             Outcome::Frozen(query) => Reply::from(query.answer()),
+            Outcome::NoSuchKey => Reply::err("no such key"),
             Outcome::NotInteger => Reply::not_integer(),
             Outcome::Overflow => Wrong::Overflow.into(),
             Outcome::BadDeadline => Wrong::ExpireTime { command: None }.into(),
@@ -128,7 +129,8 @@ impl From<Outcome> for Reply {
             }
             Outcome::ReplyTooBig { bytes_max } => Reply::reply_too_big(bytes_max),
             Outcome::TooMany { keys_max } => Reply::too_big_because(format!(
-                "more than {keys_max} keys at once; take them in parts, with SCAN or PREFIX"
+                "more than {keys_max} keys at once, nothing was done; take them in parts, with \
+                 SCAN or PREFIX"
             )),
             Outcome::OnceUnknownClient => Reply::err(
                 "ONCE: this client is unknown or was forgotten, and its number is above 1; not \

@@ -122,7 +122,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("SCAN -1", "ERR SCAN: the cursor is a number: 0 to begin", "ERR invalid cursor"),
     ("SCAN 0 COUNT 0", "ERR SCAN: COUNT takes a number from 1", SYNTAX),
     ("SCAN 0 MATCH", "ERR SCAN: expected MATCH glob, COUNT n or TYPE string, got MATCH", SYNTAX),
-    ("SELECT 1", "ERR SELECT: there is only database 0", "ERR DB index is out of range"),
+    ("SELECT 1", "ERR there is only database 0", "ERR DB index is out of range"),
     ("SELECT x", NOTINT, INTEGER),
     ("EXEC", "ERR EXEC ends what MULTI begins, and there is no MULTI", "ERR EXEC without MULTI"),
     (
@@ -256,6 +256,7 @@ fn every_outcome_has_its_answer() {
         (Outcome::Integer(-3), ":-3", ":-3"),
         (Outcome::Text("string"), "+string", "+string"),
         (Outcome::Overflow, "-NOTINT the result", "-ERR increment or decrement would overflow"),
+        (Outcome::NoSuchKey, "-ERR no such key", "-ERR no such key"),
         (Outcome::NotInteger, "-NOTINT value is not", "-ERR value is not an integer"),
         (Outcome::BadDeadline, "-ERR expiry: the time", "-ERR invalid expire time in 'expire'"),
         (Outcome::TooBig { bytes: 9, bytes_max: 8 }, "-TOOBIG bytes", "-TOOBIG bytes"),

@@ -48,6 +48,69 @@ fn append_stops_at_the_largest_value() {
     assert_eq!(server.machine.store.get(&bytes("k")).map(|found| found.version), Some(2));
 }
 
+/// SETRANGE fills what is missing with zeros, up to the same bound, and keeps the time to live.
+#[test]
+fn a_part_is_written_over_a_value() {
+    let mut server = Server::default();
+    let set_range = |offset, value: &str| Command::SetRange {
+        key: bytes("k"),
+        offset,
+        value: bytes(value),
+        value_bytes_max: 8,
+    };
+    assert_eq!(server.write(set_range(3, "")), Outcome::Integer(0));
+    assert_eq!(server.ask(get("k")), Outcome::Nothing, "nothing is written");
+    assert_eq!(server.write(set_range(2, "ab")), Outcome::Integer(4));
+    assert_eq!(server.ask(get("k")), value("\0\0ab"));
+    assert_eq!(server.write(set_range(3, "cdefg")), Outcome::Integer(8));
+    let too_big = Outcome::TooBig { bytes: 9, bytes_max: 8 };
+    assert_eq!(server.write(set_range(4, "hijkl")), too_big);
+    let too_big = Outcome::TooBig { bytes: usize::MAX, bytes_max: 8 };
+    assert_eq!(server.write(set_range(u64::MAX, "x")), too_big);
+    server.write(set_for("k", "abc", 1000));
+    assert_eq!(server.write(set_range(1, "x")), Outcome::Integer(3));
+    assert_eq!(server.ask(get("k")), value("axc"));
+    let deadline_ms = server.machine.store.get(b"k").and_then(|found| found.deadline_ms);
+    assert!(deadline_ms.is_some(), "as APPEND does");
+}
+
+/// RENAME and COPY take the time to live along, and lose nothing when the two keys are one.
+#[test]
+fn a_value_moves_with_its_deadline() {
+    let mut server = Server::default();
+    let rename = |key: &str, new_key: &str, if_absent| Command::Rename {
+        key: bytes(key),
+        new_key: bytes(new_key),
+        if_absent,
+    };
+    let copy = |replace| Command::Copy { key: bytes("b"), new_key: bytes("a"), replace };
+    let found = |server: &Server, key: &str| server.machine.store.get(key.as_bytes()).cloned();
+    server.write(set_for("a", "1", 1000));
+    let deadline_ms = found(&server, "a").and_then(|found| found.deadline_ms);
+    assert_eq!(server.write(rename("x", "a", false)), Outcome::NoSuchKey);
+    assert_eq!(server.write(rename("a", "a", false)), Outcome::Done);
+    assert_eq!(server.write(rename("a", "a", true)), Outcome::Integer(0));
+    assert_eq!(server.ask(get("a")), value("1"));
+
+    server.changes.clear();
+    assert_eq!(server.write(rename("a", "b", true)), Outcome::Integer(1));
+    let told: Vec<_> = server.changes.iter().map(|it| (&it.key[..], it.value.is_some())).collect();
+    assert_eq!(told, [(b"a".as_slice(), false), (b"b".as_slice(), true)], "who watches sees both");
+    assert_eq!(server.ask(get("a")), Outcome::Nothing);
+    assert_eq!(found(&server, "b").and_then(|found| found.deadline_ms), deadline_ms);
+
+    assert_eq!(server.write(copy(false)), Outcome::Integer(1));
+    assert_eq!(found(&server, "a").and_then(|found| found.deadline_ms), deadline_ms);
+    server.write(set("b", "2"));
+    assert_eq!(server.write(copy(false)), Outcome::Integer(0));
+    assert_eq!(server.write(rename("b", "a", true)), Outcome::Integer(0));
+    assert_eq!(server.ask(get("a")), value("1"));
+    assert_eq!(server.write(copy(true)), Outcome::Integer(1));
+    let copied = found(&server, "a").map(|found| (found.value, found.deadline_ms));
+    assert_eq!(copied, Some((bytes("2"), None)));
+    server.machine.store.check();
+}
+
 /// A value of a megabyte that grows by one byte a thousand times must not be copied a thousand
 /// times; and who has been given the old value keeps it.
 #[test]
@@ -188,8 +251,8 @@ fn a_part_of_a_value_is_cut_to_what_there_is() {
     assert_eq!(server.ask(Query::GetRange { key: bytes("-"), start: 0, end: -1 }), value(""));
 }
 
-/// A byte of a value must not keep the whole of it: nobody who counts bytes would see that, and each
-/// APPEND behind it would have to copy.
+/// A byte of a value must not keep the whole of it: nobody who counts bytes would see that, and
+/// each APPEND behind it would have to copy.
 #[test]
 fn a_part_of_a_value_does_not_hold_on_to_all_of_it() {
     let mut server = Server::default();

@@ -98,6 +98,19 @@ fn details(name: &str) -> &'static [&'static str] {
             "  KEEPTTL  expires when it would have; without any of these it lives for ever",
             "Example: SET lock me NX EX 10",
         ],
+        "SETRANGE" => &[
+            "offset counts from 0; what is missing before it is filled with zero bytes.",
+            "Example: SETRANGE color 5 dark",
+        ],
+        "FLUSHALL" | "FLUSHDB" => &[
+            "More than 100000 keys are too many for one step (TOOBIG, nothing is deleted): go",
+            "through them with SCAN and DEL. ASYNC and SYNC make no difference.",
+        ],
+        "RENAME" | "RENAMENX" => &["Example: RENAME color colour"],
+        "COPY" => &[
+            "REPLACE copies though newkey exists. DB 0 is the only database.",
+            "Example: COPY color backup:color REPLACE",
+        ],
         "GETV" => &[
             "Answers a list of two: the value, and the log index of the entry that wrote it.",
             "Example: GETV color, then SET color green IFVER 12",
@@ -146,8 +159,8 @@ fn details(name: &str) -> &'static [&'static str] {
         "LOG" => &["Answers a line for each entry, 10 unless you say otherwise, at most 100."],
         "WAITINDEX" => &[
             "Read your writes on another server: LASTINDEX there, WAITINDEX here, then GET STALE.",
-            "If the time is over first, the answer is smaller than the index. It waits at most half",
-            "of the time that a request may take (CONFIG GET limits.request_deadline_ms).",
+            "If the time is over first, the answer is smaller than the index. It waits at most",
+            "half of the time that a request may take (CONFIG GET limits.request_deadline_ms).",
         ],
         "HELLO" => &[
             "Answers what the server is. HELLO 1 goes back to lines.",
