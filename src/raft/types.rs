@@ -139,8 +139,8 @@ impl<'de> Deserialize<'de> for Command {
 pub struct Stamp(pub u64);
 
 /// What a snapshot stands for: all entries up to and including `last` (Figure 13:
-/// lastIncludedIndex, lastIncludedTerm). Everything in it is committed, so two snapshots of one index
-/// are equal.
+/// lastIncludedIndex, lastIncludedTerm). Everything in it is committed, so two snapshots of one
+/// index are equal.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
