@@ -58,8 +58,17 @@ pub const LOG_ENTRIES_SHOWN_MAX: usize = 100;
 /// Longest time that WAITINDEX waits, in milliseconds.
 pub const WAIT_INDEX_MS_MAX: u64 = 60_000;
 
-/// Largest reply to one request, in bytes: known before it is built.
+/// Largest reply to one request, in bytes of keys and values: known before it is built. What a
+/// transaction answers keeps to this, whatever `limits.reply_bytes` is set to: it is decided when
+/// its entry is applied.
 pub const REPLY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The least that `limits.reply_bytes` may be set to: what the server tells of itself fits.
+pub const REPLY_BYTES_FLOOR: usize = 64 * 1024;
+
+/// The most that `limits.reply_bytes` may be set to, in bytes: it is printed while the applier
+/// waits.
+pub const REPLY_BYTES_CEILING: usize = 64 * 1024 * 1024;
 
 /// Most pairs that RANGE and PREFIX return.
 pub const RANGE_PAIRS_MAX: usize = 1000;

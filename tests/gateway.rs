@@ -8,7 +8,7 @@ use raft_server::kv::{StateMachine, encoding};
 use raft_server::raft::quorum::Membership;
 use raft_server::raft::types::{self, Index, ServerId, SnapshotId, Stamp, Term};
 use raft_server::raft::{self, Recovered, SnapshotOptions};
-use raft_server::server::{self, Server, Shelf};
+use raft_server::server::{self, AnswerBounds, Server, Shelf};
 
 const US: ServerId = ServerId(1);
 const LEADER: ServerId = ServerId(2);
@@ -693,9 +693,10 @@ fn large_answers_are_built_in_portions() {
     leader.submit(BOB, (0..10).map(|at| (Slot(at), get())).collect());
     let mut tasks = leader.take_tasks(usize::MAX).into();
     let shelf = &mut Shelf::default();
-    let mut some = |bytes_max| {
+    let mut some = |outcome_bytes_max| {
+        let bounds = AnswerBounds { outcome_bytes_max, ..AnswerBounds::default() };
         let now = Stamp::default();
-        server::execute_some(&mut machine, &mut tasks, now, bytes_max, shelf).finished
+        server::execute_some(&mut machine, &mut tasks, now, bounds, shelf).finished
     };
     assert_eq!(some(500).len(), 3);
     assert_eq!(some(usize::MAX).len(), 7);

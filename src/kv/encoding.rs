@@ -192,6 +192,16 @@ pub(crate) mod tests {
             }),
             1 => key().prop_map(|key| Command::Persist { key }),
             1 => Just(Command::Flush),
+            1 => (key(), 0..9_u64, value(), 0..20_u64).prop_map(
+                |(key, offset, value, value_bytes_max)| {
+                    Command::SetRange { key, offset, value, value_bytes_max }
+                }
+            ),
+            1 => (key(), key(), any::<bool>()).prop_map(|(key, new_key, if_absent)| {
+                Command::Rename { key, new_key, if_absent }
+            }),
+            1 => (key(), key(), any::<bool>())
+                .prop_map(|(key, new_key, replace)| Command::Copy { key, new_key, replace }),
         ]
         .boxed()
     }

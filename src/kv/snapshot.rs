@@ -139,6 +139,7 @@ pub(super) enum Answer<'a> {
     BadDeadline,
     TooBig { bytes: usize, bytes_max: usize },
     TooMany { keys_max: usize },
+    NoSuchKey,
 }
 
 /// Bytes that are written and read as a whole; those read still lie in their item.
@@ -165,12 +166,13 @@ impl<'a> From<&'a Outcome> for Answer<'a> {
                 Answer::TooBig { bytes: *bytes, bytes_max: *bytes_max }
             }
             Outcome::TooMany { keys_max } => Answer::TooMany { keys_max: *keys_max },
+            Outcome::NoSuchKey => Answer::NoSuchKey,
             Outcome::Text(_)
             | Outcome::List(_)
             | Outcome::Aborted
             | Outcome::Watched { .. }
             | Outcome::Frozen(_)
-            | Outcome::ReplyTooBig
+            | Outcome::ReplyTooBig { .. }
             | Outcome::OnceUnknownClient
             | Outcome::OnceGap { .. }
             | Outcome::OnceForgotten { .. } => {
@@ -192,6 +194,7 @@ impl From<Answer<'_>> for Outcome {
             Answer::BadDeadline => Outcome::BadDeadline,
             Answer::TooBig { bytes, bytes_max } => Outcome::TooBig { bytes, bytes_max },
             Answer::TooMany { keys_max } => Outcome::TooMany { keys_max },
+            Answer::NoSuchKey => Outcome::NoSuchKey,
         }
     }
 }

@@ -5,21 +5,24 @@ use std::collections::VecDeque;
 use crate::kv::StateMachine;
 use crate::limits;
 use crate::raft::types::Stamp;
-use crate::server::{self, Finished, Server, SnapshotShelf, Task};
+use crate::server::{self, AnswerBounds, Finished, Server, SnapshotShelf, Task};
 
 use super::doorbell::Bell;
 use super::history::History;
 use super::monitor::{Deliver, Monitor, Worker};
 
 /// The body of the thread `applier`: takes committed entries and confirmed reads, executes them,
-/// tells the gateway, which answers, and leaves what has changed to those who watch.
+/// tells the gateway, which answers, and leaves what has changed to those who watch. No answer to a
+/// query is longer than `reply_bytes_max`.
 pub fn run<D: Deliver>(
     monitor: &Monitor<D>,
     bell: &Bell,
     machine: &mut StateMachine,
     history: &History,
+    reply_bytes_max: usize,
     shelf: &mut impl SnapshotShelf,
 ) {
+    let bounds = AnswerBounds { reply_bytes_max, ..AnswerBounds::default() };
     let mut finished: Vec<Finished> = Vec::new();
     let mut next_deadline = machine.next_deadline_ms().map(Stamp);
     let mut now = Stamp::default();
@@ -35,8 +38,7 @@ pub fn run<D: Deliver>(
         };
         match monitor.take_or_wait(Worker::Applier, tell_and_take) {
             Some(()) => {
-                let bytes_max = limits::OUTCOME_BYTES_MAX;
-                let executed = server::execute_some(machine, &mut tasks, now, bytes_max, shelf);
+                let executed = server::execute_some(machine, &mut tasks, now, bounds, shelf);
                 if let Some(index) = executed.restored_at {
                     history.begin_anew(index);
                 }

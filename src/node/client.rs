@@ -303,11 +303,15 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
     }
 
     fn answer(&self, local: &Local, output: &Output) -> Reply {
-        match local {
+        let reply = match local {
             Local::Insight(question) => self.insights.answer(question),
             Local::Admin(wish) => self.admins.answer(wish, output.is_local()),
             local => local.reply().expect("all else the protocol knows"),
+        };
+        if reply.bytes() > self.limits.reply_bytes {
+            return Reply::reply_too_big(self.limits.reply_bytes);
         }
+        reply
     }
 }
 

@@ -229,7 +229,8 @@ impl Running {
 
         running.start_log_writer(journal, log_writer_bell, endings)?;
         let shelf = Shelf::new(snapshotter_button);
-        running.start_applier(state, applier_bell, shelf.clone())?;
+        let reply_bytes_max = config.limits.reply_bytes;
+        running.start_applier(state, applier_bell, reply_bytes_max, shelf.clone())?;
         let snapshotter = Snapshotter {
             monitor: Arc::clone(&running.monitor),
             shelf,
@@ -268,10 +269,13 @@ impl Running {
         &self,
         mut state: StateMachine,
         bell: Bell,
+        reply_bytes_max: usize,
         mut shelf: Shelf,
     ) -> Result<(), ServeError> {
         let (monitor, history) = (Arc::clone(&self.monitor), Arc::clone(&self.history));
-        spawn("applier", move || applier::run(&monitor, &bell, &mut state, &history, &mut shelf))
+        spawn("applier", move || {
+            applier::run(&monitor, &bell, &mut state, &history, reply_bytes_max, &mut shelf);
+        })
     }
 
     fn start_sender(&self, peer: ServerId, bell: Bell) -> Result<(), ServeError> {

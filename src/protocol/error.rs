@@ -245,7 +245,7 @@ impl fmt::Display for Wrong {
                 "{}: the time to expire must be positive and below 2^63 milliseconds",
                 command.unwrap_or("expiry")
             ),
-            Wrong::DatabaseIndex => formatter.write_str("SELECT: there is only database 0"),
+            Wrong::DatabaseIndex => formatter.write_str("there is only database 0"),
             Wrong::Cursor => formatter
                 .write_str("SCAN: the cursor is a number: 0 to begin, then what SCAN answered"),
             Wrong::NotInteger => formatter.write_str("value is not an integer or out of range"),

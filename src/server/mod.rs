@@ -31,7 +31,9 @@
 mod apply;
 pub mod clock;
 
-pub use self::apply::{Executed, Finished, Shelf, SnapshotShelf, Task, execute, execute_some};
+pub use self::apply::{
+    AnswerBounds, Executed, Finished, Shelf, SnapshotShelf, Task, execute, execute_some,
+};
 
 use self::clock::LogClock;
 

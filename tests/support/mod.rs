@@ -4,6 +4,7 @@
 pub mod client;
 pub mod load;
 pub mod request;
+pub mod typist;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -13,7 +14,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 
 use client::Client;
@@ -218,8 +219,12 @@ impl Cluster {
         self.wait_exit(id, Duration::from_secs(10));
     }
 
+    /// SIGSTOP, and the wait until all its threads have stopped: on a busy machine they go on for
+    /// some milliseconds.
     pub fn pause(&self, id: usize) {
         self.signal(id, Signal::STOP);
+        let stopped = waitid(WaitId::Pid(self.pid(id)), WaitIdOptions::STOPPED);
+        stopped.expect("our own child can be waited for");
     }
 
     pub fn resume(&self, id: usize) {

@@ -64,6 +64,7 @@ fn info_of(entry: &Entry) -> Reply {
 fn key_positions(usage: &str) -> (i64, i64, i64) {
     match usage {
         usage if !usage.starts_with("key") => (0, 0, 0),
+        usage if usage.starts_with("key newkey") => (1, 2, 1),
         usage if usage.contains("[key value ...]") => (1, -1, 2),
         usage if usage.contains("[key ...]") => (1, -1, 1),
         _ => (1, 1, 1),

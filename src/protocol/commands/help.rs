@@ -98,6 +98,19 @@ fn details(name: &str) -> &'static [&'static str] {
             "  KEEPTTL  expires when it would have; without any of these it lives for ever",
             "Example: SET lock me NX EX 10",
         ],
+        "SETRANGE" => &[
+            "offset counts from 0; what is missing before it is filled with zero bytes.",
+            "Example: SETRANGE color 5 dark",
+        ],
+        "FLUSHALL" | "FLUSHDB" => &[
+            "More than 100000 keys are too many for one step (TOOBIG, nothing is deleted): go",
+            "through them with SCAN and DEL. ASYNC and SYNC make no difference.",
+        ],
+        "RENAME" | "RENAMENX" => &["Example: RENAME color colour"],
+        "COPY" => &[
+            "REPLACE copies though newkey exists. DB 0 is the only database.",
+            "Example: COPY color backup:color REPLACE",
+        ],
         "GETV" => &[
             "Answers a list of two: the value, and the log index of the entry that wrote it.",
             "Example: GETV color, then SET color green IFVER 12",
