@@ -59,6 +59,8 @@ pub struct Status {
     pub commit: u64,
     pub applied: u64,
     pub committed_in_term: bool,
+    pub first_index: u64,
+    pub snapshot: u64,
 }
 
 /// A running server; its output goes to a file.
@@ -126,8 +128,13 @@ impl Cluster {
 
     /// Adds settings to `[limits]` of the cluster's file. Before the servers start.
     pub fn limit(&self, settings: &str) {
+        self.set("limits", settings);
+    }
+
+    /// Adds a section with these settings to the cluster's file. Before the servers start.
+    pub fn set(&self, section: &str, settings: &str) {
         let text = fs::read_to_string(self.config()).expect("prepare wrote it");
-        fs::write(self.config(), format!("[limits]\n{settings}\n\n{text}")).expect("ours");
+        fs::write(self.config(), format!("[{section}]\n{settings}\n\n{text}")).expect("ours");
     }
 
     pub fn config(&self) -> PathBuf {
@@ -270,6 +277,8 @@ impl Cluster {
             term: number("term"),
             commit: number("commit"),
             applied: number("applied"),
+            first_index: number("first_index"),
+            snapshot: number("snapshot"),
             committed_in_term: json["committed_in_term"].as_bool().unwrap_or_default(),
         })
     }
