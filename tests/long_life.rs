@@ -92,7 +92,7 @@ fn a_server_that_missed_everything_is_sent_a_snapshot() {
     let absent = cluster.follower();
     cluster.kill(absent);
     let leader = cluster.leader();
-    let set = |i: u32| format!("SET key{} {}", i % 3000, "x".repeat(200));
+    let set = |i: u32| format!("SET old{} {}", i % 3000, "x".repeat(200));
     assert_eq!(pipeline(&cluster.address(leader), (0..6000).map(set)), "+OK\n");
     // For an election timeout it might come back: then the log goes, too.
     wait_for("the log is cut although a server is down", LEADER_WITHIN, || {
@@ -106,13 +106,14 @@ fn a_server_that_missed_everything_is_sent_a_snapshot() {
         wait_for("it has caught up", LEADER_WITHIN, || {
             cluster.status(absent).filter(|status| status.applied > 6000)
         });
+        std::thread::sleep(Duration::from_millis(400)); // clients find it, and do some work
     });
     seen.check();
     assert!(cluster.log_text(absent).contains("installed snapshot="));
     assert_eq!(cluster.client(absent).ask_until_answered("DBSIZE"), {
         cluster.client(leader).ask_until_answered("DBSIZE")
     });
-    let keys: Vec<String> = (0..3000).step_by(100).map(|i| format!("key{i}")).collect();
+    let keys: Vec<String> = (0..3000).step_by(100).map(|i| format!("old{i}")).collect();
     cluster.assert_servers_equal(&keys);
 }
 
