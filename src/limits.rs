@@ -214,6 +214,10 @@ pub const SNAPSHOT_CHUNK_BYTES: u64 = 256 * 1024;
 /// Bytes of a snapshot under way to one follower and not yet stored there.
 pub const SNAPSHOT_WINDOW_BYTES_MAX: u64 = 1024 * 1024;
 
+/// A server tells the others the hash of its state at each index that is a multiple of this: a few
+/// times a second under load, and a state that differs is found within so many entries.
+pub const STATE_HASH_EVERY_ENTRIES: u64 = 256;
+
 /// Bytes of one journal segment, after which the next is begun. A start writes the newest one
 /// afresh, and what a snapshot covers is removed a segment at a time.
 pub const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;

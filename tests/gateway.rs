@@ -534,7 +534,7 @@ fn work_off(server: &mut Server, machine: &mut StateMachine) {
             server.persisted(write.ticket);
         }
         let executed = server::execute(machine, tasks, server.log_time(), &mut Shelf::default());
-        server.finished(executed.finished, executed.next_deadline);
+        server.finished(executed.finished, executed.next_deadline, executed.hash);
     }
 }
 
@@ -555,7 +555,7 @@ fn a_leader_tells_the_time_when_a_key_is_due() {
     leader.begin_log_time(5_000_000); // too late: the log is not empty
     let start = leader.raft().log().last_index();
     leader.tick(1000);
-    leader.finished(Vec::new(), Some(Stamp(1_150)));
+    leader.finished(Vec::new(), Some(Stamp(1_150)), None);
     leader.tick(1140);
     assert_eq!(leader.raft().log().last_index(), start, "nothing is due");
     leader.tick(1150);
@@ -569,7 +569,7 @@ fn a_leader_tells_the_time_when_a_key_is_due() {
     assert_eq!(leader.raft().log().last_index(), Index(start.0 + 2));
     work_off(&mut leader, &mut machine);
     assert_eq!(machine.clock_ms(), 1250);
-    leader.finished(Vec::new(), None);
+    leader.finished(Vec::new(), None, None);
     leader.tick(9000);
     assert_eq!(leader.raft().log().last_index(), Index(start.0 + 2), "nothing waits for a time");
     assert_eq!(leader.log_time(), Stamp(9000));

@@ -9,6 +9,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use raft_server::kv::StateMachine;
+use raft_server::state_file;
+use raft_server::storage::disk::RealDisk;
+use raft_server::storage::snapshot::{self, Snapshots};
 use rustix::process::Signal;
 use support::client::Answer;
 use support::load::Load;
@@ -241,4 +245,50 @@ fn a_snapshot_is_taken_when_asked_for() {
     wait_for("a snapshot", LEADER_WITHIN, || {
         cluster.status(1).filter(|status| status.snapshot > 0)
     });
+}
+
+/// Puts a snapshot of the same entry into a server's directory that holds another state: as if a
+/// bit had flipped in its memory before it was written.
+fn falsify_snapshot(cluster: &Cluster, id: usize) {
+    let open = || {
+        let disk = RealDisk::open(&cluster.data(id).join("snapshots")).expect("it has snapshots");
+        let options = snapshot::Options::new(cluster.id.clone());
+        Snapshots::open(disk, options).expect("they can be opened")
+    };
+    let (snapshots, found) = open();
+    let file = found.newest.expect("it has taken one");
+    let (id, membership) = (file.id(), file.header().membership.clone());
+    let mut state = StateMachine::default();
+    for index in 1..=id.last.index.0 {
+        state.apply_nothing(index, id.stamp.0, &mut Vec::new());
+    }
+    fs::remove_file(file.path()).expect("the directory is ours");
+    state_file::save(&snapshots, &cluster.id, membership, id, &state).expect("it can be written");
+}
+
+/// A server whose state is not the others' stops itself, loudly, and the others go on.
+#[test]
+fn a_server_with_another_state_stops_itself() {
+    let cluster = tiny_cluster(3);
+    let wrong = cluster.follower();
+    let leader = cluster.leader();
+    pipeline(&cluster.address(leader), (0..200).map(|i| format!("SET key{i} x")));
+    wait_for("it has taken a snapshot", LEADER_WITHIN, || {
+        cluster.status(wrong).filter(|status| status.snapshot > 0)
+    });
+    cluster.kill(wrong);
+    falsify_snapshot(&cluster, wrong);
+    cluster.serve(wrong);
+    wait_for("it answers", LEADER_WITHIN, || cluster.status(wrong));
+    // Hashes are compared every few hundred entries.
+    let leader = cluster.leader();
+    pipeline(&cluster.address(leader), (0..600).map(|i| format!("SET key{i} y")));
+    let status = cluster.wait_exit(wrong, LEADER_WITHIN);
+    assert_eq!(status.code(), Some(5), "{}", cluster.log_text(wrong));
+    let log = cluster.log_text(wrong);
+    assert!(log.contains("is not that of a majority"), "{log}");
+    for id in (1..=3).filter(|id| *id != wrong) {
+        assert_eq!(cluster.client(id).ask_until_answered("GET key7"), "+y");
+        assert!(cluster.exited(id).is_none(), "the others are well");
+    }
 }

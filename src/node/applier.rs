@@ -25,11 +25,12 @@ pub fn run<D: Deliver>(
     let bounds = AnswerBounds { reply_bytes_max, ..AnswerBounds::default() };
     let mut finished: Vec<Finished> = Vec::new();
     let mut next_deadline = machine.next_deadline_ms().map(Stamp);
+    let mut hash = None;
     let mut now = Stamp::default();
     let mut tasks: VecDeque<Task> = VecDeque::new();
     loop {
         let tell_and_take = |server: &mut Server| {
-            server.finished(std::mem::take(&mut finished), next_deadline);
+            server.finished(std::mem::take(&mut finished), next_deadline, hash.take());
             now = server.log_time();
             if tasks.is_empty() {
                 tasks.extend(server.take_tasks(limits::APPLY_BYTES_MAX));
@@ -44,6 +45,7 @@ pub fn run<D: Deliver>(
                 }
                 history.add(executed.changes);
                 (finished, next_deadline) = (executed.finished, executed.next_deadline);
+                hash = executed.hash;
             }
             None => {
                 bell.wait();

@@ -21,6 +21,7 @@ use crate::raft::quorum::Membership;
 use crate::raft::types::ServerId;
 use crate::raft::{self, Recovered};
 use crate::server::Server;
+use crate::server::divergence::{Difference, StateHash};
 use crate::state_file;
 use crate::storage::disk::RealDisk;
 use crate::storage::identity::{DataDirectory, Expected, random_number};
@@ -34,7 +35,7 @@ use super::admin::Admins;
 use super::client::Clients;
 use super::connections::{Connections, connections_max};
 use super::doorbell::{Bell, doorbell};
-use super::ending::{self, Ending, LAST_WORDS_MAX, ServeError};
+use super::ending::{self, Diverged, Ending, LAST_WORDS_MAX, ServeError};
 use super::history::History;
 use super::insight::Insights;
 use super::links::Links;
@@ -96,6 +97,7 @@ fn run(config: &Effective, logger: &Logger) -> Result<(), ServeError> {
             ending::drain(&running.monitor, &running.connections, &endings)
         }
         Ending::Disk(error) => Err(error.into()),
+        Ending::Diverged(how) => Err(how.into()),
     }
 }
 
@@ -221,7 +223,7 @@ impl Running {
             applier_button,
             snapshotter_button.clone(),
             Arc::clone(&links),
-            Deliveries { id, connections: Arc::clone(&connections) },
+            Deliveries { id, connections: Arc::clone(&connections), endings: endings.clone() },
         ));
         let history =
             Arc::new(History::new(state.applied_index(), config.limits.feed_history_bytes));
@@ -330,6 +332,7 @@ impl Running {
 struct Deliveries {
     id: ServerId,
     connections: Arc<Connections>,
+    endings: Sender<Ending>,
 }
 
 impl Deliver for Deliveries {
@@ -340,6 +343,20 @@ impl Deliver for Deliveries {
     fn events(&self, events: Vec<Event>) {
         for event in events {
             log_event(self.id, &event);
+        }
+    }
+
+    fn difference(&self, difference: Difference) {
+        match difference {
+            Difference::Ours { at: StateHash { index, hash: ours }, theirs } => {
+                let how = Diverged { index, ours, theirs };
+                log::error!("{how}");
+                let _another_reason_came_first = self.endings.try_send(Ending::Diverged(how));
+            }
+            Difference::Theirs { server, at: StateHash { index, hash }, theirs } => log::error!(
+                "the state of {server} is not ours: at index {index} its hash is {theirs:016x}, \
+                 ours {hash:016x}; a third server would tell who is wrong"
+            ),
         }
     }
 }

@@ -3,13 +3,14 @@
 
 use std::collections::VecDeque;
 
+use super::divergence::StateHash;
 use crate::gateway::{ClientId, Slot};
 use crate::kv::StateMachine;
 use crate::kv::command::{Change, Outcome, RequestId};
 use crate::kv::session::Sessions;
 use crate::lab::{Rule, removed};
-use crate::limits;
-use crate::raft::types::{Entry, Payload, SnapshotId, Stamp};
+use crate::limits::{self, STATE_HASH_EVERY_ENTRIES};
+use crate::raft::types::{Entry, Index, Payload, SnapshotId, Stamp};
 
 pub use crate::gateway::PendingRead;
 
@@ -66,6 +67,8 @@ pub struct Executed {
     pub changes: Vec<Change>,
     /// When the next key expires.
     pub next_deadline: Option<Stamp>,
+    /// The state's hash at the last index among these that servers compare.
+    pub hash: Option<StateHash>,
 }
 
 /// Where states wait on their way between the one who applies entries and the one who writes and
@@ -155,7 +158,15 @@ pub fn execute_some(
                 shelf.freeze(snapshot, machine.clone());
                 None
             }
-            Task::Apply(entry) => apply(machine, entry, now, &mut executed.changes),
+            Task::Apply(entry) => {
+                let done = apply(machine, entry, now, &mut executed.changes);
+                let index = machine.applied_index();
+                if index.is_multiple_of(STATE_HASH_EVERY_ENTRIES) {
+                    let hash = machine.state_hash();
+                    executed.hash = Some(StateHash { index: Index(index), hash });
+                }
+                done
+            }
             Task::Query(PendingRead { client, slot, query }) => {
                 let outcome = machine.query(&query, now.0, bounds.reply_bytes_max);
                 Some(Finished::Answered { client, slot, outcome })

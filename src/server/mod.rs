@@ -30,12 +30,14 @@
 
 mod apply;
 pub mod clock;
+pub mod divergence;
 
 pub use self::apply::{
     AnswerBounds, Executed, Finished, Shelf, SnapshotShelf, Task, execute, execute_some,
 };
 
 use self::clock::LogClock;
+use self::divergence::{Difference, Divergence, StateHash};
 
 use crate::gateway::message::GatewayMessage;
 use crate::gateway::{self, Answered, ClientId, Gateway, Request, Slot};
@@ -57,6 +59,7 @@ pub struct Server {
     raft: Raft,
     gateway: Gateway,
     clock: LogClock,
+    divergence: Divergence,
     /// When the next key expires, as far as our state machine knows, in log time.
     next_deadline: Option<Stamp>,
 }
@@ -107,7 +110,8 @@ impl Server {
         let raft = Raft::new(id, membership, raft_options, recovered, seed);
         let clock = LogClock::new(raft.last_stamp());
         let gateway = Gateway::new(id, incarnation, gateway_options);
-        Server { raft, gateway, clock, next_deadline: None }
+        let divergence = Divergence::default();
+        Server { raft, gateway, clock, divergence, next_deadline: None }
     }
 
     /// Where the log time of a cluster whose log is empty begins: at the time of day, in
@@ -199,9 +203,17 @@ impl Server {
     }
 
     /// The state machine has done what `take_tasks` handed out, in that order; `next_deadline` is
-    /// when its next key expires.
-    pub fn finished(&mut self, finished: Vec<Finished>, next_deadline: Option<Stamp>) {
+    /// when its next key expires, `hash` that of its state, where servers compare it.
+    pub fn finished(
+        &mut self,
+        finished: Vec<Finished>,
+        next_deadline: Option<Stamp>,
+        hash: Option<StateHash>,
+    ) {
         self.next_deadline = next_deadline;
+        if let Some(state) = hash {
+            self.divergence.ours(self.raft.id(), state, self.raft.membership());
+        }
         for done in finished {
             match done {
                 Finished::Restored { sessions } => {
@@ -264,7 +276,7 @@ impl Server {
     pub fn work(&self) -> Work {
         let raft::Work { write, mut send, apply, snapshot } = self.raft.work();
         for peer in self.raft.membership().peers_of(self.raft.id()) {
-            if self.gateway.has_messages(peer) && !send.contains(&peer) {
+            if self.has_gateway_messages(peer) && !send.contains(&peer) {
                 send.push(peer);
             }
         }
@@ -280,13 +292,21 @@ impl Server {
 
     /// Whether there is something to tell this peer.
     pub fn has_messages(&self, to: ServerId) -> bool {
-        self.raft.has_messages(to) || self.gateway.has_messages(to)
+        self.raft.has_messages(to) || self.has_gateway_messages(to)
+    }
+
+    fn has_gateway_messages(&self, to: ServerId) -> bool {
+        self.gateway.has_messages(to) || self.divergence.has_for(to)
     }
 
     /// For the sender to this peer: what we would tell it now, bounded by the options. There may be
     /// more behind it: take until it is empty.
     pub fn take_messages(&mut self, to: ServerId) -> Outgoing {
-        Outgoing { raft: self.raft.take_messages(to), gateway: self.gateway.take_messages(to) }
+        let mut gateway = self.gateway.take_messages(to);
+        if let Some(StateHash { index, hash }) = self.divergence.take_for(to) {
+            gateway.push(GatewayMessage::StateHash { index, hash });
+        }
+        Outgoing { raft: self.raft.take_messages(to), gateway }
     }
 
     /// For the applier: committed entries, up to `bytes_max` of them but at least one, and the
@@ -320,6 +340,16 @@ impl Server {
     /// be in the order of its slots.
     pub fn take_answers(&mut self) -> Vec<Answered> {
         self.gateway.take_answers()
+    }
+
+    /// Whether `take_difference` has anything.
+    pub fn has_difference(&self) -> bool {
+        self.divergence.has_found()
+    }
+
+    /// Where our state was found to differ from another server's since the last call.
+    pub fn take_difference(&mut self) -> Option<Difference> {
+        self.divergence.take_found()
     }
 
     /// What happened inside the core since the last call, in order.
@@ -417,6 +447,10 @@ impl Server {
                 self.gateway.handle_read_answer(question, read_index);
             }
             GatewayMessage::ReadRefused { question } => self.gateway.handle_read_refused(question),
+            GatewayMessage::StateHash { index, hash } => {
+                let (id, state) = (self.raft.id(), StateHash { index, hash });
+                self.divergence.theirs(id, from, state, self.raft.membership());
+            }
         }
     }
 

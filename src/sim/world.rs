@@ -290,7 +290,7 @@ impl World {
         if index > before && index.is_multiple_of(STATES_COMPARED) {
             self.checks.state(place, &process.state)?;
         }
-        process.server.finished(executed.finished, executed.next_deadline);
+        process.server.finished(executed.finished, executed.next_deadline, executed.hash);
         if executed.restored_at.is_some() {
             self.checks.after_restore(place, process.server.gateway(), index)?;
         }
@@ -363,6 +363,9 @@ impl World {
         let machine = &self.machines[usize::from(place)];
         let Some(process) = &machine.process else { return Ok(()) };
         let raft = process.server.raft();
+        ensure(!process.server.has_difference(), "State Machine Safety", || {
+            format!("{} has another state than the others", id_of(place))
+        })?;
         self.checks.after_step(place, machine.life, raft)?;
         if self.checks.has_committed(place, raft) {
             let machines = &self.machines;
