@@ -1,8 +1,10 @@
-//! What gateways say to each other: forwarded writes, and questions for a read index.
+//! What gateways say to each other: forwarded writes, questions for a read index, and how full
+//! their disks are.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::Space;
 use crate::kv::encoding::{self, DecodeError};
 use crate::raft::types::{Command, Index, NUMBER_MAX, ServerId};
 
@@ -57,6 +59,8 @@ pub enum GatewayMessage {
         /// Which question.
         question: QuestionId,
     },
+    /// How much room the sender has on its disk. Version 2 does not know it.
+    Space(Space),
 }
 
 /// Why a gateway message that came off the wire cannot be right.
@@ -81,6 +85,11 @@ pub enum MalformedForGateway {
 }
 
 impl GatewayMessage {
+    /// Whether a server that speaks version 2 of the peer protocol knows it.
+    pub fn is_known_to_version_2(&self) -> bool {
+        !matches!(self, GatewayMessage::Space(_))
+    }
+
     /// Checks everything that can be checked without knowing the receiver's state, so that nobody
     /// else's bytes reach the state machine unread. Required before the message is given to
     /// `Server::step`.
