@@ -471,6 +471,14 @@ rules! {
         "A new file counts once the directory that names it is synced."
         "a file without its name is lost with all it holds"
         ["Durability", "A server that crashed starts again"]
+    SegmentIsWholeWhenNamed "segment-named-first"
+        "A spare file is named as the next segment when its first batch is synced, not before."
+        "the segment before it ends in reserved bytes: only a batch behind proves that it is whole"
+        ["A server that crashed starts again"]
+    RoomIsReserved "writes-without-room"
+        "An entry is accepted, and written, only into space that is reserved."
+        "a write that meets a full disk halfway is the end of the process"
+        ["A full disk is no end"]
     RenameIsMadeDurable "rename-not-synced"
         "A file that replaces another counts once the directory is synced."
         "else the old file comes back"

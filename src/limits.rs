@@ -186,6 +186,14 @@ pub const CLOCK_ENTRY_MS_MIN: u64 = 100;
 /// are still in the store are shared with it.
 pub const FEED_HISTORY_BYTES_MAX: usize = 192 * 1024 * 1024;
 
+/// The newest segment of the journal is zero-filled by so many bytes at a time, ahead of what is
+/// written.
+pub const RESERVED_STEP_BYTES: u64 = 1024 * 1024;
+
+/// Bytes of what is reserved that are kept for terms and votes: some hundred elections on a full
+/// disk.
+pub const RESERVED_FOR_VOTES_BYTES: u64 = 64 * 1024;
+
 /// Bytes of log after which a snapshot is taken. It bounds what a start has to replay, in time as
 /// in memory: about half a second.
 pub const SNAPSHOT_LOG_BYTES: u64 = 64 * 1024 * 1024;

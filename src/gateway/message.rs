@@ -1,8 +1,10 @@
-//! What gateways say to each other: forwarded writes, and questions for a read index.
+//! What gateways say to each other: forwarded writes, questions for a read index, and how full
+//! their disks are.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::Space;
 use crate::kv::encoding::{self, DecodeError};
 use crate::raft::types::{Command, Index, NUMBER_MAX, ServerId};
 
@@ -64,6 +66,8 @@ pub enum GatewayMessage {
         /// Its hash.
         hash: u64,
     },
+    /// How much room the sender has on its disk. Version 2 does not know it.
+    Space(Space),
 }
 
 /// Why a gateway message that came off the wire cannot be right.
@@ -91,7 +95,7 @@ impl GatewayMessage {
     /// Whether servers know this message that speak the peer protocol of version 2. They could not
     /// decode it, and would drop the connection.
     pub fn is_known_to_version_2(&self) -> bool {
-        !matches!(self, GatewayMessage::StateHash { .. })
+        !matches!(self, GatewayMessage::StateHash { .. } | GatewayMessage::Space(_))
     }
 
     /// Checks everything that can be checked without knowing the receiver's state, so that nobody

@@ -297,7 +297,39 @@ impl Write {
     }
 }
 
+impl Write {
+    /// Whether it may leave more in the store than it finds there.
+    pub fn needs_room(&self) -> bool {
+        match self {
+            Write::Command(command) | Write::Once { command, .. } => command.needs_room(),
+            Write::Transaction { operations, .. } => operations.iter().any(|operation| {
+                matches!(operation, Operation::Command(command) if command.needs_room())
+            }),
+        }
+    }
+}
+
 impl Command {
+    fn needs_room(&self) -> bool {
+        match self {
+            Command::Set { .. }
+            | Command::Append { .. }
+            | Command::CompareAndSet { .. }
+            | Command::Increment { .. }
+            | Command::SetRange { .. }
+            | Command::Copy { .. }
+            | Command::Rename { .. }
+            | Command::SetMany { .. } => true,
+            Command::Delete { .. }
+            | Command::DeleteIfEqual { .. }
+            | Command::GetAndDelete { .. }
+            | Command::GetAndExpire { .. }
+            | Command::Expire { .. }
+            | Command::Persist { .. }
+            | Command::Flush => false,
+        }
+    }
+
     /// SET key value with a condition and no other option.
     pub fn set(key: Bytes, value: Bytes, condition: Condition) -> Command {
         let (expiry, answer) = (Expiry::Never, SetAnswer::Done);

@@ -80,6 +80,16 @@ pub fn check(bytes: &[u8]) -> Result<RequestId, DecodeError> {
     decode(bytes).map(|(request, _, _)| request)
 }
 
+/// Whether an encoded command may need more room than it frees: everything but deletions and
+/// deadlines. It takes room in the log in any case.
+pub fn needs_room(bytes: &[u8]) -> bool {
+    decode_body(bytes).is_none_or(|write| write.needs_room())
+}
+
+fn decode_body(bytes: &[u8]) -> Option<Write> {
+    postcard::from_bytes(bytes.get(HEADER_BYTES..)?).ok()
+}
+
 /// Whose request an encoded command is, without reading the command itself.
 pub fn request_id(bytes: &[u8]) -> Result<RequestId, DecodeError> {
     decode_header(bytes).map(|(request, _)| request)

@@ -121,6 +121,7 @@ pub fn journal_exit_code(error: &JournalError) -> i32 {
     match error {
         JournalError::Damaged { .. } | JournalError::UnknownFormat { .. } => 5,
         JournalError::Io { source, .. } => disk_exit_code(source),
+        JournalError::NoSpace { .. } => 8,
         JournalError::Poisoned => 7,
     }
 }

@@ -48,6 +48,7 @@ mod progress;
 mod report;
 mod snapshot_files;
 mod snapshotter;
+mod space;
 mod start;
 mod ticker;
 

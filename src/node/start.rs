@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Sender;
 
-use crate::config::{Effective, Limits};
+use crate::config::{Effective, Limits, Storage};
 use crate::gateway::{self, Answered};
 use crate::kv::StateMachine;
 use crate::limits;
@@ -47,6 +47,7 @@ use super::progress::Progress;
 use super::report::Reporter;
 use super::snapshot_files::SnapshotFiles;
 use super::snapshotter::{Shelf, Snapshotter};
+use super::space::Keeper;
 use super::{applier, log_writer, ticker};
 
 /// Milliseconds of one tick: all timeouts of the core and the gateway are multiples of it.
@@ -132,7 +133,11 @@ fn open_storage(config: &Effective, directory: &DataDirectory) -> Result<Opened,
     let (journal, recovered) = recovery::open(directory.journal_disk()?, options, found.id())?;
     let report = &recovered.report;
     if report.cut_bytes > 0 {
-        log::warn!("cut bytes={} of a write that a crash interrupted", report.cut_bytes);
+        log::info!(
+            "ignored bytes={} behind the last batch: of a write that a crash interrupted, or from \
+             before the segment was used again",
+            report.cut_bytes
+        );
     }
     warn_of_strangers("journal", &report.unrecognised);
     log::info!(
@@ -229,7 +234,8 @@ impl Running {
             Arc::new(History::new(state.applied_index(), config.limits.feed_history_bytes));
         let running = Running { monitor, connections, links, peers, history };
 
-        running.start_log_writer(journal, log_writer_bell, endings)?;
+        let keeper = keeper(config);
+        running.start_log_writer(journal, keeper, log_writer_bell, endings)?;
         let shelf = Shelf::new(snapshotter_button);
         let reply_bytes_max = config.limits.reply_bytes;
         running.start_applier(state, applier_bell, reply_bytes_max, shelf.clone())?;
@@ -256,13 +262,14 @@ impl Running {
     fn start_log_writer(
         &self,
         mut journal: Journal<RealDisk>,
+        mut keeper: Keeper,
         bell: Bell,
         endings: Sender<Ending>,
     ) -> Result<(), ServeError> {
         let monitor = Arc::clone(&self.monitor);
         let quiet = Duration::from_millis(TICK_MS);
         spawn("log-writer", move || {
-            let error = log_writer::run(&*monitor, &bell, &mut journal, quiet);
+            let error = log_writer::run(&*monitor, &bell, &mut journal, &mut keeper, quiet);
             endings.send(Ending::Disk(error)).expect("main waits for it");
         })
     }
@@ -387,6 +394,15 @@ fn server(config: &Effective, recovered: Recovered, incarnation: u64, seed: u64)
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     server.begin_log_time(u64::try_from(since_epoch.as_millis()).unwrap_or_default());
     server
+}
+
+/// Who looks after the space of the data directory.
+fn keeper(config: &Effective) -> Keeper {
+    let Storage { quota_bytes, segment_bytes, .. } = config.storage;
+    let request_bytes = config.limits.request_bytes.max(config.limits.transaction_bytes) as u64;
+    // What an entry is larger than its request, at most.
+    let entry_bytes_max = request_bytes + request_bytes / 4;
+    Keeper::new(&config.data, quota_bytes, segment_bytes, entry_bytes_max)
 }
 
 fn snapshot_options(config: &Effective) -> raft::SnapshotOptions {

@@ -122,6 +122,15 @@ pub enum Refused {
     },
     /// TRYAGAIN: there was no room, or no answer, in time.
     Busy(&'static str),
+    /// NOSPACE: there is no room on the leader's disk, or not on those of a majority.
+    NoSpace {
+        /// Whose.
+        server: u32,
+        /// Bytes that its data directory takes.
+        used_bytes: u64,
+        /// Bytes that it may take.
+        limit_bytes: u64,
+    },
     /// SHUTDOWN: this server is stopping.
     Shutdown,
 }
@@ -143,6 +152,7 @@ impl Error {
             Error::Refused(Refused::NoLeader(_)) => "NOLEADER",
             Error::Refused(Refused::NotLeader { .. }) => "NOTLEADER",
             Error::Refused(Refused::TryAgain { .. } | Refused::Busy(_)) => "TRYAGAIN",
+            Error::Refused(Refused::NoSpace { .. }) => "NOSPACE",
             Error::Refused(Refused::Shutdown) => "SHUTDOWN",
             Error::Unknown(_) => "UNKNOWN",
         }
@@ -293,6 +303,11 @@ impl fmt::Display for Refused {
                 "{limit} reached its limit of {max}; nothing was executed, try again"
             ),
             Refused::Busy(text) => formatter.write_str(text),
+            Refused::NoSpace { server, used_bytes, limit_bytes } => write!(
+                formatter,
+                "{used_bytes}/{limit_bytes} bytes used on server {server}: the disk is full; \
+                 nothing was executed, reads go on, deletions make room"
+            ),
             Refused::Shutdown => formatter
                 .write_str("this server is stopping; nothing was executed, use another one"),
         }

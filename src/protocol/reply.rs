@@ -96,6 +96,12 @@ impl Reply {
         Reply::Error(Error::Refused(Refused::Shutdown))
     }
 
+    /// NOSPACE: for a request that never left this server, as there is no room on that server's
+    /// disk.
+    pub fn no_space(server: u32, used_bytes: u64, limit_bytes: u64) -> Reply {
+        Reply::Error(Error::Refused(Refused::NoSpace { server, used_bytes, limit_bytes }))
+    }
+
     /// UNKNOWN: the request had left this server or entered a log. The text says what is known.
     pub fn unknown(text: impl Into<String>) -> Reply {
         Reply::Error(Error::Unknown(Unknown(text.into())))

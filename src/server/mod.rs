@@ -31,6 +31,7 @@
 mod apply;
 pub mod clock;
 pub mod divergence;
+mod space;
 
 pub use self::apply::{
     AnswerBounds, Executed, Finished, Shelf, SnapshotShelf, Task, execute, execute_some,
@@ -62,6 +63,8 @@ pub struct Server {
     divergence: Divergence,
     /// When the next key expires, as far as our state machine knows, in log time.
     next_deadline: Option<Stamp>,
+    /// Ticks until a leader without room may try again to hand over.
+    hand_over_pause: u32,
 }
 
 /// What one server tells another in one go.
@@ -111,7 +114,7 @@ impl Server {
         let clock = LogClock::new(raft.last_stamp());
         let gateway = Gateway::new(id, incarnation, gateway_options);
         let divergence = Divergence::default();
-        Server { raft, gateway, clock, divergence, next_deadline: None }
+        Server { raft, gateway, clock, divergence, next_deadline: None, hand_over_pause: 0 }
     }
 
     /// Where the log time of a cluster whose log is empty begins: at the time of day, in
@@ -141,6 +144,7 @@ impl Server {
         self.gateway.tick();
         self.join();
         self.tell_the_time();
+        self.hand_over_when_full();
     }
 
     /// What another server has told us. Requires that each message's `check_shape` has succeeded.
@@ -381,9 +385,10 @@ impl Server {
     fn join(&mut self) {
         self.observe_stamps();
         self.gateway.observe_leader(self.raft.leader(), self.raft.current_term());
+        self.observe_space();
         while let Some((serial, command)) = self.gateway.next_proposal() {
             if self.raft.propose(command).is_err() {
-                break; // too much is uncommitted: it stays first in line
+                break; // too much is uncommitted, or there is no room: it stays first in line
             }
             self.gateway.proposed(serial);
         }
@@ -451,6 +456,7 @@ impl Server {
                 let (id, state) = (self.raft.id(), StateHash { index, hash });
                 self.divergence.theirs(id, from, state, self.raft.membership());
             }
+            GatewayMessage::Space(space) => self.gateway.handle_space(from, space),
         }
     }
 

@@ -17,7 +17,7 @@ const INTRODUCTION: &[&str] = &[
 const CONCLUSION: &[&str] = &[
     "Errors are of three kinds, and their first word tells what to do:",
     "  wrong    ERR TOOBIG NOTINT NOPROTO EXECABORT: not executed; change the request",
-    "  refused  NOLEADER NOTLEADER TRYAGAIN SHUTDOWN: not executed; send it again, or elsewhere",
+    "  refused  NOLEADER NOTLEADER TRYAGAIN NOSPACE SHUTDOWN: not executed; try again or elsewhere",
     "  unknown  UNKNOWN: may have been executed; read the key, or use ONCE and send it again",
 ];
 
