@@ -300,10 +300,6 @@ rules! {
         "A leader proves that it leads before it answers a read."
         "§8; diss. §6.4; it may have been deposed"
         ["Linearizability"]
-    ReadIndexIsCommitted "read-index-applied"
-        "A read waits for all that is committed, not only for what its leader has applied."
-        "diss. §6.4, step 1; another server may have applied, and told, more"
-        ["Linearizability"]
     ReadBeginsARound "read-joins-old-round"
         "Only echoes of messages that left after the read arrived count for it."
         "diss. §6.4"

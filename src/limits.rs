@@ -135,9 +135,23 @@ pub const LINK_IDLE_BYTES_MAX: usize = 2 * APPEND_BYTES_MAX;
 /// Longest cluster id, in bytes: it is sent in every handshake.
 pub const CLUSTER_ID_BYTES_MAX: usize = 64;
 
-/// Longest body of a greeting between servers, in bytes: a hello with a cluster id of full size, or
-/// the text of a refusal that names two of them.
+/// Longest name of a cluster in a handshake, in bytes: its id, and the index, term and hash of the
+/// backup that it began with.
+pub const CLUSTER_NAME_BYTES_MAX: usize = CLUSTER_ID_BYTES_MAX + 64;
+
+/// Longest body of a greeting between servers, in bytes: a hello with a cluster's name of full
+/// size, or the text of a refusal that names two of them.
 pub const GREETING_BYTES_MAX: usize = 512;
+
+/// Backups that may be read from one server at a time: each keeps a snapshot's file open, and so on
+/// disk, even when newer ones have replaced it.
+pub const BACKUPS_MAX: usize = 4;
+
+/// Longest time that BACKUP BEGIN waits for a snapshot to be written, in milliseconds.
+pub const BACKUP_WAIT_MS_MAX: u64 = 60_000;
+
+/// Most bytes of a snapshot that BACKUP READ answers at once.
+pub const BACKUP_READ_BYTES_MAX: usize = 1024 * 1024;
 
 /// Time that a connection to a peer may take to be established, in milliseconds: below an election
 /// timeout, as more than one address may have to be tried.

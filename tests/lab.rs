@@ -101,7 +101,11 @@ fn every_missing_rule_is_noticed() {
     let replayed = for_each_rule(|rule| {
         let seed = pinned[rule.lesson().name];
         let (_, well) = run_seed(&options(seed, 1), seed);
-        (seed, find(rule, &options(seed, 1)), well)
+        let hit =
+            |from, seeds| find(rule, &options(from, seeds)).filter(|hit| is_expected(rule, hit));
+        // A change to the simulator moves a seed; then another one must do.
+        let others = || (0..400).find_map(|from| hit(from * 5, 5));
+        (seed, hit(seed, 1).or_else(others), well)
     });
     let mut wrong = Vec::new();
     for (rule, (seed, hit, well)) in replayed {

@@ -160,6 +160,18 @@ impl StateMachine {
         copy.state_hash()
     }
 
+    /// Forgets which requests of servers were seen: for a state that another cluster begins with,
+    /// and nothing else. Those servers count their lives from 1 again. The failing schedule: server
+    /// 1 of the old cluster came to its life 5; server 1 of the new one hands over its first SET as
+    /// request 1 of life 1. By the old table that is a leftover of a life long over: every write of
+    /// every new server would be ignored, and its client told UNKNOWN.
+    ///
+    /// No request of the old servers can come any more, since the two clusters never talk. What
+    /// *clients* are owed stays: ONCE goes on where it was.
+    pub fn forget_servers(&mut self) {
+        self.sessions = Sessions::default();
+    }
+
     /// Begins an entry: time moves on, and with it what is kept only for a time.
     fn advance_to<'a>(
         &mut self,

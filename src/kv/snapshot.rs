@@ -31,6 +31,7 @@
 //! built must be the one that was written.
 
 mod restore;
+mod show;
 
 use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
@@ -41,6 +42,7 @@ use super::outcome::Outcome;
 use crate::limits::SNAPSHOT_ITEM_BYTES;
 
 pub use restore::Restore;
+pub use show::{Pair, pairs};
 
 /// The version of this encoding, and of the hash in it.
 const ENCODING: u32 = 1;

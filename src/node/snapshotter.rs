@@ -121,6 +121,7 @@ impl<D: Deliver> Snapshotter<D> {
             Err(error) => {
                 log::error!("no snapshot={id}; the log is kept until one succeeds: {error}");
                 self.monitor.with(|server| server.snapshot_failed(id));
+                self.files.note_failure();
             }
         }
     }

@@ -32,6 +32,7 @@ use crate::transport::hello::Identity;
 use crate::transport::listener::{Listener, ListenerCloser};
 
 use super::admin::Admins;
+use super::backup::Backups;
 use super::client::Clients;
 use super::connections::{Connections, connections_max};
 use super::doorbell::{Bell, doorbell};
@@ -81,6 +82,9 @@ fn run(config: &Effective, logger: &Logger) -> Result<(), ServeError> {
     let peer_listener = Listener::bind(&config.peer_listen)?;
     for (name, listener) in [("client", &client_listener), ("peer", &peer_listener)] {
         announce(name, listener)?;
+    }
+    if let Some(origin) = &directory.identity().restored {
+        log::info!("restored from a backup of cluster={} {}", origin.cluster_id, origin.snapshot);
     }
     let opened = open_storage(config, &directory)?;
     log::info!("disk probe sync_micros={}", directory.time_a_sync()?.as_micros());
@@ -189,6 +193,7 @@ struct Running {
     links: Arc<Links>,
     peers: Arc<Peers>,
     history: Arc<History>,
+    files: Arc<SnapshotFiles>,
 }
 
 impl Running {
@@ -202,7 +207,12 @@ impl Running {
         let Opened { journal, recovered, incarnation, run_id, state, snapshots, newest } = opened;
         let id = ServerId(config.id);
         let peers = Arc::new(Peers::new(
-            Identity { cluster_id: config.cluster.clone(), server: id, incarnation, run_id },
+            Identity {
+                cluster_id: directory.identity().name_among_peers(),
+                server: id,
+                incarnation,
+                run_id,
+            },
             other_members(config),
             directory.peers_met()?,
         ));
@@ -232,7 +242,7 @@ impl Running {
         ));
         let history =
             Arc::new(History::new(state.applied_index(), config.limits.feed_history_bytes));
-        let running = Running { monitor, connections, links, peers, history };
+        let running = Running { monitor, connections, links, peers, history, files };
 
         let keeper = keeper(config);
         running.start_log_writer(journal, keeper, log_writer_bell, endings)?;
@@ -243,7 +253,7 @@ impl Running {
             monitor: Arc::clone(&running.monitor),
             shelf,
             snapshots,
-            files,
+            files: Arc::clone(&running.files),
             bell: snapshotter_bell,
             log_writer: log_writer_button,
             cluster_id: config.cluster.clone(),
@@ -326,7 +336,11 @@ impl Running {
                 config: config.clone(),
                 started: Instant::now(),
             },
-            admins: Admins { monitor: Arc::clone(&self.monitor), members: config.members.clone() },
+            admins: Admins {
+                monitor: Arc::clone(&self.monitor),
+                members: config.members.clone(),
+                backups: Backups::new(Arc::clone(&self.monitor), Arc::clone(&self.files)),
+            },
             tick_ms: TICK_MS,
         });
         let closer = client_listener.closer();

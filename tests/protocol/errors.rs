@@ -63,6 +63,27 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "ERR wrong number of arguments for 'config|get' command",
     ),
     (
+        "BACKUP BEGIN",
+        "ERR BACKUP takes 2 to 4 arguments, got 1",
+        "ERR wrong number of arguments for 'backup' command",
+    ),
+    (
+        "BACKUP READ 1 2",
+        "ERR BACKUP READ takes 3 arguments, got 2",
+        "ERR wrong number of arguments for 'backup|read' command",
+    ),
+    ("BACKUP BEGIN x", NOTINT, INTEGER),
+    (
+        "BACKUP READ 1 0 1048577",
+        "ERR BACKUP READ answers from 1 to 1048576 bytes at once",
+        "ERR BACKUP READ answers from 1 to 1048576 bytes at once",
+    ),
+    (
+        "BACKUP NOW 1",
+        "ERR BACKUP: unknown subcommand NOW; see HELP BACKUP",
+        "ERR unknown subcommand 'NOW'. Try HELP BACKUP.",
+    ),
+    (
         "CLIENT NO-EVICT on",
         "ERR CLIENT: unknown subcommand NO-EVICT; see HELP CLIENT",
         "ERR unknown subcommand 'NO-EVICT'. Try HELP CLIENT.",

@@ -163,8 +163,8 @@ fn kind(name: &str) -> &'static str {
     match name {
         "key" => "key",
         "glob" => "pattern",
-        "seconds" | "milliseconds" | "number" | "n" | "index" | "count" | "start" | "end"
-        | "cursor" | "version" | "sequence" => "integer",
+        "seconds" | "milliseconds" | "number" | "n" | "index" | "offset" | "count" | "start"
+        | "end" | "cursor" | "version" | "sequence" => "integer",
         _ => "string",
     }
 }

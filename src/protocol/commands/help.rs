@@ -162,6 +162,12 @@ fn details(name: &str) -> &'static [&'static str] {
             "RAFT SNAPSHOT writes a snapshot at once, and forgets the log before it.",
             "Each begins something and answers at once; STATUS shows how it goes on.",
         ],
+        "BACKUP" => &[
+            "What `raft-server backup` uses. LASTINDEX, then BACKUP BEGIN with its answer: waits",
+            "for a snapshot that holds all that was acknowledged before, at most 60 s, and answers",
+            "its index, term and length in bytes. BACKUP READ answers at most 1048576 of them. The",
+            "connection keeps the snapshot at hand until the next BEGIN, or until it is closed.",
+        ],
         "WAITINDEX" => &[
             "Read your writes on another server: LASTINDEX there, WAITINDEX here, then GET STALE.",
             "If the time is over first, the answer is smaller than the index. It waits at most",

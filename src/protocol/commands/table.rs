@@ -172,6 +172,9 @@ table! {
 
     "RAFT" "TRANSFER [server]|SNAPSHOT", Arity::between(1, 2), Insight, false, insight::raft,
         "hands leadership over; takes a snapshot (only from the server's own host)";
+    "BACKUP" "BEGIN index|READ index offset count", Arity::between(2, 4), Insight, false,
+        insight::backup,
+        "a snapshot of this index or a later one, as bytes (only from its own host)";
 
     "HELP" "[command]", Arity::between(0, 1), Connection, false, session::help,
         "this text, or more about one command";
