@@ -48,10 +48,14 @@ fn value(number: usize) -> String {
     format!("{number:06}").repeat(VALUE_BYTES / 6)
 }
 
-/// Sets keys until one is refused for want of room; returns what was acknowledged.
+/// For so long nothing is taken, and no snapshot that is under way makes room: it is full.
+const FULL_FOR: Duration = Duration::from_secs(1);
+
+/// Sets keys until they are refused for want of room; returns what was acknowledged.
 fn fill(client: &mut Client, prefix: &str) -> BTreeMap<String, String> {
     let mut kept = BTreeMap::new();
     let end = Instant::now() + Duration::from_secs(60);
+    let mut taken = Instant::now();
     for number in 0.. {
         assert!(Instant::now() < end, "the disk does not fill up");
         let (key, value) = (format!("{prefix}{number}"), value(number));
@@ -59,8 +63,13 @@ fn fill(client: &mut Client, prefix: &str) -> BTreeMap<String, String> {
             Answer::Done(reply) => {
                 assert_eq!(reply, "+OK");
                 kept.insert(key, value);
+                taken = Instant::now();
             }
-            Answer::Refused(reply) if reply.starts_with("-NOSPACE ") => break,
+            Answer::Refused(reply)
+                if reply.starts_with("-NOSPACE ") && taken.elapsed() > FULL_FOR =>
+            {
+                break;
+            }
             Answer::Refused(_) => std::thread::sleep(Duration::from_millis(20)),
             Answer::Unknown(_) => {} // it was under way when the disk became full
         }
@@ -103,8 +112,9 @@ fn a_full_cluster_reads_on_deletes_and_serves_again() {
         let mut client = cluster.client(id);
         let mut kept = fill(&mut client, &format!("from{id}-"));
         assert_there(&mut client, &kept);
-        let says_so = (1..=3).filter(|id| cluster.log_text(*id).contains("disk full"));
-        assert!(says_so.count() >= 2, "a majority is full, or the leader");
+        let leader = cluster.leader();
+        let says_so = cluster.log_text(leader).contains("disk full");
+        assert!(says_so, "who refuses says why");
         let most = kept.len() * 3 / 4;
         delete(&mut client, &mut kept, most);
         serves_again(&mut client);

@@ -35,7 +35,7 @@ const REFUSALS: [&str; 6] = ["CLUSTERDOWN", "NOLEADER", "TRYAGAIN", "LOADING", "
 #[command(after_help = "\
 Exit codes: 0 the backup is written and verified, 1 no server could be reached, or FILE exists,
 2 wrong usage, or no ADDRESS is of this host, 5 what was received is damaged, 7 disk error,
-8 disk full, 10 refused: try again. FILE is there as a whole with code 0, and untouched otherwise.")]
+8 disk full, 10 refused: try again. FILE is there as a whole with code 0, untouched otherwise.")]
 pub struct BackupArguments {
     /// Where servers on this host listen for clients; the first that can gives the backup
     #[arg(required = true, value_name = "ADDRESS")]
