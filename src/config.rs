@@ -105,6 +105,8 @@ pub struct Limits {
     pub transaction_commands: usize,
     /// The same bound in bytes.
     pub transaction_bytes: usize,
+    /// Largest reply to one request, in bytes of keys and values.
+    pub reply_bytes: usize,
     /// Replies that a connection may leave unread, in bytes; then it is closed.
     pub unread_reply_bytes: usize,
     /// Bytes of everything that waits at one server for its answer; beyond it: `TRYAGAIN`.
@@ -172,6 +174,7 @@ impl Default for Limits {
             request_bytes: limits::REQUEST_BYTES_MAX,
             transaction_commands: limits::TRANSACTION_COMMANDS_MAX,
             transaction_bytes: limits::TRANSACTION_BYTES_MAX,
+            reply_bytes: limits::REPLY_BYTES_MAX,
             unread_reply_bytes: limits::UNREAD_REPLY_BYTES_MAX,
             gateway_bytes: limits::GATEWAY_BYTES_MAX,
             uncommitted_bytes: limits::UNCOMMITTED_BYTES_MAX,

@@ -24,8 +24,10 @@
 //!   order, so a command's own serial would do as its floor; the rule is there for who reads it.
 //! - *One write at a time; a forward goes one hop; an ignored entry has no outcome*: the log writer
 //!   is one thread, `propose_all` cannot forward, and there is no outcome to answer with.
-//! - *A lock while sending, snapshots* (L15, L12, L13): threads are tested with real processes, and
-//!   snapshots are not there yet. *Cloned directories* are told by the hello of `transport`.
+//! - *A snapshot of what is committed here anyway changes nothing*: installing it changes nothing
+//!   either; the rule saves the work.
+//! - *A lock while sending* (L15): threads are tested with real processes. *Cloned directories* are
+//!   told by the hello of `transport`.
 
 macro_rules! rules {
     ($($rule:ident $name:literal $text:literal $place:literal [$($property:literal),+])*) => {
@@ -274,11 +276,7 @@ rules! {
     TailIsDurable "compact-beyond-disk"
         "What is not on this server's own disk stays in its log, whatever a snapshot covers."
         "the entries before it may be committed by the others' disks; they are still to be written"
-        ["An assertion holds"]
-    OldSnapshotsAreIgnored "old-snapshot-installed"
-        "A snapshot of what is committed here changes nothing."
-        "S82: late, doubled, or overtaken by the log"
-        ["An assertion holds"]
+        ["what is not on our disk is not forgotten"]
     PartsLeaveNoHole "snapshot-parts-any-offset"
         "A part of a snapshot is taken only where the last one ended."
         "[IS3]; parts are lost, doubled and reordered"
@@ -286,7 +284,7 @@ rules! {
     ValidSuffixIsKept "snapshot-drops-suffix"
         "Entries that follow a snapshot in an agreeing log are kept."
         "[IS6]; some of them are acknowledged, and needed for a majority"
-        ["An acknowledged entry is kept"]
+        ["we vouch only for entries that we have", "Committed is on a majority of disks"]
 
     RestoredIsUnknown "restored-keeps-waiting"
         "A write whose effect came with a snapshot is answered: its outcome is unknown."
@@ -297,14 +295,10 @@ rules! {
     ReadWaitsForNoop "read-before-noop"
         "A new leader's reads wait for its first entry: before, it does not know what is committed."
         "§8; diss. §6.4"
-        ["Linearizability"]
+        ["Linearizability", "A read shows a state of its time"]
     ReadWaitsForEchoes "read-without-round"
         "A leader proves that it leads before it answers a read."
         "§8; diss. §6.4; it may have been deposed"
-        ["Linearizability"]
-    ReadIndexIsCommitted "read-index-applied"
-        "A read waits for all that is committed, not only for what its leader has applied."
-        "diss. §6.4, step 1; another server may have applied, and told, more"
         ["Linearizability"]
     ReadBeginsARound "read-joins-old-round"
         "Only echoes of messages that left after the read arrived count for it."
@@ -339,7 +333,7 @@ rules! {
     AnswerNamesItsQuestion "answer-to-another-question"
         "The answer to one question says nothing about another."
         "diss. §6.4; late answers arrive after a change of leaders"
-        ["Linearizability"]
+        ["Linearizability", "A read shows a state of its time"]
     ReadWaitsForApply "read-before-applied"
         "A read waits until the state machine has applied its read index."
         "diss. §6.4, step 3"
@@ -407,7 +401,7 @@ rules! {
     StampsNeverFall "stamps-fall"
         "A leader stamps no entry earlier than the one before it."
         "log time goes on from the last stamp in the log, whoever leads"
-        ["Log time never falls"]
+        ["Log time never falls", "A stamp is no older than its entry"]
     TimeComesFirst "time-only-with-ticks"
         "Before anything happens to a server, it is told the time."
         "a SET that waited during a pause would be stamped too early, and expire early"
@@ -473,6 +467,14 @@ rules! {
         "A new file counts once the directory that names it is synced."
         "a file without its name is lost with all it holds"
         ["Durability", "A server that crashed starts again"]
+    SegmentIsWholeWhenNamed "segment-named-first"
+        "A spare file is named as the next segment when its first batch is synced, not before."
+        "the segment before it ends in reserved bytes: only a batch behind proves that it is whole"
+        ["A server that crashed starts again"]
+    RoomIsReserved "writes-without-room"
+        "An entry is accepted, and written, only into space that is reserved."
+        "a write that meets a full disk halfway is the end of the process"
+        ["A full disk is no end"]
     RenameIsMadeDurable "rename-not-synced"
         "A file that replaces another counts once the directory is synced."
         "else the old file comes back"

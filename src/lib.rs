@@ -61,7 +61,8 @@
 //!    §5.4.2.
 //! 6. [`raft::durability`]: why a promise leaves late, and what truncation does to a write under
 //!    way.
-//! 7. [`raft::read_index`]: a linearizable read without a log entry.
+//! 7. [`raft::read_index`]: a linearizable read without a log entry; and `raft/snapshots.rs`, §7:
+//!    what becomes of old entries, and of a follower that still needs them.
 //! 8. [`server`]: how core and gateway are joined; the path of one SET and one GET.
 //! 9. [`gateway`] and [`kv`]: answers, re-sending, and why nothing happens twice.
 //! 10. [`node`]: the table of threads, `node/monitor.rs` (the one mutex) and `node/log_writer.rs`;

@@ -58,8 +58,17 @@ pub const LOG_ENTRIES_SHOWN_MAX: usize = 100;
 /// Longest time that WAITINDEX waits, in milliseconds.
 pub const WAIT_INDEX_MS_MAX: u64 = 60_000;
 
-/// Largest reply to one request, in bytes: known before it is built.
+/// Largest reply to one request, in bytes of keys and values: known before it is built. What a
+/// transaction answers keeps to this, whatever `limits.reply_bytes` is set to: it is decided when
+/// its entry is applied.
 pub const REPLY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The least that `limits.reply_bytes` may be set to: what the server tells of itself fits.
+pub const REPLY_BYTES_FLOOR: usize = 64 * 1024;
+
+/// The most that `limits.reply_bytes` may be set to, in bytes: it is printed while the applier
+/// waits.
+pub const REPLY_BYTES_CEILING: usize = 64 * 1024 * 1024;
 
 /// Most pairs that RANGE and PREFIX return.
 pub const RANGE_PAIRS_MAX: usize = 1000;
@@ -126,9 +135,23 @@ pub const LINK_IDLE_BYTES_MAX: usize = 2 * APPEND_BYTES_MAX;
 /// Longest cluster id, in bytes: it is sent in every handshake.
 pub const CLUSTER_ID_BYTES_MAX: usize = 64;
 
-/// Longest body of a greeting between servers, in bytes: a hello with a cluster id of full size, or
-/// the text of a refusal that names two of them.
+/// Longest name of a cluster in a handshake, in bytes: its id, and the index, term and hash of the
+/// backup that it began with.
+pub const CLUSTER_NAME_BYTES_MAX: usize = CLUSTER_ID_BYTES_MAX + 64;
+
+/// Longest body of a greeting between servers, in bytes: a hello with a cluster's name of full
+/// size, or the text of a refusal that names two of them.
 pub const GREETING_BYTES_MAX: usize = 512;
+
+/// Backups that may be read from one server at a time: each keeps a snapshot's file open, and so on
+/// disk, even when newer ones have replaced it.
+pub const BACKUPS_MAX: usize = 4;
+
+/// Longest time that BACKUP BEGIN waits for a snapshot to be written, in milliseconds.
+pub const BACKUP_WAIT_MS_MAX: u64 = 60_000;
+
+/// Most bytes of a snapshot that BACKUP READ answers at once.
+pub const BACKUP_READ_BYTES_MAX: usize = 1024 * 1024;
 
 /// Time that a connection to a peer may take to be established, in milliseconds: below an election
 /// timeout, as more than one address may have to be tried.
@@ -177,6 +200,14 @@ pub const CLOCK_ENTRY_MS_MIN: u64 = 100;
 /// are still in the store are shared with it.
 pub const FEED_HISTORY_BYTES_MAX: usize = 192 * 1024 * 1024;
 
+/// The newest segment of the journal is zero-filled by so many bytes at a time, ahead of what is
+/// written.
+pub const RESERVED_STEP_BYTES: u64 = 1024 * 1024;
+
+/// Bytes of what is reserved that are kept for terms and votes: some hundred elections on a full
+/// disk.
+pub const RESERVED_FOR_VOTES_BYTES: u64 = 64 * 1024;
+
 /// Bytes of log after which a snapshot is taken. It bounds what a start has to replay, in time as
 /// in memory: about half a second.
 pub const SNAPSHOT_LOG_BYTES: u64 = 64 * 1024 * 1024;
@@ -204,6 +235,10 @@ pub const SNAPSHOT_CHUNK_BYTES: u64 = 256 * 1024;
 
 /// Bytes of a snapshot under way to one follower and not yet stored there.
 pub const SNAPSHOT_WINDOW_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A server tells the others the hash of its state at each index that is a multiple of this: a few
+/// times a second under load, and a state that differs is found within so many entries.
+pub const STATE_HASH_EVERY_ENTRIES: u64 = 256;
 
 /// Bytes of one journal segment, after which the next is begun. A start writes the newest one
 /// afresh, and what a snapshot covers is removed a segment at a time.

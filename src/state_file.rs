@@ -7,7 +7,7 @@ use crate::kv::StateMachine;
 use crate::kv::snapshot::{self, Restore, RestoreError};
 use crate::raft::types::{ServerId, SnapshotId};
 use crate::storage::disk::{Disk, DiskReader};
-use crate::storage::snapshot::{Header, Reader, SnapshotError, SnapshotFile, Snapshots};
+use crate::storage::snapshot::{Header, Options, Reader, SnapshotError, SnapshotFile, Snapshots};
 
 /// Why a state cannot be written to a file, or built from one.
 #[derive(Debug, Error)]
@@ -60,6 +60,30 @@ pub fn save<D: Disk>(
 /// Builds the state that a file holds.
 pub fn load<D: Disk>(file: &SnapshotFile<D>) -> Result<StateMachine, StateFileError> {
     build(file.read()?)
+}
+
+/// What a backup holds, to begin another cluster with: its header, and its state without what
+/// concerns the old servers ([`StateMachine::forget_servers`]).
+pub fn read_backup<R: DiskReader>(
+    reader: Reader<R>,
+) -> Result<(Header, StateMachine), StateFileError> {
+    let header = reader.header().clone();
+    let mut state = build(reader)?;
+    state.forget_servers();
+    Ok((header, state))
+}
+
+/// Makes the snapshot that a restored server begins with, in a directory without others. All
+/// servers of the new cluster make the same file.
+pub fn save_restored<D: Disk>(
+    disk: D,
+    cluster_id: &str,
+    membership: Vec<ServerId>,
+    id: SnapshotId,
+    state: &StateMachine,
+) -> Result<SnapshotFile<D>, StateFileError> {
+    let (snapshots, _) = Snapshots::open(disk, Options::new(cluster_id.to_owned()))?;
+    save(&snapshots, cluster_id, membership, id, state)
 }
 
 /// Builds the state that a reader gives.

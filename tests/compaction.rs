@@ -12,10 +12,31 @@ use raft_server::storage::journal::{Journal, Options, segment_name, segment_numb
 use raft_server::storage::memory_disk::MemoryDisk;
 use raft_server::storage::recording_disk::{Cuts, Files, RecordingDisk};
 use raft_server::storage::recovery::{self, Recovered};
+use raft_server::storage::reserve::{Reservation, Reserved, SPARE_NAME};
 use raft_server::storage::snapshot::{self, Found, Header, SnapshotError, SnapshotFile, Snapshots};
 
 /// Segments of two or three batches.
 const OPTIONS: Options = Options { journal_id: 0xFEED, run_id: 7, segment_bytes: 200 };
+
+/// A journal that reserves: the newest segment grows in small steps, a spare stands by, and
+/// obsolete segments are used again.
+const RESERVATION: Reservation = Reservation { step_bytes: 150, ahead_bytes: 500, kept_bytes: 0 };
+
+/// Opens the journal, with reserved space or without.
+fn open_journal(
+    disk: &RecordingDisk,
+    snapshot: SnapshotId,
+    reserves: bool,
+) -> Result<(Journal<RecordingDisk>, Recovered), JournalError> {
+    let segment_bytes = if reserves { 600 } else { OPTIONS.segment_bytes };
+    let options = Options { segment_bytes, ..OPTIONS };
+    let (mut journal, recovered) = recovery::open(disk.clone(), options, snapshot)?;
+    if reserves {
+        journal.keep_reserved(RESERVATION);
+        while journal.reserve(0)? == Reserved::Some {}
+    }
+    Ok((journal, recovered))
+}
 
 fn entry(index: u64, term: u64) -> Entry {
     let command = Command::from(format!("{index}@{term}").as_bytes());
@@ -125,12 +146,14 @@ struct Server {
     snapshots: Option<Snapshots<RecordingDisk>>,
     newest: Option<SnapshotFile<RecordingDisk>>,
     journal: Option<Journal<RecordingDisk>>,
+    /// Whether the journal reserves its space.
+    reserves: bool,
     /// How many operations each directory has seen, and what was promised then.
     moments: Vec<((usize, usize), Vec<Model>)>,
 }
 
 impl Server {
-    fn new() -> Server {
+    fn new(reserves: bool) -> Server {
         let journal_disk = RecordingDisk::default();
         recovery::create(&journal_disk, OPTIONS.journal_id).expect("the disk is well");
         let mut server = Server {
@@ -139,6 +162,7 @@ impl Server {
             snapshots: None,
             newest: None,
             journal: None,
+            reserves,
             moments: Vec::new(),
         };
         server.moments.push((server.now(), vec![Model::default()]));
@@ -187,8 +211,7 @@ impl Server {
                 (opened.map_err(|error| error.to_string()), same)
             }
             Step::OpenJournal => {
-                let disk = self.journal_disk.clone();
-                match recovery::open(disk, OPTIONS, self.newest_id()) {
+                match open_journal(&self.journal_disk, self.newest_id(), self.reserves) {
                     Ok((journal, recovered)) => {
                         let is = same.iter().find(|model| model.is(&recovered)).cloned();
                         let model = is.unwrap_or_else(|| panic!("{recovered:?}, not {same:?}"));
@@ -269,8 +292,8 @@ fn workload() -> Vec<Step> {
     ]
 }
 
-fn run() -> Server {
-    let mut server = Server::new();
+fn run(reserves: bool) -> Server {
+    let mut server = Server::new(reserves);
     for step in workload() {
         server.step(&step).expect("the disks are well");
     }
@@ -319,27 +342,35 @@ fn check_moment(server: &Server, moment: &((usize, usize), Vec<Model>), cuts: Cu
 /// S36, S37, S38, S42: the power fails after any operation on either directory.
 #[test]
 fn every_crash_state_has_a_snapshot_and_the_log_behind_it() {
-    let server = run();
-    assert!(server.journal.as_ref().is_some_and(|journal| journal.segment() > 8));
-    assert!(server.journal_disk.list().expect("memory").len() < 5, "old segments are gone");
-    assert_eq!(server.snapshots_disk.list().expect("memory").len(), 1);
-    let mut recoveries = 0;
-    for moment in &server.moments {
-        recoveries += check_moment(&server, moment, Cuts::Every);
+    for (reserves, least) in [(false, 8), (true, 2)] {
+        let server = run(reserves);
+        assert!(server.journal.as_ref().is_some_and(|journal| journal.segment() > least));
+        assert!(server.journal_disk.list().expect("memory").len() < 5, "old segments are gone");
+        assert_eq!(server.snapshots_disk.list().expect("memory").len(), 1);
+        let mut recoveries = 0;
+        for moment in &server.moments {
+            recoveries += check_moment(&server, moment, Cuts::Every);
+        }
+        println!("{recoveries} crash states of {:?} operations, 0 wrong", server.now());
+        assert!(recoveries > 1000, "the workload has become too small: {recoveries}");
     }
-    println!("{recoveries} crash states of {:?} operations, 0 wrong", server.now());
-    assert!(recoveries > 1000, "the workload has become too small: {recoveries}");
 }
 
 /// S34, S35: each operation of either directory fails once; the process ends, is started again,
 /// works on and compacts, and the power fails.
 #[test]
 fn every_failed_operation_leaves_a_snapshot_and_the_log_behind_it() {
-    let (snapshots, journal) = run().now();
-    let first = Server::new().now().1;
+    for reserves in [false, true] {
+        fail_each_operation(reserves);
+    }
+}
+
+fn fail_each_operation(reserves: bool) {
+    let (snapshots, journal) = run(reserves).now();
+    let first = Server::new(reserves).now().1;
     let mut recoveries = 0;
     let mut fail = |place: &dyn Fn(&Server) -> RecordingDisk, failing: usize| {
-        let mut server = Server::new();
+        let mut server = Server::new(reserves);
         place(&server).fail_at(failing);
         for step in workload() {
             if server.step(&step).is_err() {
@@ -485,4 +516,49 @@ fn entries_of_removed_segments_can_be_replaced() {
     journal.append_and_sync(&write(3, 10..=10)).expect("memory");
     let (_, recovered) = start(id(9, 2));
     assert_eq!(recovered.entries, [entry(10, 3)]);
+}
+
+/// S30, S35: a segment that is used again holds old batches behind the new ones; they count for
+/// nothing, wherever the new one is torn, and what was synced is never taken for torn.
+#[test]
+fn stale_batches_of_a_recycled_segment_count_for_nothing() {
+    let disk = MemoryDisk::new();
+    recovery::create(&disk, OPTIONS.journal_id).expect("memory");
+    let options = Options { segment_bytes: 600, ..OPTIONS };
+    let opened = recovery::open(disk.clone(), options, SnapshotId::NONE);
+    let (mut journal, _) = opened.expect("memory");
+    journal.keep_reserved(RESERVATION);
+    let mut index = 0;
+    let append = |journal: &mut Journal<MemoryDisk>, index: &mut u64| {
+        *index += 1;
+        journal.append_and_sync(&write(1, *index..=*index)).expect("there is room");
+        while journal.reserve(0).expect("memory") == Reserved::Some {}
+    };
+    while journal.segment() < 5 {
+        append(&mut journal, &mut index);
+        // One behind, so that the last segment but one stays, and the spare is a recycled one.
+        journal.snapshot_published(id(index - 1, 1));
+        remove_all(&mut journal).expect("memory");
+    }
+    append(&mut journal, &mut index);
+    let name = segment_name(journal.segment());
+    let before = disk.read(&name).expect("memory");
+    assert!(before.ends_with(&[0]) || before.iter().filter(|&&byte| byte == b'R').count() > 2);
+    let known = id(index - 2, 1);
+    journal.append_and_sync(&write(1, index + 1..=index + 1)).expect("there is room");
+    let after = disk.read(&name).expect("memory");
+    assert_eq!(before.len(), after.len(), "what is reserved does not grow");
+    let changed: Vec<usize> = (0..before.len()).filter(|&at| before[at] != after[at]).collect();
+    let (first, last) = (changed[0], changed[changed.len() - 1]);
+    for cut in first..=last {
+        let torn = MemoryDisk::new();
+        for name in disk.list().expect("memory") {
+            torn.overwrite(&name, disk.read(&name).expect("memory"));
+        }
+        torn.overwrite(&name, [&after[..=cut], &before[cut + 1..]].concat());
+        let (_, recovered) = recovery::open(torn.clone(), options, known).expect("it is torn");
+        let ends = recovered.entries.last().map(|entry| entry.id.index.0);
+        assert_eq!(ends, Some(if cut == last { index + 1 } else { index }), "cut at {cut}");
+        assert!(!torn.list().expect("memory").contains(&SPARE_NAME.to_owned()));
+    }
 }

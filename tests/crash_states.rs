@@ -14,9 +14,13 @@ use raft_server::storage::error::JournalError;
 use raft_server::storage::journal::{Journal, Options, segment_name};
 use raft_server::storage::recording_disk::{Cuts, Files, RecordingDisk};
 use raft_server::storage::recovery::{self, Recovered};
+use raft_server::storage::reserve::{Reservation, Reserved};
 
 /// Segments of two or three batches: rotation at every turn.
 const OPTIONS: Options = Options { journal_id: 0xFEED, run_id: 7, segment_bytes: 300 };
+
+/// A journal that reserves: little at a time, and a spare for one write.
+const RESERVATION: Reservation = Reservation { step_bytes: 100, ahead_bytes: 400, kept_bytes: 0 };
 
 /// What a journal holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +55,8 @@ enum Step {
 #[derive(Debug)]
 struct Witness {
     disk: RecordingDisk,
+    /// Whether the journal reserves its space.
+    reserves: bool,
     /// For each number of operations: what may be found after a crash right there.
     allowed: Vec<Promise>,
 }
@@ -113,8 +119,8 @@ fn workload() -> Vec<Step> {
 
 /// Runs the steps. When one fails, the process ends and another one opens the journal again, as a
 /// supervisor would have it; then the rest is done.
-fn run(disk: RecordingDisk, steps: &[Step], promise: Promise) -> Witness {
-    let mut witness = Witness { disk, allowed: vec![promise] };
+fn run(disk: RecordingDisk, steps: &[Step], promise: Promise, reserves: bool) -> Witness {
+    let mut witness = Witness { disk, reserves, allowed: vec![promise] };
     let mut journal: Option<Journal<RecordingDisk>> = None;
     for step in steps {
         if witness.take(step, &mut journal).is_err() {
@@ -151,7 +157,7 @@ impl Witness {
                 let _ = self.disk.remove(&segment_name(1));
                 recovery::create(&self.disk, OPTIONS.journal_id)
             }
-            Step::Open => reopen(&self.disk, journal).map(|recovered| {
+            Step::Open => reopen(&self.disk, journal, self.reserves).map(|recovered| {
                 let model = Model { hard_state: recovered.hard_state, entries: recovered.entries };
                 assert!(before.models.contains(&model), "read {model:?}, allowed {before:?}");
                 assert!(Some(recovered.incarnation) > before.incarnation, "an incarnation twice");
@@ -163,7 +169,10 @@ impl Witness {
                 let next = fitting(write, model);
                 after.models = vec![model.with(&next)];
                 during.models.extend(after.models.clone());
-                journal.as_mut().expect("open comes first").append_and_sync(&next)
+                let journal = journal.as_mut().expect("open comes first");
+                // As the log writer does between two writes.
+                let reserved = journal.reserve(0).and_then(|_| journal.reserve(0));
+                reserved.and_then(|_: Reserved| journal.append_and_sync(&next))
             }
             Step::Seal => journal.as_mut().expect("open comes first").seal().map(|_| ()),
         };
@@ -184,9 +193,15 @@ impl Witness {
 fn reopen(
     disk: &RecordingDisk,
     journal: &mut Option<Journal<RecordingDisk>>,
+    reserves: bool,
 ) -> Result<Recovered, JournalError> {
     *journal = None;
-    let (opened, recovered) = recovery::open(disk.clone(), OPTIONS, SnapshotId::NONE)?;
+    let segment_bytes = if reserves { 500 } else { OPTIONS.segment_bytes };
+    let options = Options { segment_bytes, ..OPTIONS };
+    let (mut opened, recovered) = recovery::open(disk.clone(), options, SnapshotId::NONE)?;
+    if reserves {
+        opened.keep_reserved(RESERVATION);
+    }
     *journal = Some(opened);
     Ok(recovered)
 }
@@ -245,27 +260,29 @@ fn nothing_promised() -> Promise {
 /// gone.
 #[test]
 fn every_crash_state_gives_back_what_was_acknowledged() {
-    let witness = run(RecordingDisk::default(), &workload(), nothing_promised());
-    let mut recoveries = 0_u64;
-    check_all(&witness, 0, Cuts::Every, &mut |files, promise| {
-        check(files, promise);
-        recoveries += 1;
-    });
-    println!("{recoveries} crash states of {} operations, 0 wrong", witness.disk.operations());
-    assert!(recoveries > 5_000, "the workload has become too small: {recoveries}");
+    for reserves in [false, true] {
+        let witness = run(RecordingDisk::default(), &workload(), nothing_promised(), reserves);
+        let mut recoveries = 0_u64;
+        check_all(&witness, 0, Cuts::Every, &mut |files, promise| {
+            check(files, promise);
+            recoveries += 1;
+        });
+        println!("{recoveries} crash states of {} operations, 0 wrong", witness.disk.operations());
+        assert!(recoveries > 5_000, "the workload has become too small: {recoveries}");
+    }
 }
 
 /// The recovery from a crash is interrupted by a crash as well, and so is the write after it.
 #[test]
 fn every_crash_state_of_a_recovery_gives_back_the_same() {
-    let witness = run(RecordingDisk::default(), &workload(), nothing_promised());
+    let witness = run(RecordingDisk::default(), &workload(), nothing_promised(), false);
     let mut recoveries = 0_u64;
     check_all(&witness, 0, Cuts::Every, &mut |files, promise| {
         if check(files, promise).is_none() {
             return;
         }
         let steps = [Step::Open, append(hard_state(9, 1), 9, 1..=1)];
-        let again = run(RecordingDisk::new(files), &steps, promise.clone());
+        let again = run(RecordingDisk::new(files), &steps, promise.clone(), false);
         check_all(&again, 0, Cuts::Few, &mut |files, promise| {
             check(files, promise);
             recoveries += 1;
@@ -279,12 +296,15 @@ fn every_crash_state_of_a_recovery_gives_back_the_same() {
 /// again, works on, and loses power later. What the failed sync forgot is on no disk.
 #[test]
 fn every_failed_operation_and_every_crash_after_it() {
-    let operations = run(RecordingDisk::default(), &workload(), nothing_promised());
-    let mut recoveries = 0_u64;
-    for failing in 0..operations.disk.operations() {
+    let (mut recoveries, whole) = (0_u64, |reserves| {
+        let witness = run(RecordingDisk::default(), &workload(), nothing_promised(), reserves);
+        witness.disk.operations()
+    });
+    let with_all = |reserves| (0..whole(reserves)).map(move |failing| (reserves, failing));
+    for (reserves, failing) in with_all(false).chain(with_all(true)) {
         let disk = RecordingDisk::default();
         disk.fail_at(failing);
-        let witness = run(disk, &workload(), nothing_promised());
+        let witness = run(disk, &workload(), nothing_promised(), reserves);
         check_all(&witness, failing, Cuts::Few, &mut |files, promise| {
             check(files, promise);
             recoveries += 1;

@@ -104,6 +104,7 @@ fn an_init_interrupted_anywhere_is_run_again() {
         server_id: ServerId(1),
         membership: vec![ServerId(1), ServerId(2)],
         journal_id: 0xFEED,
+        restored: None,
     };
     let (root, journal) = (RecordingDisk::default(), RecordingDisk::default());
     fill(&root, &journal, &identity).expect("the disk is well");

@@ -2,13 +2,15 @@
 //! (DESIGN.md, "Answers and gateways"). Plain values are driven by hand: no thread, no socket.
 
 use raft_server::gateway::message::GatewayMessage;
-use raft_server::gateway::{Answer, Answered, ClientId, Gateway, Options, Refusal, Request, Slot};
+use raft_server::gateway::{
+    Answer, Answered, ClientId, Gateway, Level, Options, Refusal, Request, Slot, Space,
+};
 use raft_server::kv::command::{Bytes, Command, Outcome, Query, RequestId};
 use raft_server::kv::{StateMachine, encoding};
 use raft_server::raft::quorum::Membership;
 use raft_server::raft::types::{self, Index, ServerId, SnapshotId, Stamp, Term};
 use raft_server::raft::{self, Recovered, SnapshotOptions};
-use raft_server::server::{self, Server, Shelf};
+use raft_server::server::{self, AnswerBounds, Server, Shelf};
 
 const US: ServerId = ServerId(1);
 const LEADER: ServerId = ServerId(2);
@@ -534,7 +536,7 @@ fn work_off(server: &mut Server, machine: &mut StateMachine) {
             server.persisted(write.ticket);
         }
         let executed = server::execute(machine, tasks, server.log_time(), &mut Shelf::default());
-        server.finished(executed.finished, executed.next_deadline);
+        server.finished(executed.finished, executed.next_deadline, executed.hash);
     }
 }
 
@@ -555,7 +557,7 @@ fn a_leader_tells_the_time_when_a_key_is_due() {
     leader.begin_log_time(5_000_000); // too late: the log is not empty
     let start = leader.raft().log().last_index();
     leader.tick(1000);
-    leader.finished(Vec::new(), Some(Stamp(1_150)));
+    leader.finished(Vec::new(), Some(Stamp(1_150)), None);
     leader.tick(1140);
     assert_eq!(leader.raft().log().last_index(), start, "nothing is due");
     leader.tick(1150);
@@ -569,7 +571,7 @@ fn a_leader_tells_the_time_when_a_key_is_due() {
     assert_eq!(leader.raft().log().last_index(), Index(start.0 + 2));
     work_off(&mut leader, &mut machine);
     assert_eq!(machine.clock_ms(), 1250);
-    leader.finished(Vec::new(), None);
+    leader.finished(Vec::new(), None, None);
     leader.tick(9000);
     assert_eq!(leader.raft().log().last_index(), Index(start.0 + 2), "nothing waits for a time");
     assert_eq!(leader.log_time(), Stamp(9000));
@@ -693,11 +695,163 @@ fn large_answers_are_built_in_portions() {
     leader.submit(BOB, (0..10).map(|at| (Slot(at), get())).collect());
     let mut tasks = leader.take_tasks(usize::MAX).into();
     let shelf = &mut Shelf::default();
-    let mut some = |bytes_max| {
+    let mut some = |outcome_bytes_max| {
+        let bounds = AnswerBounds { outcome_bytes_max, ..AnswerBounds::default() };
         let now = Stamp::default();
-        server::execute_some(&mut machine, &mut tasks, now, bytes_max, shelf).finished
+        server::execute_some(&mut machine, &mut tasks, now, bounds, shelf).finished
     };
     assert_eq!(some(500).len(), 3);
     assert_eq!(some(usize::MAX).len(), 7);
     assert!(tasks.is_empty());
+}
+
+fn says(from: ServerId, level: Level, to: &mut Server) {
+    let space = GatewayMessage::Space(Space { level, used_bytes: 9, limit_bytes: 10 });
+    to.step(from, server::Outgoing { raft: Vec::new(), gateway: vec![space] });
+}
+
+/// A follower of three that has heard its leader.
+fn follower_of_three() -> Server {
+    let mut server = server(US, 3);
+    let heartbeat = raft::message::AppendEntries {
+        term: Term(1),
+        prev: types::EntryId::ZERO,
+        leader_commit: Index::ZERO,
+        round: raft::message::Round(0),
+        entries: Vec::new(),
+    };
+    let raft = vec![raft::message::Message::AppendEntries(heartbeat)];
+    server.step(LEADER, server::Outgoing { raft, gateway: Vec::new() });
+    server
+}
+
+fn delete() -> Request {
+    let command = Command::Delete { keys: vec![Bytes::from(b"n".to_vec())] };
+    Request::Write(types::Command::from(encoding::encode(&command.into()).as_slice()))
+}
+
+/// Asks a server for these, and returns which of them it refuses for want of room on whose disk.
+fn refused(server: &mut Server, first: u64, requests: Vec<Request>) -> Vec<(u64, ServerId)> {
+    server.submit(ALICE, (first..).map(Slot).zip(requests).collect());
+    let answers = server.take_answers().into_iter();
+    let refused = answers.filter_map(|it| match it.answer {
+        Answer::Refused(Refusal::NoSpace { server, .. }) => Some((it.slot.0, server)),
+        _ => None,
+    });
+    refused.collect()
+}
+
+/// S35: a full leader's word is enough: nothing is handed over that it could not append. What needs
+/// no room still is, until there is none at all.
+#[test]
+fn what_a_full_leader_has_no_room_for_is_refused_before_it_leaves() {
+    let mut server = follower_of_three();
+    says(LEADER, Level::Low, &mut server);
+    let requests = || vec![increment(), delete(), count()];
+    assert_eq!(refused(&mut server, 0, requests()), [(0, LEADER)]);
+    let forwarded = server.take_messages(LEADER).gateway;
+    let writes = |messages: &[GatewayMessage]| {
+        let of = |message: &GatewayMessage| match message {
+            GatewayMessage::Forward { commands, .. } => commands.len(),
+            _ => 0,
+        };
+        messages.iter().map(of).sum::<usize>()
+    };
+    assert_eq!(writes(&forwarded), 1, "the deletion leaves, and nothing else");
+    says(LEADER, Level::None, &mut server);
+    assert_eq!(refused(&mut server, 3, requests()), [(3, LEADER), (4, LEADER)]);
+    says(LEADER, Level::Ample, &mut server);
+    assert_eq!(refused(&mut server, 6, requests()), []);
+}
+
+/// A follower may be full; a majority may not: nobody could acknowledge.
+#[test]
+fn writes_are_refused_when_no_majority_has_room() {
+    let mut server = follower_of_three();
+    says(NEXT_LEADER, Level::None, &mut server);
+    assert_eq!(refused(&mut server, 0, vec![increment()]), []);
+    server.set_space(Space { level: Level::Low, used_bytes: 1, limit_bytes: 2 });
+    assert_eq!(refused(&mut server, 1, vec![increment(), delete()]), [(1, US)]);
+    let told = server.take_messages(NEXT_LEADER).gateway;
+    assert!(matches!(told[..], [GatewayMessage::Space(Space { level: Level::Low, .. })]));
+}
+
+/// "There is room again" may be lost; so a full server repeats itself, and is believed no longer
+/// than that takes.
+#[test]
+fn a_full_server_that_is_not_heard_any_more_is_believed_to_have_room() {
+    let mut server = follower_of_three();
+    says(LEADER, Level::None, &mut server);
+    (0..30).for_each(|now| server.tick(10 * now));
+    let leader = server.raft().leader();
+    assert_eq!(leader, None, "the leader is silent");
+    (0..20).for_each(|now| server.tick(300 + 10 * now));
+    assert_eq!(server.gateway().space_of(LEADER).level, Level::Ample);
+    server.set_space(Space { level: Level::Low, used_bytes: 1, limit_bytes: 2 });
+    let mut told = 0;
+    for now in 0..50 {
+        server.tick(500 + 10 * now);
+        let messages = server.take_messages(LEADER).gateway;
+        told += messages.iter().filter(|it| matches!(it, GatewayMessage::Space(_))).count();
+    }
+    assert!((4..=6).contains(&told), "told {told} times in 50 ticks");
+}
+
+/// S35: a leader appends nothing that its disk may have no room for, and a write never exceeds the
+/// room that was told. What waits is appended when there is room.
+#[test]
+fn a_leader_appends_and_writes_only_what_there_is_room_for() {
+    let (mut leader, mut machine) = alone();
+    let last = leader.raft().log().last_index();
+    leader.set_room(0);
+    leader.submit(ALICE, vec![(Slot(0), increment()), (Slot(1), increment())]);
+    assert_eq!(leader.raft().log().last_index(), last, "nothing is appended without room");
+    let wanted = leader.raft().wanted_bytes();
+    assert!(wanted > 0, "it says how much it wants");
+    leader.set_room(wanted);
+    assert_eq!(leader.raft().log().last_index(), last.next(), "there is room for one");
+    let write = leader.take_write(usize::MAX).expect("it is to be written");
+    assert_eq!(write.entries.len(), 1);
+    leader.set_room(0);
+    leader.persisted(write.ticket);
+    assert_eq!(leader.raft().log().last_index(), last.next(), "and not for two");
+    leader.set_room(2 * wanted);
+    work_off(&mut leader, &mut machine);
+    assert_eq!(leader.take_answers().len(), 2);
+}
+
+/// A follower takes what it is sent into memory, but acknowledges none of what its disk has no room
+/// for; terms and votes are written all the same.
+#[test]
+fn a_full_follower_acknowledges_nothing_and_still_votes() {
+    let mut server = follower_of_three();
+    let write = server.take_write(usize::MAX).expect("the term is new");
+    server.persisted(write.ticket);
+    server.set_room(0);
+    let id = |term, index| types::EntryId::new(Term(term), Index(index));
+    let entry = types::Entry { id: id(1, 1), stamp: Stamp(1), payload: types::Payload::Noop };
+    let append = raft::message::AppendEntries {
+        term: Term(1),
+        prev: types::EntryId::ZERO,
+        leader_commit: Index::ZERO,
+        round: raft::message::Round(0),
+        entries: vec![entry],
+    };
+    let raft = vec![raft::message::Message::AppendEntries(append)];
+    server.step(LEADER, server::Outgoing { raft, gateway: Vec::new() });
+    assert_eq!(server.take_write(usize::MAX), None);
+    assert!(server.raft().waits_for_room());
+    assert_eq!(server.raft().durable().index(), Index::ZERO);
+    while server.raft().current_term() == Term(1) {
+        server.tick(0);
+        for peer in [LEADER, NEXT_LEADER] {
+            server.take_messages(peer);
+            let granted =
+                raft::message::PreVoteReply { term: Term(2), granted: true, leader_heard: false };
+            let raft = vec![raft::message::Message::PreVoteReply(granted)];
+            server.step(peer, server::Outgoing { raft, gateway: Vec::new() });
+        }
+    }
+    let write = server.take_write(usize::MAX).expect("a term and a vote");
+    assert!(write.hard_state.is_some() && write.entries.is_empty());
 }

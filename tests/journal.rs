@@ -6,7 +6,7 @@
 use std::io::BufRead;
 
 use proptest::prelude::*;
-use raft_server::raft::durability::{Write, WriteTicket};
+use raft_server::raft::durability::{WRITE_OVERHEAD_BYTES, Write, WriteTicket};
 use raft_server::raft::types::{
     Command, Entry, EntryId, HardState, Index, Payload, ServerId, SnapshotId, Stamp, Term,
 };
@@ -15,6 +15,7 @@ use raft_server::storage::error::JournalError;
 use raft_server::storage::journal::{Journal, Options, segment_name};
 use raft_server::storage::memory_disk::MemoryDisk;
 use raft_server::storage::recovery::{self, Recovered};
+use raft_server::storage::reserve::{Reservation, Reserved};
 
 const OPTIONS: Options = Options { journal_id: 0xFEED, run_id: 7, segment_bytes: 240 };
 
@@ -458,4 +459,67 @@ proptest! {
         let (_, recovered) = start();
         prop_assert_eq!(recovered.entries, model);
     }
+}
+
+/// S35: what was told as room is there, however it is used: entries that weigh no more than that
+/// are written, in writes of any size, on a disk that gives nothing more. Beyond it a write is
+/// refused, nothing has changed, and when there is space again it succeeds.
+#[test]
+fn a_full_disk_changes_nothing_and_room_is_never_promised_twice() {
+    let mut refusals = 0;
+    for seed in 0..2000_u64 {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut choose = move |options: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % options
+        };
+        let options = Options { segment_bytes: 300 + choose(3000), ..OPTIONS };
+        let disk = created();
+        let (mut journal, _) =
+            recovery::open(disk.clone(), options, SnapshotId::NONE).expect("it is well");
+        let reservation = Reservation {
+            step_bytes: 50 + choose(1000),
+            ahead_bytes: 1000 + choose(5000),
+            kept_bytes: 400,
+        };
+        journal.keep_reserved(reservation);
+        let mut last = 0;
+        for _ in 0..10 {
+            journal.set_budget(choose(4000), false);
+            while journal.reserve(0).expect("it is well") == Reserved::Some {
+                if choose(4) == 0 {
+                    break;
+                }
+            }
+            journal.set_budget(0, false);
+            // A seal, a vote: what is kept is for them.
+            let mut room = journal.room_bytes();
+            if choose(2) == 0 {
+                journal.seal().expect("it is well");
+            }
+            loop {
+                let count = 1 + choose(4);
+                let next = write(1, last + 1..=last + count);
+                let weighs = |entry: &Entry| entry.bytes() as u64 + WRITE_OVERHEAD_BYTES;
+                let weight: u64 = next.entries.iter().map(weighs).sum();
+                if weight > room {
+                    break;
+                }
+                journal.append_and_sync(&next).expect("there was room for it");
+                room -= weight;
+                last += count;
+            }
+            let large = write(1, last + 1..=last + 300);
+            match journal.append_and_sync(&large) {
+                Err(JournalError::NoSpace { .. }) => refusals += 1,
+                other => panic!("seed {seed}: {other:?}"),
+            }
+        }
+        journal.set_budget(u64::MAX, false);
+        journal.append_and_sync(&write(1, last + 1..=last + 1)).expect("there is space again");
+        drop(journal);
+        let (_, recovered) = recovery::open(disk, options, SnapshotId::NONE).expect("it is well");
+        assert_eq!(recovered.entries.len() as u64, last + 1, "seed {seed}");
+    }
+    assert_eq!(refusals, 20_000);
 }

@@ -119,6 +119,21 @@ fn another_cluster_is_refused() {
     assert_names(&heard, &error, &[&format!("{theirs:?}"), &format!("{ours:?}")]);
 }
 
+/// One cluster id, and two pasts: servers that were not restored from the same backup must not
+/// count in one majority. The longest names that there are can be said.
+#[test]
+fn a_server_that_began_with_another_backup_is_refused() {
+    let made = "a".repeat(CLUSTER_ID_BYTES_MAX);
+    let number = i64::MAX;
+    let restored = format!("{made}+{number}.{number}.{:016x}", u64::MAX);
+    let later = format!("{made}+7.1.{:016x}", 1);
+    for (theirs, ours) in [(&made, &restored), (&restored, &made), (&later, &restored)] {
+        let (heard, error) = refusal(&identity(theirs, 1), 2, &identity(ours, 2));
+        assert!(matches!(error, HelloError::Refused(Refusal::Origin { .. })), "{error}");
+        assert_names(&heard, &error, &["same backup", theirs.as_str(), ours.as_str()]);
+    }
+}
+
 /// An address in cluster.toml that belongs to another server.
 #[test]
 fn another_server_is_refused() {

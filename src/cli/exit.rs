@@ -31,7 +31,7 @@ Exit codes:
    5  data damaged: the server refuses to start
    6  address in use
    7  disk error: a write or sync failed
-   8  disk full
+   8  disk full, and no room even to start
   10  refused, certainly not executed: try again
   11  unknown whether it was executed
   12  not found, or the condition is false";

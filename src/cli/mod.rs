@@ -3,17 +3,20 @@
 //! Data goes to stdout, everything else to stderr. A reader who closes our stdout early (`| head`)
 //! has what he wanted: that is success, not an error.
 
+mod backup;
 #[cfg(target_os = "linux")]
 mod bench;
 mod exit;
 mod lab;
+mod resp;
+mod restore;
 mod sim;
 mod snapshots;
 mod status;
 mod wiring;
 
 use std::env;
-use std::io;
+use std::io::{self, BufWriter};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,6 +24,7 @@ use clap::{Args, Parser, Subcommand};
 use raft_server::config::{self, Effective, Overrides};
 
 use exit::Failure;
+use snapshots::{Form, Inside};
 
 /// The commit that the binary was built from, if whoever built it said so.
 const COMMIT: &str = match option_env!("RAFT_BUILD_COMMIT") {
@@ -58,6 +62,25 @@ enum Command {
         #[command(flatten)]
         server: ServerArguments,
     },
+    /// Write what a running cluster holds to a file, and verify it
+    ///
+    /// The file holds every write that was acknowledged before the command began, and is a snapshot
+    /// that `snapshot dump` and `snapshot verify` read. To be run on the host of one of the
+    /// servers.
+    Backup(backup::BackupArguments),
+    /// Make a server's data directory from a backup, for a new cluster with a new id
+    ///
+    /// Like `init`, once in a server's life. Restore ALL servers of the new cluster from the same
+    /// file before any of them serves: those that began otherwise, by `init` or from another file,
+    /// are refused by the restored ones and refuse them. The new cluster goes on where the backup
+    /// ends: keys, values, versions, log index and log time, and what ONCE remembers.
+    #[command(after_help = RESTORE_CODES)]
+    Restore {
+        /// What `backup` has written
+        file: PathBuf,
+        #[command(flatten)]
+        server: ServerArguments,
+    },
     /// Ask servers for role, term, leader, commit and apply index, and their peers
     Status(status::StatusArguments),
     /// Put load on a cluster: throughput, latencies, errors, outages
@@ -71,23 +94,44 @@ enum Command {
     /// Read a data directory's journal, and change nothing
     #[command(subcommand, after_help = LOG_CODES)]
     Log(LogCommand),
-    /// Read a data directory's snapshots, and change nothing
+    /// Read a data directory's snapshots, or a backup, and change nothing
     #[command(subcommand, after_help = SNAPSHOT_CODES)]
     Snapshot(SnapshotCommand),
 }
 
+const RESTORE_CODES: &str = "\
+Exit codes: 0 the server can be started, 1 there is no such file, 2 wrong usage, 3 configuration
+invalid, or with the id of the cluster that the backup is of, 4 the data directory holds something,
+5 the backup is damaged or of a later version, 7 disk error, 8 disk full. After any failure the same
+command may be run again.";
+
 const SNAPSHOT_CODES: &str = "\
-Exit codes: 0 all snapshots are well, 2 wrong usage, 4 no data directory, 5 a snapshot is damaged,
-7 the disk cannot be read.";
+Exit codes: 0 all snapshots are well, 2 wrong usage, 4 no data directory and no file, 5 a snapshot
+is damaged, 7 the disk cannot be read.";
 
 #[derive(Subcommand)]
 enum SnapshotCommand {
     /// Print what each snapshot says about itself, and the length of each item
     #[command(after_help = SNAPSHOT_CODES)]
-    Dump(LogArguments),
-    /// Check every byte of every snapshot
+    Dump {
+        #[command(flatten)]
+        of: SnapshotArguments,
+        /// Print the keys instead: each with its value, version, and deadline in log time
+        #[arg(long)]
+        state: bool,
+    },
+    /// Check every byte of every snapshot; of a single file also that its state has its hash
     #[command(after_help = SNAPSHOT_CODES)]
-    Verify(LogArguments),
+    Verify(SnapshotArguments),
+}
+
+#[derive(Args)]
+struct SnapshotArguments {
+    /// The data directory of a server, or a single file: a backup, or a snapshot
+    path: PathBuf,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    json: bool,
 }
 
 const LOG_CODES: &str = "\
@@ -173,6 +217,8 @@ fn answer(arguments: Arguments) -> Result<i32, Failure> {
             wiring::serve(&server.effective(false)?)
         }
         Some(Command::Init { server }) => wiring::init(&server.effective(false)?),
+        Some(Command::Backup(arguments)) => backup::run(&arguments),
+        Some(Command::Restore { file, server }) => restore::run(&file, &server.effective(false)?),
         Some(Command::Status(arguments)) => status::run(&arguments),
         #[cfg(target_os = "linux")]
         Some(Command::Bench(arguments)) => bench::run(&arguments),
@@ -185,11 +231,13 @@ fn answer(arguments: Arguments) -> Result<i32, Failure> {
             wiring::log_verify(&directory, json, &mut io::stdout().lock())
         }
         Some(Command::Snapshot(command)) => {
-            let (LogArguments { directory, json }, items) = match command {
-                SnapshotCommand::Dump(arguments) => (arguments, true),
-                SnapshotCommand::Verify(arguments) => (arguments, false),
+            let (SnapshotArguments { path, json }, inside) = match command {
+                SnapshotCommand::Dump { of, state: false } => (of, Inside::Lengths),
+                SnapshotCommand::Dump { of, state: true } => (of, Inside::Keys),
+                SnapshotCommand::Verify(of) => (of, Inside::Nothing),
             };
-            snapshots::print(&directory, json, items, &mut io::stdout().lock())
+            let form = Form { json, inside };
+            snapshots::print(&path, form, &mut BufWriter::new(io::stdout().lock()))
         }
     }
 }

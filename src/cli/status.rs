@@ -136,7 +136,7 @@ fn ask(address: &str) -> Result<StatusReport, AskError> {
 }
 
 /// Tries all that a name stands for: `localhost` may be ::1 first while the server is on 127.0.0.1.
-fn connect(address: &str) -> io::Result<TcpStream> {
+pub(super) fn connect(address: &str) -> io::Result<TcpStream> {
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for resolved in address.to_socket_addrs()? {
         match TcpStream::connect_timeout(&resolved, ANSWER_TIME_MAX) {

@@ -34,11 +34,7 @@ pub fn serve(config: &Effective) -> Result<i32, Failure> {
 
 /// Makes the data directory, and the directories above it.
 pub fn init(config: &Effective) -> Result<i32, Failure> {
-    if let Some(parent) = config.data.parent() {
-        std::fs::create_dir_all(parent).map_err(|source| {
-            failure(DirectoryError::Io { doing: "creating", path: parent.to_owned(), source })
-        })?;
-    }
+    create_parents(config)?;
     init::init(&config.data, &node::expected(config)).map_err(failure)?;
     println_or_not(&format!(
         "server {} of cluster {} now has its data in {}",
@@ -47,6 +43,14 @@ pub fn init(config: &Effective) -> Result<i32, Failure> {
         config.data.display()
     ));
     Ok(OK)
+}
+
+/// Makes the directories above the data directory.
+pub(super) fn create_parents(config: &Effective) -> Result<(), Failure> {
+    let Some(parent) = config.data.parent() else { return Ok(()) };
+    std::fs::create_dir_all(parent).map_err(|source| {
+        failure(DirectoryError::Io { doing: "creating", path: parent.to_owned(), source })
+    })
 }
 
 /// Prints the journal of a data directory, record by record, and what a start would do.
@@ -140,7 +144,7 @@ fn render(command: &Command) -> String {
     }
 }
 
-fn println_or_not(line: &str) {
+pub(super) fn println_or_not(line: &str) {
     // Whether anybody reads it does not change what was done.
     let _ = writeln!(io::stdout(), "{line}");
 }

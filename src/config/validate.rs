@@ -75,7 +75,9 @@ impl Config {
             Err(format!("{key} is {value}; it must be at least {least} ({why})"))
         };
         let one_request = set.request_bytes as u64;
-        let one_reply = limits::REPLY_BYTES_MAX as u64;
+        // A transaction's answer has a bound of its own.
+        let one_reply = set.reply_bytes.max(limits::REPLY_BYTES_MAX) as u64;
+        let one_pair = set.key_bytes.saturating_add(set.value_bytes) as u64;
         let connections = limits::CONNECTIONS_FOR_LOOPBACK as u64 + 1;
         let election = self.raft.election_ms[1];
         let gateway = set.gateway_bytes as u64;
@@ -92,6 +94,7 @@ impl Config {
         at_least("[limits] request_arrival_ms", set.request_arrival_ms, 1, "0 closes everything")?;
         at_least("[limits] pipeline_commands", set.pipeline_commands as u64, 1, "one must pass")?;
         at_least("[limits] pipeline_bytes", set.pipeline_bytes as u64, 1, "one must pass")?;
+        at_least("[limits] reply_bytes", set.reply_bytes as u64, one_pair, "a key and its value")?;
         at_least("[limits] unread_reply_bytes", unread, one_reply, "one full reply")?;
         at_least("[limits] gateway_bytes", gateway, one_request, "one full request")?;
         at_least("[limits] uncommitted_bytes", uncommitted, one_request, "one full request")?;
@@ -126,6 +129,12 @@ impl Config {
             ("key_bytes", set.key_bytes, 1, limits::KEY_BYTES_CEILING),
             ("value_bytes", set.value_bytes, 1, limits::REPLY_BYTES_MAX.min(set.request_bytes)),
             ("arguments", set.arguments, 8, limits::ARGUMENTS_CEILING),
+            (
+                "reply_bytes",
+                set.reply_bytes,
+                limits::REPLY_BYTES_FLOOR,
+                limits::REPLY_BYTES_CEILING,
+            ),
             ("request_bytes", set.request_bytes, 4096, limits::REQUEST_BYTES_CEILING),
             ("transaction_commands", set.transaction_commands, 1, limits::ARGUMENTS_CEILING),
             ("transaction_bytes", set.transaction_bytes, 1024, limits::REQUEST_BYTES_CEILING),

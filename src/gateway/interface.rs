@@ -1,6 +1,7 @@
 //! The words in which a gateway is spoken to and answers: what clients ask, what they get, and the
 //! bounds.
 
+use super::Space;
 use crate::kv::command::{Outcome, Query};
 use crate::raft::types::{Command, Index, ServerId};
 
@@ -74,6 +75,13 @@ pub enum Refusal {
     /// and executed, before the deadline: the leader's log is full, it does not answer, or this
     /// server has not caught up.
     NotInTime,
+    /// There is no room for it on the leader's disk, or not on those of a majority.
+    NoSpace {
+        /// The leader, or one of the full ones.
+        server: ServerId,
+        /// What that server has said.
+        space: Space,
+    },
     /// This server is stopping.
     Stopping,
 }

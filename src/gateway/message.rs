@@ -1,8 +1,10 @@
-//! What gateways say to each other: forwarded writes, and questions for a read index.
+//! What gateways say to each other: forwarded writes, questions for a read index, and how full
+//! their disks are.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::Space;
 use crate::kv::encoding::{self, DecodeError};
 use crate::raft::types::{Command, Index, NUMBER_MAX, ServerId};
 
@@ -57,6 +59,15 @@ pub enum GatewayMessage {
         /// Which question.
         question: QuestionId,
     },
+    /// The hash of the sender's state at this index, for the receiver to compare with its own.
+    StateHash {
+        /// Where the state stood.
+        index: Index,
+        /// Its hash.
+        hash: u64,
+    },
+    /// How much room the sender has on its disk. Version 2 does not know it.
+    Space(Space),
 }
 
 /// Why a gateway message that came off the wire cannot be right.
@@ -76,11 +87,17 @@ pub enum MalformedForGateway {
         incarnation: u64,
     },
     /// An index that no log reaches.
-    #[error("read index {0} is beyond any a log can reach")]
+    #[error("index {0} is beyond any a log can reach")]
     IndexTooLarge(Index),
 }
 
 impl GatewayMessage {
+    /// Whether servers know this message that speak the peer protocol of version 2. They could not
+    /// decode it, and would drop the connection.
+    pub fn is_known_to_version_2(&self) -> bool {
+        !matches!(self, GatewayMessage::StateHash { .. } | GatewayMessage::Space(_))
+    }
+
     /// Checks everything that can be checked without knowing the receiver's state, so that nobody
     /// else's bytes reach the state machine unread. Required before the message is given to
     /// `Server::step`.
@@ -89,8 +106,11 @@ impl GatewayMessage {
             GatewayMessage::Forward { incarnation, commands, .. } => {
                 commands.iter().try_for_each(|command| check_command(from, *incarnation, command))
             }
-            GatewayMessage::ReadAnswer { read_index, .. } if read_index.0 > NUMBER_MAX => {
-                Err(MalformedForGateway::IndexTooLarge(*read_index))
+            GatewayMessage::ReadAnswer { read_index: index, .. }
+            | GatewayMessage::StateHash { index, .. }
+                if index.0 > NUMBER_MAX =>
+            {
+                Err(MalformedForGateway::IndexTooLarge(*index))
             }
             _ => Ok(()),
         }

@@ -13,6 +13,7 @@
 //! | `writes` | request ids, handing over to the leader, attempts, the leader's side of it |
 //! | `reads` | questions for a read index, and when a read may be executed |
 //! | `message` | what gateways say to each other |
+//! | `space` | who has room on disk, and what is refused for want of it |
 //!
 //! # Three kinds of answer
 //!
@@ -31,6 +32,7 @@
 mod interface;
 pub mod message;
 mod reads;
+mod space;
 mod writes;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -43,6 +45,8 @@ pub use self::interface::{Answer, Answered, ClientId, Options, Refusal, Request,
 use self::message::GatewayMessage;
 pub use self::reads::PendingRead;
 use self::reads::Reads;
+use self::space::Spaces;
+pub use self::space::{Level, Space};
 use self::writes::Writes;
 
 /// All that one server owes its clients.
@@ -67,6 +71,7 @@ pub struct Gateway {
     pending_bytes: usize,
     writes: Writes,
     reads: Reads,
+    spaces: Spaces,
     /// Messages for other gateways beside forwards and questions.
     replies: BTreeMap<ServerId, Vec<GatewayMessage>>,
     answers: Vec<Answered>,
@@ -125,6 +130,7 @@ impl Gateway {
             pending_bytes: 0,
             writes: Writes::default(),
             reads: Reads::default(),
+            spaces: Spaces::default(),
             replies: BTreeMap::new(),
             answers: Vec::new(),
             progress_at: 0,
@@ -139,7 +145,8 @@ impl Gateway {
         for (slot, request) in requests {
             let bytes = request.bytes();
             let needs_leader = matches!(request, Request::Write(_) | Request::Read(_));
-            if let Some(refusal) = self.refusal(bytes, needs_leader) {
+            let refusal = self.refusal(bytes, needs_leader).or_else(|| self.no_space(&request));
+            if let Some(refusal) = refusal {
                 self.answers.push(Answered { client, slot, answer: Answer::Refused(refusal) });
                 continue;
             }
@@ -208,6 +215,7 @@ impl Gateway {
         self.now += 1;
         self.reads.end_waits(self.now);
         self.expire_requests();
+        self.tick_spaces();
         self.writes.end_pause(self.now);
         self.reads.end_pause(self.now);
         // What we handed to our own core cannot be lost on the way.

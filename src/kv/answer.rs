@@ -9,7 +9,7 @@ use super::execute::integer;
 use super::outcome::Outcome;
 use super::query::Query;
 use super::store::Store;
-use crate::limits::{QUERY_WORK_MAX, RANGE_BYTES_MAX, RANGE_PAIRS_MAX, REPLY_BYTES_MAX};
+use crate::limits::{QUERY_WORK_MAX, RANGE_BYTES_MAX, RANGE_PAIRS_MAX};
 
 /// A query that takes long, and the store as it was when it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -22,7 +22,9 @@ pub struct FrozenQuery {
 impl FrozenQuery {
     /// Answers it, however long it takes; never `Frozen`.
     pub fn answer(&self) -> Outcome {
-        self.store.answer(&self.query, &mut self.asking.clone())
+        let mut asking = self.asking.clone();
+        let outcome = self.store.answer(&self.query, &mut asking);
+        asking.bounded(outcome)
     }
 }
 
@@ -35,12 +37,24 @@ pub(super) struct Asking {
     pub(super) now_ms: u64,
     /// How many keys may be looked at until the question is too long.
     pub(super) work_left: usize,
+    /// The largest answer, in bytes of its keys and values.
+    pub(super) reply_bytes_max: usize,
+}
+
+impl Asking {
+    /// The outcome, if it is small enough. It only points to the values, so nothing large has been
+    /// built yet.
+    fn bounded(&self, outcome: Outcome) -> Outcome {
+        match outcome.bytes() > self.reply_bytes_max {
+            true => Outcome::ReplyTooBig { bytes_max: self.reply_bytes_max },
+            false => outcome,
+        }
+    }
 }
 
 impl Store {
     /// Answers at once what can be answered at once, and freezes what cannot.
-    pub(super) fn query(&self, query: &Query, applied_index: u64, now_ms: u64) -> Outcome {
-        let mut asking = Asking { applied_index, now_ms, work_left: QUERY_WORK_MAX };
+    pub(super) fn query(&self, query: &Query, mut asking: Asking) -> Outcome {
         let outcome = match query {
             Query::Keys { .. } => None,
             // A RANGE over nothing but overdue keys may be too long, too.
@@ -50,14 +64,12 @@ impl Store {
             },
             _ => Some(self.answer(query, &mut asking)),
         };
-        outcome.unwrap_or_else(|| {
-            asking.work_left = usize::MAX;
-            Outcome::Frozen(Box::new(FrozenQuery {
-                store: self.clone(),
-                query: query.clone(),
-                asking,
-            }))
-        })
+        if let Some(outcome) = outcome {
+            return asking.bounded(outcome);
+        }
+        asking.work_left = usize::MAX;
+        let (store, query) = (self.clone(), query.clone());
+        Outcome::Frozen(Box::new(FrozenQuery { store, query, asking }))
     }
 
     /// Answers, or says `TooMany` when the work allowed is done.
@@ -80,7 +92,9 @@ impl Store {
                 Outcome::Text(if self.get(key).is_some() { "string" } else { "none" })
             }
             Query::Length { key } => integer(self.get(key).map_or(0, |found| found.value.len())),
-            Query::GetMany { keys } => self.get_many(keys),
+            Query::GetMany { keys } => {
+                Outcome::List(keys.iter().map(|key| self.value_or_nothing(key)).collect())
+            }
             Query::Range { from, to, pairs_max } => {
                 self.range(from, to.as_ref(), *pairs_max, asking)
             }
@@ -124,15 +138,6 @@ impl Store {
         Outcome::Value(if is_most { part } else { Bytes::copy_from_slice(&part) })
     }
 
-    /// Bounds the bytes of the values; what frames them is bounded by `limits::ARGUMENTS_MAX`.
-    fn get_many(&self, keys: &[Bytes]) -> Outcome {
-        let lengths = keys.iter().filter_map(|key| self.get(key)).map(|found| found.value.len());
-        if lengths.sum::<usize>() > REPLY_BYTES_MAX {
-            return Outcome::ReplyTooBig;
-        }
-        Outcome::List(keys.iter().map(|key| self.value_or_nothing(key)).collect())
-    }
-
     /// Ends early rather than fail: the caller goes on after the last key it got, so there is
     /// always at least one pair if there is any.
     fn range(
@@ -143,6 +148,7 @@ impl Store {
         asking: &mut Asking,
     ) -> Outcome {
         let pairs_max = pairs_max.min(RANGE_PAIRS_MAX);
+        let bytes_max = RANGE_BYTES_MAX.min(asking.reply_bytes_max);
         let mut list = Vec::new();
         let mut bytes = 0;
         for (key, found) in self.iter_from(from) {
@@ -155,7 +161,7 @@ impl Store {
             asking.work_left -= 1;
             let Some(found) = found else { continue };
             bytes += key.len() + found.value.len();
-            if bytes > RANGE_BYTES_MAX && !list.is_empty() {
+            if bytes > bytes_max && !list.is_empty() {
                 break;
             }
             list.push(Outcome::Value(Bytes::copy_from_slice(key)));

@@ -186,6 +186,38 @@ pub enum Command {
     },
     /// FLUSHALL → `Done`: deletes every key; or `TooMany`.
     Flush,
+    /// SETRANGE key offset value → `Integer`: the new length in bytes, or `TooBig`. Keeps the
+    /// deadline.
+    SetRange {
+        /// The key; an absent one counts as empty.
+        key: Bytes,
+        /// Where the bytes go. What is missing before them is filled with zeros.
+        offset: u64,
+        /// The bytes; without any nothing is changed.
+        value: Bytes,
+        /// The longest that the value may become, as for APPEND.
+        value_bytes_max: u64,
+    },
+    /// RENAME key newkey → `Done`; RENAMENX → `Integer(1)`, or `Integer(0)` if the new key exists;
+    /// `NoSuchKey`. The deadline goes with the value.
+    Rename {
+        /// The key.
+        key: Bytes,
+        /// What it is to be called.
+        new_key: Bytes,
+        /// RENAMENX: only if there is no such key yet.
+        if_absent: bool,
+    },
+    /// COPY key newkey [REPLACE] → `Integer(1)`, or `Integer(0)` if there is no such key or the new
+    /// one exists. The deadline is copied, too.
+    Copy {
+        /// The key.
+        key: Bytes,
+        /// The key that gets its value; another one.
+        new_key: Bytes,
+        /// REPLACE: even if it exists.
+        replace: bool,
+    },
 }
 
 /// A key that a transaction depends on, as WATCH found it.
@@ -265,7 +297,39 @@ impl Write {
     }
 }
 
+impl Write {
+    /// Whether it may leave more in the store than it finds there.
+    pub fn needs_room(&self) -> bool {
+        match self {
+            Write::Command(command) | Write::Once { command, .. } => command.needs_room(),
+            Write::Transaction { operations, .. } => operations.iter().any(|operation| {
+                matches!(operation, Operation::Command(command) if command.needs_room())
+            }),
+        }
+    }
+}
+
 impl Command {
+    fn needs_room(&self) -> bool {
+        match self {
+            Command::Set { .. }
+            | Command::Append { .. }
+            | Command::CompareAndSet { .. }
+            | Command::Increment { .. }
+            | Command::SetRange { .. }
+            | Command::Copy { .. }
+            | Command::Rename { .. }
+            | Command::SetMany { .. } => true,
+            Command::Delete { .. }
+            | Command::DeleteIfEqual { .. }
+            | Command::GetAndDelete { .. }
+            | Command::GetAndExpire { .. }
+            | Command::Expire { .. }
+            | Command::Persist { .. }
+            | Command::Flush => false,
+        }
+    }
+
     /// SET key value with a condition and no other option.
     pub fn set(key: Bytes, value: Bytes, condition: Condition) -> Command {
         let (expiry, answer) = (Expiry::Never, SetAnswer::Done);
@@ -284,7 +348,12 @@ impl Command {
                     key.len() + value.len() + old
                 }
                 Command::Delete { keys } => weight(keys),
-                Command::Append { key, value, .. } => key.len() + value.len(),
+                Command::Append { key, value, .. } | Command::SetRange { key, value, .. } => {
+                    key.len() + value.len()
+                }
+                Command::Rename { key, new_key, .. } | Command::Copy { key, new_key, .. } => {
+                    key.len() + new_key.len()
+                }
                 Command::CompareAndSet { key, old, new } => key.len() + old.len() + new.len(),
                 Command::DeleteIfEqual { key, old } => key.len() + old.len(),
                 Command::Increment { key, .. }

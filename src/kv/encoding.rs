@@ -80,6 +80,16 @@ pub fn check(bytes: &[u8]) -> Result<RequestId, DecodeError> {
     decode(bytes).map(|(request, _, _)| request)
 }
 
+/// Whether an encoded command may need more room than it frees: everything but deletions and
+/// deadlines. It takes room in the log in any case.
+pub fn needs_room(bytes: &[u8]) -> bool {
+    decode_body(bytes).is_none_or(|write| write.needs_room())
+}
+
+fn decode_body(bytes: &[u8]) -> Option<Write> {
+    postcard::from_bytes(bytes.get(HEADER_BYTES..)?).ok()
+}
+
 /// Whose request an encoded command is, without reading the command itself.
 pub fn request_id(bytes: &[u8]) -> Result<RequestId, DecodeError> {
     decode_header(bytes).map(|(request, _)| request)
@@ -192,6 +202,16 @@ pub(crate) mod tests {
             }),
             1 => key().prop_map(|key| Command::Persist { key }),
             1 => Just(Command::Flush),
+            1 => (key(), 0..9_u64, value(), 0..20_u64).prop_map(
+                |(key, offset, value, value_bytes_max)| {
+                    Command::SetRange { key, offset, value, value_bytes_max }
+                }
+            ),
+            1 => (key(), key(), any::<bool>()).prop_map(|(key, new_key, if_absent)| {
+                Command::Rename { key, new_key, if_absent }
+            }),
+            1 => (key(), key(), any::<bool>())
+                .prop_map(|(key, new_key, replace)| Command::Copy { key, new_key, replace }),
         ]
         .boxed()
     }

@@ -57,6 +57,20 @@ impl Store {
                 self.expire(entry, &key, deadline, condition)
             }
             Command::Persist { key } => self.persist(entry, &key),
+            Command::SetRange { key, offset, value, value_bytes_max } => {
+                self.set_range(entry, key, offset, &value, value_bytes_max)
+            }
+            Command::Rename { key, new_key, if_absent } => {
+                self.rename(entry, &key, new_key, if_absent)
+            }
+            Command::Copy { key, new_key, replace } => {
+                let Some(found) = self.get(&key).cloned() else { return Outcome::Integer(0) };
+                if !replace && self.get(&new_key).is_some() {
+                    return Outcome::Integer(0);
+                }
+                self.put(entry, new_key, found.value, found.deadline_ms);
+                Outcome::Integer(1)
+            }
             // Every server stops for as long as this takes, so it is bounded.
             Command::Flush if self.len() > FLUSHED_KEYS_MAX => {
                 Outcome::TooMany { keys_max: FLUSHED_KEYS_MAX }
@@ -138,6 +152,56 @@ impl Store {
             });
         }
         integer(bytes)
+    }
+
+    fn set_range(
+        &mut self,
+        entry: &mut Entry<'_>,
+        key: Bytes,
+        offset: u64,
+        part: &Bytes,
+        value_bytes_max: u64,
+    ) -> Outcome {
+        let found = self.get(&key);
+        let current = found.map_or(Bytes::new(), |found| found.value.clone());
+        if part.is_empty() {
+            return integer(current.len());
+        }
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = start.saturating_add(part.len());
+        let bytes = current.len().max(end);
+        if bytes as u64 > value_bytes_max {
+            let bytes_max = usize::try_from(value_bytes_max).expect("it is less than a length");
+            return Outcome::TooBig { bytes, bytes_max };
+        }
+        let mut value = BytesMut::from(&current[..]);
+        value.resize(bytes, 0);
+        value[start..end].copy_from_slice(part);
+        let value = value.freeze();
+        match found {
+            Some(_) => self.change(entry, key, |_| value),
+            None => self.put(entry, key, value, None),
+        }
+        integer(bytes)
+    }
+
+    fn rename(
+        &mut self,
+        entry: &mut Entry<'_>,
+        key: &Bytes,
+        new_key: Bytes,
+        if_absent: bool,
+    ) -> Outcome {
+        let Some(found) = self.get(key).cloned() else { return Outcome::NoSuchKey };
+        if if_absent && self.get(&new_key).is_some() {
+            return Outcome::Integer(0);
+        }
+        // A key that gets its own name stays as it is.
+        if *key != new_key {
+            self.remove(entry, key);
+            self.put(entry, new_key, found.value, found.deadline_ms);
+        }
+        if if_absent { Outcome::Integer(1) } else { Outcome::Done }
     }
 
     fn increment(&mut self, entry: &mut Entry<'_>, key: Bytes, delta: i64) -> Outcome {

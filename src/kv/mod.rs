@@ -45,6 +45,7 @@ mod tests;
 pub use answer::FrozenQuery;
 pub use encoding::{DecodeError, check};
 
+use answer::Asking;
 use command::{Bytes, Command, RequestId, Write};
 use digest::{Digest, Kind};
 use once::OnceTable;
@@ -53,7 +54,7 @@ use query::Query;
 use session::Sessions;
 use store::{Entry, Store};
 
-use crate::limits::{EXPIRED_PER_CLOCK_ENTRY_MAX, EXPIRED_PER_ENTRY_MAX};
+use crate::limits::{EXPIRED_PER_CLOCK_ENTRY_MAX, EXPIRED_PER_ENTRY_MAX, QUERY_WORK_MAX};
 
 /// What all servers agree on, after the same entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -109,9 +110,11 @@ impl StateMachine {
 
     /// Answers a query from the state as of `applied_index`. Whether that is recent enough for the
     /// client is the caller's concern (diss. §6.4). `now_ms` is the caller's estimate of the log
-    /// time: it only counts down what TTL shows, and decides nothing.
-    pub fn query(&self, query: &Query, now_ms: u64) -> Outcome {
-        self.store.query(query, self.applied_index, now_ms)
+    /// time: it only counts down what TTL shows, and decides nothing. Answers are at most
+    /// `reply_bytes_max` long, in bytes of keys and values.
+    pub fn query(&self, query: &Query, now_ms: u64, reply_bytes_max: usize) -> Outcome {
+        let (applied_index, work_left) = (self.applied_index, QUERY_WORK_MAX);
+        self.store.query(query, Asking { applied_index, now_ms, work_left, reply_bytes_max })
     }
 
     /// The log time up to which this state has come: the highest stamp applied, in milliseconds.
@@ -155,6 +158,18 @@ impl StateMachine {
         copy.once.sum_up();
         copy.sessions.sum_up();
         copy.state_hash()
+    }
+
+    /// Forgets which requests of servers were seen: for a state that another cluster begins with,
+    /// and nothing else. Those servers count their lives from 1 again. The failing schedule: server
+    /// 1 of the old cluster came to its life 5; server 1 of the new one hands over its first SET as
+    /// request 1 of life 1. By the old table that is a leftover of a life long over: every write of
+    /// every new server would be ignored, and its client told UNKNOWN.
+    ///
+    /// No request of the old servers can come any more, since the two clusters never talk. What
+    /// *clients* are owed stays: ONCE goes on where it was.
+    pub fn forget_servers(&mut self) {
+        self.sessions = Sessions::default();
     }
 
     /// Begins an entry: time moves on, and with it what is kept only for a time.

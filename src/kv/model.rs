@@ -168,6 +168,24 @@ impl Model {
             Command::GetAndExpire { .. } | Command::Expire { .. } | Command::Persist { .. } => {
                 self.execute_deadline(command)
             }
+            Command::Rename { key, new_key, if_absent } => match self.find(key) {
+                None => Outcome::NoSuchKey,
+                Some(_) if *if_absent && self.find(new_key).is_some() => flag(false),
+                Some(found) => {
+                    if key != new_key {
+                        self.remove(key);
+                        self.put(new_key, &found.value, found.deadline_ms);
+                    }
+                    if *if_absent { flag(true) } else { Outcome::Done }
+                }
+            },
+            Command::Copy { key, new_key, replace } => match self.find(key) {
+                Some(found) if *replace || self.find(new_key).is_none() => {
+                    self.put(new_key, &found.value, found.deadline_ms);
+                    flag(true)
+                }
+                _ => flag(false),
+            },
             _ => self.execute_value(command),
         }
     }
@@ -184,6 +202,21 @@ impl Model {
                 }
                 self.replace(key, &both);
                 Outcome::Integer(both.len() as i64)
+            }
+            Command::SetRange { key, offset, value, value_bytes_max } => {
+                let mut whole = self.find(key).map_or(Vec::new(), |pair| pair.value.to_vec());
+                if value.is_empty() {
+                    return Outcome::Integer(whole.len() as i64);
+                }
+                let start = *offset as usize;
+                let bytes = whole.len().max(start + value.len());
+                if bytes as u64 > *value_bytes_max {
+                    return Outcome::TooBig { bytes, bytes_max: *value_bytes_max as usize };
+                }
+                whole.resize(bytes, 0);
+                whole.splice(start..start + value.len(), value.to_vec());
+                self.replace(key, &whole);
+                Outcome::Integer(bytes as i64)
             }
             Command::CompareAndSet { key, old, new } => match self.find(key) {
                 None => Outcome::Nothing,

@@ -33,6 +33,8 @@ pub enum Outcome {
     /// A question that takes long, and the store as it was when it was asked: to be answered
     /// elsewhere, by `FrozenQuery::answer`.
     Frozen(Box<FrozenQuery>),
+    /// Not executed: RENAME of a key that does not exist.
+    NoSuchKey,
     /// Not executed: the value is not a 64-bit integer.
     NotInteger,
     /// Not executed: the sum would leave the range of 64-bit integers.
@@ -46,8 +48,11 @@ pub enum Outcome {
         /// The longest it may become.
         bytes_max: usize,
     },
-    /// Not answered: the reply would exceed `limits::REPLY_BYTES_MAX`.
-    ReplyTooBig,
+    /// Not answered: the reply would be too long.
+    ReplyTooBig {
+        /// The longest it may be, in bytes of keys and values.
+        bytes_max: usize,
+    },
     /// Not answered: more keys match than may be answered at once.
     TooMany {
         /// How many may.
@@ -92,12 +97,13 @@ impl Outcome {
                 digest.number(7).number(*bytes as u64).number(*bytes_max as u64)
             }
             Outcome::TooMany { keys_max } => digest.number(8).number(*keys_max as u64),
+            Outcome::NoSuchKey => digest.number(9),
             Outcome::Text(_)
             | Outcome::List(_)
             | Outcome::Aborted
             | Outcome::Watched { .. }
             | Outcome::Frozen(_)
-            | Outcome::ReplyTooBig
+            | Outcome::ReplyTooBig { .. }
             | Outcome::OnceUnknownClient
             | Outcome::OnceGap { .. }
             | Outcome::OnceForgotten { .. } => unreachable!("no single command answers {self:?}"),

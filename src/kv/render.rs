@@ -96,6 +96,17 @@ impl fmt::Display for Command {
             }
             Command::Persist { key } => write!(formatter, "PERSIST {}", Shown(key)),
             Command::Flush => formatter.write_str("FLUSHALL"),
+            Command::SetRange { key, offset, value, .. } => {
+                write!(formatter, "SETRANGE {} {offset} {}", Shown(key), Shown(value))
+            }
+            Command::Rename { key, new_key, if_absent } => {
+                let word = if *if_absent { "RENAMENX" } else { "RENAME" };
+                write!(formatter, "{word} {} {}", Shown(key), Shown(new_key))
+            }
+            Command::Copy { key, new_key, replace } => {
+                let replace = if *replace { " REPLACE" } else { "" };
+                write!(formatter, "COPY {} {}{replace}", Shown(key), Shown(new_key))
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use super::digest::{Fnv1a, spread};
 use super::glob;
 use super::outcome::Outcome;
 use super::store::Store;
-use crate::limits::{RANGE_PAIRS_MAX, REPLY_BYTES_MAX, SCAN_KEYS_MAX, TRANSACTION_WORK_MAX};
+use crate::limits::{RANGE_PAIRS_MAX, SCAN_KEYS_MAX, TRANSACTION_WORK_MAX};
 
 /// How many bits a position has: some clients keep cursors in floating-point numbers, which can
 /// count so far.
@@ -61,8 +61,8 @@ impl Store {
                 bytes += key.len();
                 keys.push(Outcome::Value(Bytes::copy_from_slice(key)));
             }
-            if bytes > REPLY_BYTES_MAX {
-                return Outcome::ReplyTooBig; // thousands of keys with one hash: somebody's work
+            if bytes > asking.reply_bytes_max {
+                return Outcome::ReplyTooBig { bytes_max: asking.reply_bytes_max };
             }
         }
         asking.work_left = asking.work_left.saturating_sub(work_done);
@@ -73,7 +73,7 @@ impl Store {
     /// All keys that a pattern describes. Those that do not begin like it are not looked at.
     pub(super) fn keys(&self, pattern: &Bytes, asking: &mut Asking) -> Outcome {
         let prefix = Bytes::from(glob::literal_prefix(pattern));
-        let mut keys = Vec::new();
+        let (mut keys, mut bytes) = (Vec::new(), 0);
         for (key, found) in self.iter_from(&prefix) {
             if !key.starts_with(&prefix) {
                 break;
@@ -85,6 +85,10 @@ impl Store {
             if found.is_some() && glob::matches(pattern, key) {
                 if keys.len() == RANGE_PAIRS_MAX {
                     return Outcome::TooMany { keys_max: RANGE_PAIRS_MAX };
+                }
+                bytes += key.len();
+                if bytes > asking.reply_bytes_max {
+                    return Outcome::ReplyTooBig { bytes_max: asking.reply_bytes_max };
                 }
                 keys.push(Outcome::Value(Bytes::copy_from_slice(key)));
             }

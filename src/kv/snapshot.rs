@@ -31,6 +31,7 @@
 //! built must be the one that was written.
 
 mod restore;
+mod show;
 
 use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
@@ -41,6 +42,7 @@ use super::outcome::Outcome;
 use crate::limits::SNAPSHOT_ITEM_BYTES;
 
 pub use restore::Restore;
+pub use show::{Pair, pairs};
 
 /// The version of this encoding, and of the hash in it.
 const ENCODING: u32 = 1;
@@ -139,6 +141,7 @@ pub(super) enum Answer<'a> {
     BadDeadline,
     TooBig { bytes: usize, bytes_max: usize },
     TooMany { keys_max: usize },
+    NoSuchKey,
 }
 
 /// Bytes that are written and read as a whole; those read still lie in their item.
@@ -165,12 +168,13 @@ impl<'a> From<&'a Outcome> for Answer<'a> {
                 Answer::TooBig { bytes: *bytes, bytes_max: *bytes_max }
             }
             Outcome::TooMany { keys_max } => Answer::TooMany { keys_max: *keys_max },
+            Outcome::NoSuchKey => Answer::NoSuchKey,
             Outcome::Text(_)
             | Outcome::List(_)
             | Outcome::Aborted
             | Outcome::Watched { .. }
             | Outcome::Frozen(_)
-            | Outcome::ReplyTooBig
+            | Outcome::ReplyTooBig { .. }
             | Outcome::OnceUnknownClient
             | Outcome::OnceGap { .. }
             | Outcome::OnceForgotten { .. } => {
@@ -192,6 +196,7 @@ impl From<Answer<'_>> for Outcome {
             Answer::BadDeadline => Outcome::BadDeadline,
             Answer::TooBig { bytes, bytes_max } => Outcome::TooBig { bytes, bytes_max },
             Answer::TooMany { keys_max } => Outcome::TooMany { keys_max },
+            Answer::NoSuchKey => Outcome::NoSuchKey,
         }
     }
 }

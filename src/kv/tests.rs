@@ -11,6 +11,7 @@ mod transactions;
 
 use super::command::*;
 use super::*;
+use crate::limits::REPLY_BYTES_MAX;
 
 /// A state machine that is given one write after the other, each 1 ms after the one before.
 #[derive(Clone, Default)]
@@ -37,7 +38,7 @@ impl Server {
     }
 
     fn ask(&self, query: Query) -> Outcome {
-        match self.machine.query(&query, self.now_ms) {
+        match self.machine.query(&query, self.now_ms, REPLY_BYTES_MAX) {
             Outcome::Frozen(frozen) => frozen.answer(),
             outcome => outcome,
         }

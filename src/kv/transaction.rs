@@ -36,8 +36,11 @@ impl Store {
         entry.untold = Some(Vec::new());
         let applied_index = entry.index;
         let now_ms = self.clock_ms();
-        let mut asking = Asking { applied_index, now_ms, work_left: TRANSACTION_WORK_MAX };
-        let mut bytes_left = REPLY_BYTES_MAX;
+        // A constant: what is answered here, ONCE remembers and all servers must agree on.
+        let reply_bytes_max = REPLY_BYTES_MAX;
+        let work_left = TRANSACTION_WORK_MAX;
+        let mut asking = Asking { applied_index, now_ms, work_left, reply_bytes_max };
+        let mut bytes_left = reply_bytes_max;
         let mut outcomes = Vec::with_capacity(operations.len());
         for operation in operations {
             if removed(Rule::WatchIsCheckedOnce) && watches.iter().any(|it| self.has_changed(it)) {
@@ -54,7 +57,7 @@ impl Store {
                     bytes_left = left;
                     outcome
                 }
-                None => Outcome::ReplyTooBig,
+                None => Outcome::ReplyTooBig { bytes_max: reply_bytes_max },
             });
         }
         self.tell(entry);

@@ -1,17 +1,19 @@
-//! What an operator can ask of a server: RAFT TRANSFER, RAFT SNAPSHOT.
+//! What an operator can ask of a server: RAFT TRANSFER, RAFT SNAPSHOT, and BACKUP ([`Backups`]).
 //!
-//! Each only begins something; STATUS shows how it goes on. There is no authentication yet, so they
-//! are taken only from the server's own host.
+//! The first two only begin something; STATUS shows how it goes on. There is no authentication yet,
+//! so all are taken only from the server's own host.
 
 use std::sync::Arc;
 
 use crate::config::Member;
+use crate::gateway::ClientId;
 use crate::protocol::Reply;
 use crate::protocol::error::{Error, Refused, Wrong};
 use crate::protocol::request::Admin;
 use crate::raft;
 use crate::raft::types::ServerId;
 
+use super::backup::Backups;
 use super::monitor::{Deliver, Monitor};
 
 /// Answers an operator's wishes.
@@ -20,20 +22,26 @@ pub struct Admins<D: Deliver> {
     pub monitor: Arc<Monitor<D>>,
     /// All servers of the cluster.
     pub members: Vec<Member>,
+    /// What is being read from it.
+    pub backups: Backups<D>,
 }
 
 impl<D: Deliver> Admins<D> {
     /// Does what is asked, or begins it. `is_local`: it is asked from this host.
-    pub fn answer(&self, wish: &Admin, is_local: bool) -> Reply {
+    pub fn answer(&self, client: ClientId, wish: &Admin, is_local: bool) -> Reply {
         if !is_local {
             return Reply::Error(Error::Wrong(Wrong::NotPermitted));
         }
-        match wish {
+        match *wish {
             Admin::Snapshot => {
                 self.monitor.with(|server| server.request_snapshot());
                 Reply::Text("a snapshot will be taken")
             }
             Admin::Transfer { to } => self.transfer(to.map(ServerId)),
+            Admin::BackupBegin { index } => self.backups.begin(client, index),
+            Admin::BackupRead { index, offset_bytes, count_bytes } => {
+                self.backups.read(client, index, offset_bytes, count_bytes)
+            }
         }
     }
 

@@ -105,6 +105,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
         output.end();
         output.wait_until_done();
         self.monitor.with(|server| server.hang_up(client));
+        self.admins.backups.end(client);
         if !half_closed && !output.is_broken() {
             linger(&socket);
         }
@@ -171,7 +172,12 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
         while let Some(parsed) = conversation.next() {
             completed = true;
             let watches = matches!(parsed.input, Input::Request(Request::Watch { .. }));
-            self.add(parsed, output, &mut batch);
+            if let Input::Request(Request::Local(Local::Admin(wish))) = &parsed.input
+                && wish.waits()
+            {
+                self.submit(client, output, std::mem::take(&mut batch));
+            }
+            self.add(client, parsed, output, &mut batch);
             if std::mem::take(&mut batch.feed_refused) {
                 conversation.feed_refused();
             }
@@ -186,7 +192,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
         }
         if is_end && let Some(parsed) = conversation.finish() {
             completed = true;
-            self.add(parsed, output, &mut batch);
+            self.add(client, parsed, output, &mut batch);
         }
         self.submit(client, output, batch);
         completed
@@ -207,7 +213,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
     }
 
     /// Sorts what was parsed: what is answered here, and what the server is asked.
-    fn add(&self, parsed: Parsed, output: &Arc<Output>, batch: &mut Batch) {
+    fn add(&self, client: ClientId, parsed: Parsed, output: &Arc<Output>, batch: &mut Batch) {
         let Parsed { input, dialect, bytes } = parsed;
         let mut ask = |request| batch.requests.push((batch.expected.len() as u64, request));
         let due = match input {
@@ -216,7 +222,9 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
                 log::info!("closing a client connection: {reason}");
                 Some(Due::Farewell(reason))
             }
-            Input::Request(Request::Local(local)) => Some(Due::Reply(self.answer(&local, output))),
+            Input::Request(Request::Local(local)) => {
+                Some(Due::Reply(self.answer(client, &local, output)))
+            }
             Input::Request(Request::Write(write)) => {
                 let command = Command(Arc::from(encoding::encode(&write)));
                 ask(gateway::Request::Write(command));
@@ -302,12 +310,19 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
         last
     }
 
-    fn answer(&self, local: &Local, output: &Output) -> Reply {
-        match local {
+    fn answer(&self, client: ClientId, local: &Local, output: &Output) -> Reply {
+        let reply = match local {
             Local::Insight(question) => self.insights.answer(question),
-            Local::Admin(wish) => self.admins.answer(wish, output.is_local()),
+            // Bounded by itself: a part of a backup.
+            Local::Admin(wish) => {
+                return self.admins.answer(client, wish, output.is_local());
+            }
             local => local.reply().expect("all else the protocol knows"),
+        };
+        if reply.bytes() > self.limits.reply_bytes {
+            return Reply::reply_too_big(self.limits.reply_bytes);
         }
+        reply
     }
 }
 

@@ -153,6 +153,9 @@ fn reply(answer: Answer) -> Reply {
             "the leader took no more, or did not answer, before the deadline; nothing was \
              executed, try again",
         ),
+        Answer::Refused(Refusal::NoSpace { server, space }) => {
+            Reply::no_space(server.0, space.used_bytes, space.limit_bytes)
+        }
         Answer::Refused(Refusal::Stopping) => Reply::shutdown(),
     }
 }

@@ -11,6 +11,7 @@ use signal_hook::iterator::Signals;
 use thiserror::Error;
 
 use crate::observe::logger::Logger;
+use crate::raft::types::Index;
 use crate::state_file::StateFileError;
 use crate::storage::error::JournalError;
 use crate::storage::identity::DirectoryError;
@@ -36,6 +37,25 @@ pub enum Ending {
     Signal(i32),
     /// The disk has failed: what it holds is not known any more.
     Disk(JournalError),
+    /// The state is not what a majority of the servers has.
+    Diverged(Diverged),
+}
+
+/// This server's state is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "the state of this server is not that of a majority of the others (at index {index} its hash \
+     is {ours:016x}, theirs {theirs:016x}): it stops before it answers anybody from it. Start it \
+     again: it builds its state anew from its snapshot and log. If it stops again, its snapshot \
+     holds the wrong state: keep the directory to find out why, and give this server up"
+)]
+pub struct Diverged {
+    /// Where it was noticed.
+    pub index: Index,
+    /// Our hash.
+    pub ours: u64,
+    /// The majority's.
+    pub theirs: u64,
 }
 
 /// Why a server could not start, or cannot go on.
@@ -50,6 +70,9 @@ pub enum ServeError {
     /// A snapshot.
     #[error(transparent)]
     Snapshot(#[from] StateFileError),
+    /// The state differs from the others'.
+    #[error(transparent)]
+    Diverged(#[from] Diverged),
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -70,6 +93,7 @@ impl ServeError {
             ServeError::Directory(error) => directory_exit_code(error),
             ServeError::Journal(error) => journal_exit_code(error),
             ServeError::Snapshot(error) => state_file_exit_code(error),
+            ServeError::Diverged(_) => 5,
             ServeError::Bind(BindError::InUse(_)) => 6,
             ServeError::Bind(_) | ServeError::System { .. } => 1,
         }
@@ -97,6 +121,7 @@ pub fn journal_exit_code(error: &JournalError) -> i32 {
     match error {
         JournalError::Damaged { .. } | JournalError::UnknownFormat { .. } => 5,
         JournalError::Io { source, .. } => disk_exit_code(source),
+        JournalError::NoSpace { .. } => 8,
         JournalError::Poisoned => 7,
     }
 }
@@ -174,6 +199,7 @@ pub fn hand_over<D: Deliver>(
         match endings.recv_timeout(LOOK_EVERY) {
             Ok(Ending::Signal(_)) => return Ok(()),
             Ok(Ending::Disk(error)) => return Err(error.into()),
+            Ok(Ending::Diverged(how)) => return Err(how.into()),
             Err(_nothing_happened) => {}
         }
     }
@@ -208,6 +234,7 @@ pub fn drain<D: Deliver>(
                 return Ok(());
             }
             Ok(Ending::Disk(error)) => return Err(error.into()),
+            Ok(Ending::Diverged(how)) => return Err(how.into()),
             Err(_nothing_happened) => {}
         }
     }
@@ -228,12 +255,14 @@ mod tests {
     use crate::raft::types::ServerId;
     use crate::raft::{self, Recovered};
     use crate::server::Server;
+    use crate::server::divergence::Difference;
 
     struct Nobody;
 
     impl Deliver for Nobody {
         fn answers(&self, _: Vec<Answered>) {}
         fn events(&self, _: Vec<Event>) {}
+        fn difference(&self, _: Difference) {}
     }
 
     /// A server of three that hears nobody, so that what it is asked stays pending.

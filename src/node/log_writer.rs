@@ -4,9 +4,11 @@
 //! That is group commit without a timer: the slower the disk, the larger the batch. While one batch
 //! is being synced the next one gathers.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::limits;
+use crate::raft::durability::Write;
 use crate::raft::types::SnapshotId;
 use crate::server::Server;
 use crate::storage::disk::Disk;
@@ -15,6 +17,7 @@ use crate::storage::journal::Journal;
 
 use super::doorbell::Bell;
 use super::monitor::{Deliver, Monitor, Worker};
+use super::space::{Keeper, LOOK_EVERY};
 
 /// A sync that takes longer than this is worth a person's attention: every write waits for it,
 /// unless a majority of the other disks is faster.
@@ -22,47 +25,82 @@ const SLOW_SYNC: Duration = Duration::from_millis(500);
 
 /// The body of the thread `log-writer`. It returns only when a write or sync has failed, which is
 /// the end of the process: what the disk holds is not known any more (the kernel may have dropped
-/// the pages).
+/// the pages). A full disk is no failure: writes wait.
 pub fn run<D: Deliver>(
     monitor: &Monitor<D>,
     bell: &Bell,
     journal: &mut Journal<impl Disk>,
+    keeper: &mut Keeper,
     quiet: Duration,
 ) -> JournalError {
+    if let Err(error) = keeper.begin(monitor, journal) {
+        return error;
+    }
     let mut sealed = false;
-    loop {
+    let mut round = || -> Result<(), JournalError> {
         let take = |server: &mut Server| server.take_write(limits::WRITE_BYTES_MAX);
         while let Some(write) = monitor.take_or_wait(Worker::LogWriter, take) {
-            let since = Instant::now();
-            if let Err(error) = journal.append_and_sync(&write) {
-                return error;
-            }
-            warn_if_slow(since.elapsed(), write.entries.len());
+            append(monitor, journal, keeper, &write)?;
             sealed = false;
+            let room = journal.room_bytes();
             let newest = monitor.with(|server| {
+                server.set_room(room);
                 server.persisted(write.ticket);
                 server.raft().snapshots().newest()
             });
-            if let Err(error) = forget_one(journal, newest) {
-                return error;
-            }
+            forget_one(journal, newest)?;
+            keeper.tend(monitor, journal)?;
         }
         // The snapshotter rings when there is a new one.
         let newest = monitor.look(|server| server.raft().snapshots().newest());
-        match forget_one(journal, newest) {
-            Ok(true) => continue,
-            Ok(false) => {}
-            Err(error) => return error,
+        let forgot = forget_one(journal, newest)?;
+        keeper.tend(monitor, journal)?;
+        if forgot {
+            return Ok(());
         }
         // After a sync, the first quiet spell seals the journal: then damage to its last batch can
         // be told from a torn write.
         if sealed {
-            bell.wait();
+            bell.wait_at_most(LOOK_EVERY);
         } else if !bell.wait_at_most(quiet) {
-            if let Err(error) = journal.seal() {
-                return error;
-            }
+            journal.seal()?;
             sealed = true;
+        }
+        Ok(())
+    };
+    loop {
+        if let Err(error) = round() {
+            return error;
+        }
+    }
+}
+
+/// Makes a write durable. The core hands out only what there is room for; but when the last that
+/// was kept for terms and votes is used up, even those must wait.
+fn append<D: Deliver>(
+    monitor: &Monitor<D>,
+    journal: &mut Journal<impl Disk>,
+    keeper: &mut Keeper,
+    write: &Write,
+) -> Result<(), JournalError> {
+    let since = Instant::now();
+    let mut waits = false;
+    loop {
+        match journal.append_and_sync(write) {
+            Err(JournalError::NoSpace { bytes }) => {
+                if !waits {
+                    log::error!("disk full: a write of bytes={bytes} waits");
+                }
+                waits = true;
+                thread::sleep(LOOK_EVERY);
+                keeper.look(monitor, journal)?;
+                let newest = monitor.look(|server| server.raft().snapshots().newest());
+                forget_one(journal, newest)?;
+            }
+            other => {
+                warn_if_slow(since.elapsed(), write.entries.len());
+                return other;
+            }
         }
     }
 }

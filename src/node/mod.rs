@@ -26,10 +26,12 @@
 //! ```
 //!
 //! Locks: the monitor's mutex, and leaves that are never held while it is taken: one for each
-//! client's output, one for each link's wire, the table of connections, the peers met.
+//! client's output, one for each link's wire, the table of connections, the peers met, the
+//! snapshots that are open, the backups.
 
 mod admin;
 mod applier;
+mod backup;
 mod client;
 mod connections;
 mod doorbell;
@@ -48,6 +50,7 @@ mod progress;
 mod report;
 mod snapshot_files;
 mod snapshotter;
+mod space;
 mod start;
 mod ticker;
 

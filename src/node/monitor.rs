@@ -24,6 +24,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::gateway::Answered;
 use crate::raft::event::Event;
 use crate::raft::types::ServerId;
+use crate::server::divergence::Difference;
 use crate::server::{Outgoing, Server};
 
 use super::doorbell::Button;
@@ -50,6 +51,8 @@ pub trait Deliver {
     fn answers(&self, answers: Vec<Answered>);
     /// What happened in the core.
     fn events(&self, events: Vec<Event>);
+    /// Our state is not another server's.
+    fn difference(&self, difference: Difference);
 }
 
 struct State {
@@ -176,6 +179,7 @@ impl<D: Deliver> Monitor<D> {
         }
         let answers = if work.answers { state.server.take_answers() } else { Vec::new() };
         let events = state.server.take_events();
+        let difference = state.server.take_difference();
         drop(state);
 
         if ring_log_writer {
@@ -193,6 +197,9 @@ impl<D: Deliver> Monitor<D> {
         }
         if !events.is_empty() {
             self.deliver.events(events);
+        }
+        if let Some(difference) = difference {
+            self.deliver.difference(difference);
         }
     }
 

@@ -281,9 +281,14 @@ impl Output {
         }
     }
 
-    /// Whether the client is on this host.
+    /// Whether the client is on this host: it has come over loopback, or from the very address that
+    /// it has come to. A server may listen on an outer address only, and its answers to that one
+    /// never leave the host.
     pub fn is_local(&self) -> bool {
-        self.socket.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback())
+        let addresses = (self.socket.peer_addr(), self.socket.local_addr());
+        let (Ok(peer), Ok(ours)) = addresses else { return false };
+        let peer = peer.ip().to_canonical();
+        peer.is_loopback() || peer == ours.ip().to_canonical()
     }
 
     /// The client's reader has ended.

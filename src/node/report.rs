@@ -1,5 +1,6 @@
 //! What STATUS tells about a running server.
 
+use crate::gateway::Level;
 use crate::protocol::status::{PeerReport, PeerState, RoleName, StatusReport};
 use crate::raft;
 use crate::raft::types::ServerId;
@@ -17,14 +18,16 @@ pub struct Reporter {
 impl Reporter {
     /// A picture of the server now, with this many clients connected.
     pub fn report<D: Deliver>(&self, monitor: &Monitor<D>, connections: usize) -> StatusReport {
-        let (status, others, pending, pending_bytes) = monitor.look(|server| {
+        let (status, others, pending, pending_bytes, disk_full) = monitor.look(|server| {
             let (raft, gateway) = (server.raft(), server.gateway());
             let others: Vec<(ServerId, bool)> = raft
                 .membership()
                 .peers_of(raft.id())
                 .map(|peer| (peer, raft.is_connected(peer)))
                 .collect();
-            (raft.status(), others, gateway.pending_requests(), gateway.pending_bytes())
+            let disk_full = server.space().level < Level::Ample;
+            let (pending, bytes) = (gateway.pending_requests(), gateway.pending_bytes());
+            (raft.status(), others, pending, bytes, disk_full)
         });
         let peers =
             others.into_iter().map(|(id, connected)| self.peer(id, connected, &status)).collect();
@@ -48,7 +51,7 @@ impl Reporter {
             first_index: status.first_index.0,
             snapshot: status.snapshot.last.index.0,
             snapshot_bytes: status.snapshot_bytes,
-            disk_full: false,
+            disk_full,
             committed_in_term: status.committed_in_term,
             connections: connections as u64,
             pending: pending as u64,

@@ -109,7 +109,7 @@ impl<D: Deliver> Snapshotter<D> {
         match saved {
             Ok(file) => {
                 let (keys, ms) = (file.header().keys, since.elapsed().as_millis());
-                log::info!("wrote snapshot={id} keys={keys} ms={ms}");
+                log::debug!("wrote snapshot={id} keys={keys} ms={ms}");
                 self.files.add(file.clone());
                 let bytes = file.length_bytes();
                 let used = self.monitor.with(|server| {
@@ -121,6 +121,7 @@ impl<D: Deliver> Snapshotter<D> {
             Err(error) => {
                 log::error!("no snapshot={id}; the log is kept until one succeeds: {error}");
                 self.monitor.with(|server| server.snapshot_failed(id));
+                self.files.note_failure();
             }
         }
     }
@@ -172,7 +173,7 @@ impl<D: Deliver> Snapshotter<D> {
         match built {
             Ok((state, file)) => {
                 let (keys, ms) = (file.header().keys, since.elapsed().as_millis());
-                log::info!("verified snapshot={id} keys={keys} ms={ms}");
+                log::debug!("verified snapshot={id} keys={keys} ms={ms}");
                 self.files.add(file.clone());
                 self.shelf.states.lock().restored.push((id, state));
                 let bytes = file.length_bytes();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Sender;
 
-use crate::config::{Effective, Limits};
+use crate::config::{Effective, Limits, Storage};
 use crate::gateway::{self, Answered};
 use crate::kv::StateMachine;
 use crate::limits;
@@ -21,6 +21,7 @@ use crate::raft::quorum::Membership;
 use crate::raft::types::ServerId;
 use crate::raft::{self, Recovered};
 use crate::server::Server;
+use crate::server::divergence::{Difference, StateHash};
 use crate::state_file;
 use crate::storage::disk::RealDisk;
 use crate::storage::identity::{DataDirectory, Expected, random_number};
@@ -31,10 +32,11 @@ use crate::transport::hello::Identity;
 use crate::transport::listener::{Listener, ListenerCloser};
 
 use super::admin::Admins;
+use super::backup::Backups;
 use super::client::Clients;
 use super::connections::{Connections, connections_max};
 use super::doorbell::{Bell, doorbell};
-use super::ending::{self, Ending, LAST_WORDS_MAX, ServeError};
+use super::ending::{self, Diverged, Ending, LAST_WORDS_MAX, ServeError};
 use super::history::History;
 use super::insight::Insights;
 use super::links::Links;
@@ -46,6 +48,7 @@ use super::progress::Progress;
 use super::report::Reporter;
 use super::snapshot_files::SnapshotFiles;
 use super::snapshotter::{Shelf, Snapshotter};
+use super::space::Keeper;
 use super::{applier, log_writer, ticker};
 
 /// Milliseconds of one tick: all timeouts of the core and the gateway are multiples of it.
@@ -80,6 +83,9 @@ fn run(config: &Effective, logger: &Logger) -> Result<(), ServeError> {
     for (name, listener) in [("client", &client_listener), ("peer", &peer_listener)] {
         announce(name, listener)?;
     }
+    if let Some(origin) = &directory.identity().restored {
+        log::info!("restored from a backup of cluster={} {}", origin.cluster_id, origin.snapshot);
+    }
     let opened = open_storage(config, &directory)?;
     log::info!("disk probe sync_micros={}", directory.time_a_sync()?.as_micros());
     ending::end_on_panic(logger.clone());
@@ -96,6 +102,7 @@ fn run(config: &Effective, logger: &Logger) -> Result<(), ServeError> {
             ending::drain(&running.monitor, &running.connections, &endings)
         }
         Ending::Disk(error) => Err(error.into()),
+        Ending::Diverged(how) => Err(how.into()),
     }
 }
 
@@ -130,7 +137,11 @@ fn open_storage(config: &Effective, directory: &DataDirectory) -> Result<Opened,
     let (journal, recovered) = recovery::open(directory.journal_disk()?, options, found.id())?;
     let report = &recovered.report;
     if report.cut_bytes > 0 {
-        log::warn!("cut bytes={} of a write that a crash interrupted", report.cut_bytes);
+        log::info!(
+            "ignored bytes={} behind the last batch: of a write that a crash interrupted, or from \
+             before the segment was used again",
+            report.cut_bytes
+        );
     }
     warn_of_strangers("journal", &report.unrecognised);
     log::info!(
@@ -182,6 +193,7 @@ struct Running {
     links: Arc<Links>,
     peers: Arc<Peers>,
     history: Arc<History>,
+    files: Arc<SnapshotFiles>,
 }
 
 impl Running {
@@ -195,7 +207,12 @@ impl Running {
         let Opened { journal, recovered, incarnation, run_id, state, snapshots, newest } = opened;
         let id = ServerId(config.id);
         let peers = Arc::new(Peers::new(
-            Identity { cluster_id: config.cluster.clone(), server: id, incarnation, run_id },
+            Identity {
+                cluster_id: directory.identity().name_among_peers(),
+                server: id,
+                incarnation,
+                run_id,
+            },
             other_members(config),
             directory.peers_met()?,
         ));
@@ -221,20 +238,22 @@ impl Running {
             applier_button,
             snapshotter_button.clone(),
             Arc::clone(&links),
-            Deliveries { id, connections: Arc::clone(&connections) },
+            Deliveries { id, connections: Arc::clone(&connections), endings: endings.clone() },
         ));
         let history =
             Arc::new(History::new(state.applied_index(), config.limits.feed_history_bytes));
-        let running = Running { monitor, connections, links, peers, history };
+        let running = Running { monitor, connections, links, peers, history, files };
 
-        running.start_log_writer(journal, log_writer_bell, endings)?;
+        let keeper = keeper(config);
+        running.start_log_writer(journal, keeper, log_writer_bell, endings)?;
         let shelf = Shelf::new(snapshotter_button);
-        running.start_applier(state, applier_bell, shelf.clone())?;
+        let reply_bytes_max = config.limits.reply_bytes;
+        running.start_applier(state, applier_bell, reply_bytes_max, shelf.clone())?;
         let snapshotter = Snapshotter {
             monitor: Arc::clone(&running.monitor),
             shelf,
             snapshots,
-            files,
+            files: Arc::clone(&running.files),
             bell: snapshotter_bell,
             log_writer: log_writer_button,
             cluster_id: config.cluster.clone(),
@@ -253,13 +272,14 @@ impl Running {
     fn start_log_writer(
         &self,
         mut journal: Journal<RealDisk>,
+        mut keeper: Keeper,
         bell: Bell,
         endings: Sender<Ending>,
     ) -> Result<(), ServeError> {
         let monitor = Arc::clone(&self.monitor);
         let quiet = Duration::from_millis(TICK_MS);
         spawn("log-writer", move || {
-            let error = log_writer::run(&*monitor, &bell, &mut journal, quiet);
+            let error = log_writer::run(&*monitor, &bell, &mut journal, &mut keeper, quiet);
             endings.send(Ending::Disk(error)).expect("main waits for it");
         })
     }
@@ -268,10 +288,13 @@ impl Running {
         &self,
         mut state: StateMachine,
         bell: Bell,
+        reply_bytes_max: usize,
         mut shelf: Shelf,
     ) -> Result<(), ServeError> {
         let (monitor, history) = (Arc::clone(&self.monitor), Arc::clone(&self.history));
-        spawn("applier", move || applier::run(&monitor, &bell, &mut state, &history, &mut shelf))
+        spawn("applier", move || {
+            applier::run(&monitor, &bell, &mut state, &history, reply_bytes_max, &mut shelf);
+        })
     }
 
     fn start_sender(&self, peer: ServerId, bell: Bell) -> Result<(), ServeError> {
@@ -313,7 +336,11 @@ impl Running {
                 config: config.clone(),
                 started: Instant::now(),
             },
-            admins: Admins { monitor: Arc::clone(&self.monitor), members: config.members.clone() },
+            admins: Admins {
+                monitor: Arc::clone(&self.monitor),
+                members: config.members.clone(),
+                backups: Backups::new(Arc::clone(&self.monitor), Arc::clone(&self.files)),
+            },
             tick_ms: TICK_MS,
         });
         let closer = client_listener.closer();
@@ -326,6 +353,7 @@ impl Running {
 struct Deliveries {
     id: ServerId,
     connections: Arc<Connections>,
+    endings: Sender<Ending>,
 }
 
 impl Deliver for Deliveries {
@@ -336,6 +364,20 @@ impl Deliver for Deliveries {
     fn events(&self, events: Vec<Event>) {
         for event in events {
             log_event(self.id, &event);
+        }
+    }
+
+    fn difference(&self, difference: Difference) {
+        match difference {
+            Difference::Ours { at: StateHash { index, hash: ours }, theirs } => {
+                let how = Diverged { index, ours, theirs };
+                log::error!("{how}");
+                let _another_reason_came_first = self.endings.try_send(Ending::Diverged(how));
+            }
+            Difference::Theirs { server, at: StateHash { index, hash }, theirs } => log::error!(
+                "the state of {server} is not ours: at index {index} its hash is {theirs:016x}, \
+                 ours {hash:016x}; a third server would tell who is wrong"
+            ),
         }
     }
 }
@@ -366,6 +408,15 @@ fn server(config: &Effective, recovered: Recovered, incarnation: u64, seed: u64)
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     server.begin_log_time(u64::try_from(since_epoch.as_millis()).unwrap_or_default());
     server
+}
+
+/// Who looks after the space of the data directory.
+fn keeper(config: &Effective) -> Keeper {
+    let Storage { quota_bytes, segment_bytes, .. } = config.storage;
+    let request_bytes = config.limits.request_bytes.max(config.limits.transaction_bytes) as u64;
+    // What an entry is larger than its request, at most.
+    let entry_bytes_max = request_bytes + request_bytes / 4;
+    Keeper::new(&config.data, quota_bytes, segment_bytes, entry_bytes_max)
 }
 
 fn snapshot_options(config: &Effective) -> raft::SnapshotOptions {

@@ -216,7 +216,7 @@ impl Conversation {
             }
             _ => {
                 let text = "only commands about keys can be part of a transaction, and no ONCE or \
-                            STALE; it is discarded";
+                            STALE; EXEC will execute nothing";
                 return Err(Wrong::Other(text.to_owned()));
             }
         };
@@ -241,7 +241,8 @@ impl Conversation {
                 return self.queue(Action::Answer(Reply::Ok));
             }
             _ if self.transaction.is_open() => {
-                let text = "the connection cannot be changed within a transaction; it is discarded";
+                let text = "the connection cannot be changed within a transaction; EXEC will \
+                            execute nothing";
                 return Err(Wrong::Other(text.to_owned()));
             }
             Session::Unwatch => {

@@ -122,6 +122,15 @@ pub enum Refused {
     },
     /// TRYAGAIN: there was no room, or no answer, in time.
     Busy(&'static str),
+    /// NOSPACE: there is no room on the leader's disk, or not on those of a majority.
+    NoSpace {
+        /// Whose.
+        server: u32,
+        /// Bytes that its data directory takes.
+        used_bytes: u64,
+        /// Bytes that it may take.
+        limit_bytes: u64,
+    },
     /// SHUTDOWN: this server is stopping.
     Shutdown,
 }
@@ -143,6 +152,7 @@ impl Error {
             Error::Refused(Refused::NoLeader(_)) => "NOLEADER",
             Error::Refused(Refused::NotLeader { .. }) => "NOTLEADER",
             Error::Refused(Refused::TryAgain { .. } | Refused::Busy(_)) => "TRYAGAIN",
+            Error::Refused(Refused::NoSpace { .. }) => "NOSPACE",
             Error::Refused(Refused::Shutdown) => "SHUTDOWN",
             Error::Unknown(_) => "UNKNOWN",
         }
@@ -245,7 +255,7 @@ impl fmt::Display for Wrong {
                 "{}: the time to expire must be positive and below 2^63 milliseconds",
                 command.unwrap_or("expiry")
             ),
-            Wrong::DatabaseIndex => formatter.write_str("SELECT: there is only database 0"),
+            Wrong::DatabaseIndex => formatter.write_str("there is only database 0"),
             Wrong::Cursor => formatter
                 .write_str("SCAN: the cursor is a number: 0 to begin, then what SCAN answered"),
             Wrong::NotInteger => formatter.write_str("value is not an integer or out of range"),
@@ -293,6 +303,11 @@ impl fmt::Display for Refused {
                 "{limit} reached its limit of {max}; nothing was executed, try again"
             ),
             Refused::Busy(text) => formatter.write_str(text),
+            Refused::NoSpace { server, used_bytes, limit_bytes } => write!(
+                formatter,
+                "{used_bytes}/{limit_bytes} bytes used on server {server}: the disk is full; \
+                 nothing was executed, reads go on, deletions make room"
+            ),
             Refused::Shutdown => formatter
                 .write_str("this server is stopping; nothing was executed, use another one"),
         }

@@ -4,7 +4,6 @@
 //! What is not done is an [`Error`], whose type tells the kind (see `error`).
 
 use crate::kv::command::{Bytes, Change, Outcome};
-use crate::limits::REPLY_BYTES_MAX;
 pub use crate::protocol::error::{Error, Refused, Unknown, Wrong};
 
 /// An answer to one request.
@@ -64,6 +63,13 @@ impl Reply {
         Reply::Error(Error::Wrong(Wrong::TooBig(text.into())))
     }
 
+    /// TOOBIG: the reply would be longer than `bytes_max`.
+    pub fn reply_too_big(bytes_max: usize) -> Reply {
+        Reply::too_big_because(format!(
+            "the reply would exceed {bytes_max} bytes; ask for fewer keys at once"
+        ))
+    }
+
     /// NOTINT.
     pub fn not_integer() -> Reply {
         Reply::Error(Error::Wrong(Wrong::NotInteger))
@@ -90,6 +96,12 @@ impl Reply {
         Reply::Error(Error::Refused(Refused::Shutdown))
     }
 
+    /// NOSPACE: for a request that never left this server, as there is no room on that server's
+    /// disk.
+    pub fn no_space(server: u32, used_bytes: u64, limit_bytes: u64) -> Reply {
+        Reply::Error(Error::Refused(Refused::NoSpace { server, used_bytes, limit_bytes }))
+    }
+
     /// UNKNOWN: the request had left this server or entered a log. The text says what is known.
     pub fn unknown(text: impl Into<String>) -> Reply {
         Reply::Error(Error::Unknown(Unknown(text.into())))
@@ -114,17 +126,17 @@ impl From<Outcome> for Reply {
             Outcome::List(items) => Reply::List(items.into_iter().map(Reply::from).collect()),
             Outcome::Aborted => Reply::NoList,
             Outcome::Frozen(query) => Reply::from(query.answer()),
+            Outcome::NoSuchKey => Reply::err("no such key"),
             Outcome::NotInteger => Reply::not_integer(),
             Outcome::Overflow => Wrong::Overflow.into(),
             Outcome::BadDeadline => Wrong::ExpireTime { command: None }.into(),
             Outcome::TooBig { bytes, bytes_max } => {
                 Reply::too_big("bytes the value would have", bytes, bytes_max)
             }
-            Outcome::ReplyTooBig => Reply::too_big_because(format!(
-                "the reply would exceed {REPLY_BYTES_MAX} bytes; ask for fewer keys at once"
-            )),
+            Outcome::ReplyTooBig { bytes_max } => Reply::reply_too_big(bytes_max),
             Outcome::TooMany { keys_max } => Reply::too_big_because(format!(
-                "more than {keys_max} keys at once; take them in parts, with SCAN or PREFIX"
+                "more than {keys_max} keys at once, nothing was done; take them in parts, with \
+                 SCAN or PREFIX"
             )),
             Outcome::OnceUnknownClient => Reply::err(
                 "ONCE: this client is unknown or was forgotten, and its number is above 1; not \

@@ -73,6 +73,28 @@ pub enum Admin {
     },
     /// RAFT SNAPSHOT: take a snapshot now.
     Snapshot,
+    /// BACKUP BEGIN index: wait for a snapshot of this index or a later one, and keep it at hand
+    /// for this connection.
+    BackupBegin {
+        /// What it is to hold at the least.
+        index: u64,
+    },
+    /// BACKUP READ index offset count: bytes of the snapshot that the connection has at hand.
+    BackupRead {
+        /// The index that BEGIN has answered.
+        index: u64,
+        /// Where the bytes stand in the snapshot's file.
+        offset_bytes: u64,
+        /// How many at the most.
+        count_bytes: usize,
+    },
+}
+
+impl Admin {
+    /// Whether the answer may take long: what stands before it must not wait for it.
+    pub fn waits(&self) -> bool {
+        matches!(self, Admin::BackupBegin { .. })
+    }
 }
 
 /// What can be asked about a server, and only the server knows.

@@ -14,9 +14,13 @@
 
 use std::hash::Hash;
 
-use super::Raft;
 use super::types::{Entry, HardState, Index, SnapshotId};
+use super::{Raft, Refused};
 use crate::lab::{Rule, removed};
+
+/// What is written around an entry and around a batch, at most: room for an entry is counted with
+/// all of it, as each may have to be written alone.
+pub const WRITE_OVERHEAD_BYTES: u64 = 256;
 
 /// Names one write, so that its completion can be told to the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +57,10 @@ pub struct Durable {
     in_flight: Option<InFlight>,
     /// The ticket of the last write taken.
     last_ticket: WriteTicket,
+    /// Bytes of entries beyond `index` that certainly fit on the disk: an input.
+    room_bytes: u64,
+    /// What the last proposal would have needed that was refused for want of room.
+    wanted_bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -68,7 +76,15 @@ struct InFlight {
 impl Durable {
     /// All that was recovered is on disk: recovery has written it afresh and synced it.
     pub fn recovered(hard_state: HardState, index: Index) -> Durable {
-        Durable { hard_state, index, base_due: None, in_flight: None, last_ticket: WriteTicket(0) }
+        Durable {
+            hard_state,
+            index,
+            base_due: None,
+            in_flight: None,
+            last_ticket: WriteTicket(0),
+            room_bytes: u64::MAX,
+            wanted_bytes: 0,
+        }
     }
 
     /// The log is on disk up to here.
@@ -129,10 +145,79 @@ impl Durable {
 }
 
 impl Raft {
-    /// Whether there is something to write and no write in flight.
+    /// Bytes of entries that the disk has room for, beyond those that it holds, with
+    /// `WRITE_OVERHEAD_BYTES` for each. To be told after each write before `persisted`, and when it
+    /// changes otherwise; before the first time everything fits.
+    ///
+    /// What does not fit is not written: so a full disk holds up the entries, and acknowledges none
+    /// of them, but terms and votes go on.
+    pub fn set_room(&mut self, bytes: u64) {
+        self.durable.room_bytes = bytes;
+        self.durable.wanted_bytes = 0;
+    }
+
+    /// The room that was told last.
+    pub fn room_bytes(&self) -> u64 {
+        self.durable.room_bytes
+    }
+
+    /// What must fit so that this server can go on: the next entry that it has to write, or has
+    /// refused to append.
+    pub fn wanted_bytes(&self) -> u64 {
+        let next = self.durable.index.next();
+        let waits = next <= self.log.last_index() && !self.room_is_unbounded();
+        let waiting = if waits { self.weight_between(next.previous(), next) } else { 0 };
+        waiting.max(self.durable.wanted_bytes)
+    }
+
+    /// Whether the next entry to be written waits for room.
+    pub fn waits_for_room(&self) -> bool {
+        self.durable.index < self.log.last_index() && self.fitting() == self.durable.index
+    }
+
+    /// Refuses an entry of our own that the disk may have no room for.
+    pub(super) fn check_room(&mut self, payload_bytes: usize) -> Result<(), Refused> {
+        let entry = (Entry::OVERHEAD_BYTES + payload_bytes) as u64 + WRITE_OVERHEAD_BYTES;
+        let waiting = self.weight_between(self.durable.index, self.log.last_index());
+        if waiting.saturating_add(entry) <= self.durable.room_bytes {
+            return Ok(());
+        }
+        self.durable.wanted_bytes = self.durable.wanted_bytes.max(entry);
+        Err(Refused::NoRoom { room_bytes: self.durable.room_bytes })
+    }
+
+    /// The last entry that there is room for, of those not on disk.
+    fn fitting(&self) -> Index {
+        let (durable, last) = (self.durable.index, self.log.last_index());
+        if self.room_is_unbounded() || self.weight_between(durable, last) <= self.durable.room_bytes
+        {
+            return last;
+        }
+        // Weights rise with each entry.
+        let (mut fits, mut too_far) = (durable.0, last.0);
+        while too_far - fits > 1 {
+            let middle = fits + (too_far - fits) / 2;
+            match self.weight_between(durable, Index(middle)) <= self.durable.room_bytes {
+                true => fits = middle,
+                false => too_far = middle,
+            }
+        }
+        Index(fits)
+    }
+
+    fn room_is_unbounded(&self) -> bool {
+        self.durable.room_bytes == u64::MAX || removed(Rule::RoomIsReserved)
+    }
+
+    /// What these entries take on disk, at most.
+    fn weight_between(&self, after: Index, to: Index) -> u64 {
+        self.log.bytes_between(after, to) + (to.0 - after.0) * WRITE_OVERHEAD_BYTES
+    }
+
+    /// Whether there is something to write, and room for it, and no write in flight.
     pub fn has_write(&self) -> bool {
         let behind = !self.hard_state_is_durable()
-            || self.durable.index < self.log.last_index()
+            || self.durable.index < self.fitting()
             || self.durable.base_due.is_some();
         behind && self.durable.in_flight.is_none()
     }
@@ -146,7 +231,7 @@ impl Raft {
         }
         let hard_state = self.hard_state();
         let bytes_max = if removed(Rule::WritesAreBounded) { usize::MAX } else { bytes_max };
-        let entries = self.log.slice(self.durable.index.next(), bytes_max);
+        let entries = self.log.slice_up_to(self.durable.index.next(), self.fitting(), bytes_max);
         let index = entries.last().map_or(self.durable.index, |entry| entry.id.index);
         let ticket = WriteTicket(self.durable.last_ticket.0 + 1);
         self.durable.last_ticket = ticket;

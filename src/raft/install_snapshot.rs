@@ -170,7 +170,7 @@ impl Raft {
         let last_index = request.snapshot.last.index;
         // Nothing new: we have committed all of it, so we agree with the leader up to there. (Not
         // in the figure; it is what makes a doubled or late snapshot harmless, S82.)
-        if last_index <= self.commit_index && !removed(Rule::OldSnapshotsAreIgnored) {
+        if last_index <= self.commit_index {
             self.verified = self.verified.max(last_index);
             self.owed.entry(leader).or_default().append.get_or_insert_default();
             return;

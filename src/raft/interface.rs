@@ -96,6 +96,12 @@ pub enum Refused {
         /// How much is waiting, in bytes.
         bytes: u64,
     },
+    /// The leader's disk may have no room for it.
+    #[error("there is room for {room_bytes} bytes on the leader's disk")]
+    NoRoom {
+        /// How much there is room for, in bytes.
+        room_bytes: u64,
+    },
     /// The leader is handing over to another server, and takes nothing more meanwhile.
     #[error("leadership is being transferred")]
     Transferring,

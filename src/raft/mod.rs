@@ -272,6 +272,7 @@ impl Raft {
             {
                 self.owe_our_term(from, &message); // [AE1] [RV1] [IS1]
             }
+            Message::TimeoutNow(_) if term < self.current_term => {}
             _ if term < self.current_term && !removed(Rule::StaleRepliesAreDropped) => {}
             Message::RequestVote(request) | Message::TransferVote(request) => {
                 self.handle_request_vote(from, &request);

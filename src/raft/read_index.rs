@@ -59,9 +59,6 @@ impl Raft {
             return Err(Refused::NotLeader { hint });
         };
         let mut index = self.commit_index.max(leader.noop);
-        if removed(Rule::ReadIndexIsCommitted) {
-            index = self.last_applied.max(leader.noop);
-        }
         if removed(Rule::ReadWaitsForNoop) {
             index = self.commit_index;
         }

@@ -141,6 +141,9 @@ impl Raft {
         if bounded && bytes + payload.len() as u64 > self.options.uncommitted_bytes_max as u64 {
             return Err(Refused::TooMuchUncommitted { bytes });
         }
+        if !removed(Rule::RoomIsReserved) {
+            self.check_room(payload.len())?;
+        }
         let id = self.append_own(payload);
         self.check_invariants();
         Ok(id)

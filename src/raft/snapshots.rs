@@ -141,6 +141,7 @@ impl Raft {
     /// Forgets the log before the newest snapshot, but for a tail. Nothing that is not on our own
     /// disk: it is still to be written.
     fn compact(&mut self) {
+        self.send_newer_to_the_absent();
         let options = &self.options.snapshots;
         let snapshot = self.snapshots.newest.last.index;
         let mut to = self.log.index_before(snapshot, options.tail_bytes);
@@ -171,5 +172,19 @@ impl Raft {
             }
         }
         self.send_snapshots();
+    }
+
+    /// Who has not answered for an election timeout takes nothing of an older snapshot now, and may
+    /// never: neither its file nor the log behind it is kept for a server that is down.
+    fn send_newer_to_the_absent(&mut self) {
+        let (newest, bytes) = (self.snapshots.newest, self.snapshots.newest_bytes);
+        let absent_ticks = self.options.election_max_ticks;
+        let Role::Leader(leader) = &mut self.role else { return };
+        for progress in leader.progress.values_mut() {
+            let is_absent = progress.heard_ago_ticks > absent_ticks;
+            if is_absent && matches!(progress.mode, Mode::Snapshot(_)) {
+                progress.send_snapshot(newest, bytes);
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::log::Log;
 use super::progress::Mode;
 use super::quorum::Membership;
 use super::types::{HardState, Index, ServerId, SnapshotId, Stamp, Term};
-use super::{Raft, Role, Snapshots};
+use super::{Options, Raft, Role, Snapshots};
 
 /// A server's state at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +116,11 @@ impl Raft {
     /// Who votes.
     pub fn membership(&self) -> &Membership {
         &self.membership
+    }
+
+    /// Its timings and bounds.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Whether `peer` has a connection open to us.

@@ -3,12 +3,14 @@
 
 use std::collections::VecDeque;
 
+use super::divergence::StateHash;
 use crate::gateway::{ClientId, Slot};
 use crate::kv::StateMachine;
 use crate::kv::command::{Change, Outcome, RequestId};
 use crate::kv::session::Sessions;
 use crate::lab::{Rule, removed};
-use crate::raft::types::{Entry, Payload, SnapshotId, Stamp};
+use crate::limits::{self, STATE_HASH_EVERY_ENTRIES};
+use crate::raft::types::{Entry, Index, Payload, SnapshotId, Stamp};
 
 pub use crate::gateway::PendingRead;
 
@@ -65,6 +67,8 @@ pub struct Executed {
     pub changes: Vec<Change>,
     /// When the next key expires.
     pub next_deadline: Option<Stamp>,
+    /// The state's hash at the last index among these that servers compare.
+    pub hash: Option<StateHash>,
 }
 
 /// Where states wait on their way between the one who applies entries and the one who writes and
@@ -98,6 +102,24 @@ impl SnapshotShelf for Shelf {
     }
 }
 
+/// How much the applier builds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerBounds {
+    /// The largest answer to one query, in bytes of keys and values.
+    pub reply_bytes_max: usize,
+    /// Outcomes and changes that are gathered before they are handed on, in bytes, about.
+    pub outcome_bytes_max: usize,
+}
+
+impl Default for AnswerBounds {
+    fn default() -> AnswerBounds {
+        AnswerBounds {
+            reply_bytes_max: limits::REPLY_BYTES_MAX,
+            outcome_bytes_max: limits::OUTCOME_BYTES_MAX,
+        }
+    }
+}
+
 /// Does the tasks in order. `now` is the server's estimate of the log time, which TTL counts from.
 pub fn execute(
     machine: &mut StateMachine,
@@ -105,22 +127,23 @@ pub fn execute(
     now: Stamp,
     shelf: &mut impl SnapshotShelf,
 ) -> Executed {
-    execute_some(machine, &mut VecDeque::from(tasks), now, usize::MAX, shelf)
+    let bounds = AnswerBounds { outcome_bytes_max: usize::MAX, ..AnswerBounds::default() };
+    execute_some(machine, &mut VecDeque::from(tasks), now, bounds, shelf)
 }
 
-/// Does the tasks in order until their outcomes and changes weigh more than `outcome_bytes_max`; at
+/// Does the tasks in order until their outcomes and changes weigh more than the bound; at
 /// least one, and leaves the rest. A question of a few bytes can have an answer of megabytes, so
 /// what bounds the questions does not bound the memory that their answers take.
 pub fn execute_some(
     machine: &mut StateMachine,
     tasks: &mut VecDeque<Task>,
     now: Stamp,
-    outcome_bytes_max: usize,
+    bounds: AnswerBounds,
     shelf: &mut impl SnapshotShelf,
 ) -> Executed {
     let mut executed = Executed::default();
     let (mut bytes, mut counted) = (0, 0);
-    while bytes <= outcome_bytes_max
+    while bytes <= bounds.outcome_bytes_max
         && let Some(task) = tasks.pop_front()
     {
         let done = match task {
@@ -135,9 +158,17 @@ pub fn execute_some(
                 shelf.freeze(snapshot, machine.clone());
                 None
             }
-            Task::Apply(entry) => apply(machine, entry, now, &mut executed.changes),
+            Task::Apply(entry) => {
+                let done = apply(machine, entry, now, &mut executed.changes);
+                let index = machine.applied_index();
+                if index.is_multiple_of(STATE_HASH_EVERY_ENTRIES) {
+                    let hash = machine.state_hash();
+                    executed.hash = Some(StateHash { index: Index(index), hash });
+                }
+                done
+            }
             Task::Query(PendingRead { client, slot, query }) => {
-                let outcome = machine.query(&query, now.0);
+                let outcome = machine.query(&query, now.0, bounds.reply_bytes_max);
                 Some(Finished::Answered { client, slot, outcome })
             }
         };

@@ -30,10 +30,15 @@
 
 mod apply;
 pub mod clock;
+pub mod divergence;
+mod space;
 
-pub use self::apply::{Executed, Finished, Shelf, SnapshotShelf, Task, execute, execute_some};
+pub use self::apply::{
+    AnswerBounds, Executed, Finished, Shelf, SnapshotShelf, Task, execute, execute_some,
+};
 
 use self::clock::LogClock;
+use self::divergence::{Difference, Divergence, StateHash};
 
 use crate::gateway::message::GatewayMessage;
 use crate::gateway::{self, Answered, ClientId, Gateway, Request, Slot};
@@ -55,8 +60,11 @@ pub struct Server {
     raft: Raft,
     gateway: Gateway,
     clock: LogClock,
+    divergence: Divergence,
     /// When the next key expires, as far as our state machine knows, in log time.
     next_deadline: Option<Stamp>,
+    /// Ticks until a leader without room may try again to hand over.
+    hand_over_pause: u32,
 }
 
 /// What one server tells another in one go.
@@ -105,7 +113,8 @@ impl Server {
         let raft = Raft::new(id, membership, raft_options, recovered, seed);
         let clock = LogClock::new(raft.last_stamp());
         let gateway = Gateway::new(id, incarnation, gateway_options);
-        Server { raft, gateway, clock, next_deadline: None }
+        let divergence = Divergence::default();
+        Server { raft, gateway, clock, divergence, next_deadline: None, hand_over_pause: 0 }
     }
 
     /// Where the log time of a cluster whose log is empty begins: at the time of day, in
@@ -135,6 +144,7 @@ impl Server {
         self.gateway.tick();
         self.join();
         self.tell_the_time();
+        self.hand_over_when_full();
     }
 
     /// What another server has told us. Requires that each message's `check_shape` has succeeded.
@@ -197,9 +207,17 @@ impl Server {
     }
 
     /// The state machine has done what `take_tasks` handed out, in that order; `next_deadline` is
-    /// when its next key expires.
-    pub fn finished(&mut self, finished: Vec<Finished>, next_deadline: Option<Stamp>) {
+    /// when its next key expires, `hash` that of its state, where servers compare it.
+    pub fn finished(
+        &mut self,
+        finished: Vec<Finished>,
+        next_deadline: Option<Stamp>,
+        hash: Option<StateHash>,
+    ) {
         self.next_deadline = next_deadline;
+        if let Some(state) = hash {
+            self.divergence.ours(self.raft.id(), state, self.raft.membership());
+        }
         for done in finished {
             match done {
                 Finished::Restored { sessions } => {
@@ -262,7 +280,7 @@ impl Server {
     pub fn work(&self) -> Work {
         let raft::Work { write, mut send, apply, snapshot } = self.raft.work();
         for peer in self.raft.membership().peers_of(self.raft.id()) {
-            if self.gateway.has_messages(peer) && !send.contains(&peer) {
+            if self.has_gateway_messages(peer) && !send.contains(&peer) {
                 send.push(peer);
             }
         }
@@ -278,13 +296,21 @@ impl Server {
 
     /// Whether there is something to tell this peer.
     pub fn has_messages(&self, to: ServerId) -> bool {
-        self.raft.has_messages(to) || self.gateway.has_messages(to)
+        self.raft.has_messages(to) || self.has_gateway_messages(to)
+    }
+
+    fn has_gateway_messages(&self, to: ServerId) -> bool {
+        self.gateway.has_messages(to) || self.divergence.has_for(to)
     }
 
     /// For the sender to this peer: what we would tell it now, bounded by the options. There may be
     /// more behind it: take until it is empty.
     pub fn take_messages(&mut self, to: ServerId) -> Outgoing {
-        Outgoing { raft: self.raft.take_messages(to), gateway: self.gateway.take_messages(to) }
+        let mut gateway = self.gateway.take_messages(to);
+        if let Some(StateHash { index, hash }) = self.divergence.take_for(to) {
+            gateway.push(GatewayMessage::StateHash { index, hash });
+        }
+        Outgoing { raft: self.raft.take_messages(to), gateway }
     }
 
     /// For the applier: committed entries, up to `bytes_max` of them but at least one, and the
@@ -320,6 +346,16 @@ impl Server {
         self.gateway.take_answers()
     }
 
+    /// Whether `take_difference` has anything.
+    pub fn has_difference(&self) -> bool {
+        self.divergence.has_found()
+    }
+
+    /// Where our state was found to differ from another server's since the last call.
+    pub fn take_difference(&mut self) -> Option<Difference> {
+        self.divergence.take_found()
+    }
+
     /// What happened inside the core since the last call, in order.
     pub fn take_events(&mut self) -> Vec<Event> {
         self.raft.take_events()
@@ -349,9 +385,10 @@ impl Server {
     fn join(&mut self) {
         self.observe_stamps();
         self.gateway.observe_leader(self.raft.leader(), self.raft.current_term());
+        self.observe_space();
         while let Some((serial, command)) = self.gateway.next_proposal() {
             if self.raft.propose(command).is_err() {
-                break; // too much is uncommitted: it stays first in line
+                break; // too much is uncommitted, or there is no room: it stays first in line
             }
             self.gateway.proposed(serial);
         }
@@ -415,6 +452,11 @@ impl Server {
                 self.gateway.handle_read_answer(question, read_index);
             }
             GatewayMessage::ReadRefused { question } => self.gateway.handle_read_refused(question),
+            GatewayMessage::StateHash { index, hash } => {
+                let (id, state) = (self.raft.id(), StateHash { index, hash });
+                self.divergence.theirs(id, from, state, self.raft.membership());
+            }
+            GatewayMessage::Space(space) => self.gateway.handle_space(from, space),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use super::checks::{Checked, ensure};
 use crate::raft::Raft;
+use crate::raft::durability::{WRITE_OVERHEAD_BYTES, Write};
 use crate::raft::types::{Entry, EntryId, ServerId};
 use crate::server::Server;
 
@@ -39,6 +40,18 @@ pub fn check_batch(entries: &[Entry], bytes_max: usize) -> Checked {
         format!(
             "{} entries of {bytes} bytes were taken at once; {bytes_max} is the bound",
             entries.len()
+        )
+    })
+}
+
+/// What is written fits into the room that was told, with all that is written around it.
+pub fn check_room(write: &Write, room_bytes: u64) -> Checked {
+    let entries = write.entries.iter().map(|entry| entry.bytes() as u64 + WRITE_OVERHEAD_BYTES);
+    let bytes: u64 = entries.sum();
+    ensure(bytes <= room_bytes, "Writes fit into the room that there is", || {
+        format!(
+            "{} entries take {bytes} bytes; there is room for {room_bytes}",
+            write.entries.len()
         )
     })
 }

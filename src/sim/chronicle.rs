@@ -217,6 +217,9 @@ impl Chronicle {
                 self.replace(key, whole.into());
                 length
             }
+            Command::SetRange { .. } | Command::Rename { .. } | Command::Copy { .. } => {
+                unreachable!("the clients of the simulator do not say {command}")
+            }
             Command::CompareAndSet { key, old, new } => match self.get(key) {
                 None => Outcome::Nothing,
                 Some(held) if held.value != old => flag(false),

@@ -17,6 +17,7 @@ use crate::storage::error::JournalError;
 use crate::storage::journal::{self, Journal};
 use crate::storage::record;
 use crate::storage::recovery;
+use crate::storage::reserve::{Reservation, Reserved};
 use crate::storage::snapshot::{self, SnapshotFile, Snapshots};
 
 /// What a disk holds for certain: what a server that crashed now would find at least.
@@ -107,6 +108,7 @@ pub struct Disk {
     snapshots: Directory,
     journal: Option<Journal<Directory>>,
     segment_bytes: u64,
+    reservation: Option<Reservation>,
     image: Image,
     /// Given to the journal's thread and not synced.
     pending: Option<Write>,
@@ -138,6 +140,17 @@ pub struct Start {
     pub snapshotter: Snapshotter,
 }
 
+/// What became of a write.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is on the disk.
+    Synced(Write),
+    /// There was no room for it. It is tried again.
+    NoSpace,
+    /// It failed, and nobody knows how much of it is on the disk.
+    Failed(JournalError),
+}
+
 /// How a server ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -149,7 +162,7 @@ pub enum Ending {
 
 impl Disk {
     /// An empty disk with a new journal.
-    pub fn new(seed: u64, place: u64, segment_bytes: u64) -> Disk {
+    pub fn new(seed: u64, place: u64, habits: &DiskHabits) -> Disk {
         let directory = Directory::default();
         recovery::create(&directory, place + 1).expect("an empty disk that works takes a journal");
         Disk {
@@ -157,7 +170,8 @@ impl Disk {
             directory,
             snapshots: Directory::default(),
             journal: None,
-            segment_bytes,
+            segment_bytes: habits.segment_bytes,
+            reservation: habits.reservation,
             image: Image::default(),
             pending: None,
             incarnation: 0,
@@ -190,23 +204,64 @@ impl Disk {
         self.busy_until
     }
 
-    /// The write is synced. `None`: it failed, and nobody knows how much of it is on the disk.
-    pub fn finish(&mut self) -> Option<Write> {
+    /// The write is synced, or not.
+    pub fn finish(&mut self) -> Outcome {
         let write = self.pending.take().expect("a write was begun");
         if std::mem::take(&mut self.fails_next) {
             self.directory.fail_once_after(self.random.below(3));
         }
         let journal = self.journal.as_mut().expect("a server that writes has a journal");
-        if journal.append_and_sync(&write).is_err() {
-            // The disk may work again by now. The journal must not: it would write behind a hole.
-            let again = journal.append_and_sync(&write).is_ok();
-            assert!(!again, "a journal that has failed once must never succeed again");
-            return None;
+        match journal.append_and_sync(&write) {
+            Ok(()) => {}
+            Err(JournalError::NoSpace { .. }) => {
+                self.pending = Some(write);
+                return Outcome::NoSpace;
+            }
+            Err(error) => {
+                // The disk may work again by now. The journal must not: it would write behind a
+                // hole.
+                let again = journal.append_and_sync(&write).is_ok();
+                assert!(!again, "a journal that has failed once must never succeed again");
+                return Outcome::Failed(error);
+            }
         }
         self.image.apply(&write);
         // What the newest snapshot covers goes, a segment at a time. A disk that fails at it ends
         // the server like any other failure.
-        self.forget_one().then_some(write)
+        match self.forget_one() {
+            Ok(_) => Outcome::Synced(write),
+            Err(error) => Outcome::Failed(error),
+        }
+    }
+
+    /// Reserves a piece of what is missing, as the log writer does between two writes. Returns how
+    /// much room there is.
+    pub fn tend(&mut self, wanted_bytes: u64) -> Result<u64, JournalError> {
+        let full = self.is_full();
+        let Some(journal) = &mut self.journal else { return Ok(0) };
+        if self.pending.is_none() {
+            journal.set_budget(u64::MAX, full);
+            journal.reserve(wanted_bytes)?;
+            if full {
+                journal.rotate_obsolete()?;
+            }
+        }
+        Ok(journal.room_bytes())
+    }
+
+    /// How much room there is for entries.
+    pub fn room_bytes(&self) -> u64 {
+        self.journal.as_ref().map_or(0, Journal::room_bytes)
+    }
+
+    /// How many entries wait for room.
+    pub fn waiting_entries(&self) -> usize {
+        self.pending.as_ref().map_or(0, |write| write.entries.len())
+    }
+
+    /// Whether a full disk is no end here.
+    pub fn reserves(&self) -> bool {
+        self.reservation.is_some()
     }
 
     /// A snapshot that ends with this entry is on the disk.
@@ -217,9 +272,9 @@ impl Disk {
         }
     }
 
-    /// Removes a segment of the journal that is of no use any more. `false`: the disk failed.
-    fn forget_one(&mut self) -> bool {
-        self.journal.as_mut().is_none_or(|journal| journal.remove_obsolete().is_ok())
+    /// Removes a segment of the journal that is of no use any more.
+    fn forget_one(&mut self) -> Result<bool, JournalError> {
+        self.journal.as_mut().map_or(Ok(false), Journal::remove_obsolete)
     }
 
     /// The server is gone, perhaps in the middle of a write.
@@ -259,10 +314,13 @@ impl Disk {
     /// Seals the journal, as the log writer does on a quiet tick. `false`: the disk failed.
     pub fn seal(&mut self) -> bool {
         match &mut self.journal {
-            Some(journal) if self.pending.is_none() => {
-                self.quiet = journal.seal().is_ok();
-                self.quiet && self.forget_one()
-            }
+            Some(journal) if self.pending.is_none() => match journal.seal() {
+                Ok(_) => {
+                    self.quiet = !journal.needs_seal();
+                    self.forget_one().is_ok()
+                }
+                Err(_) => false,
+            },
             _ => true,
         }
     }
@@ -346,7 +404,14 @@ impl Disk {
     ) -> Result<(Journal<Directory>, recovery::Recovered), String> {
         let run_id = self.random.bits();
         let options = journal::Options { journal_id, run_id, segment_bytes: self.segment_bytes };
-        recovery::open(self.directory.clone(), options, snapshot).map_err(|error| error.to_string())
+        let opened = recovery::open(self.directory.clone(), options, snapshot);
+        let (mut journal, found) = opened.map_err(|error| error.to_string())?;
+        if let Some(reservation) = self.reservation {
+            journal.keep_reserved(reservation);
+            let mut reserve = || journal.reserve(0).map_err(|error| error.to_string());
+            while reserve()? == Reserved::Some {}
+        }
+        Ok((journal, found))
     }
 }
 

@@ -130,7 +130,8 @@ pub enum FaultKind {
     /// A disk fails once, at one of its next operations, and works again afterwards, as if nothing
     /// had been: but what was written and not synced is gone. The server must end itself.
     BadDisk(Place),
-    /// A disk is full. The server must end itself, and comes back when there is room.
+    /// A disk is full: no file can grow. A server that reserves its space lives on, and takes
+    /// writes again when there is room; another must end itself, and comes back then.
     FullDisk(Place),
     /// Something happens to a leader, at a moment of its work. Chance alone strikes followers
     /// mostly and idle leaders the rest of the time, and logs differ only where a leader was lost

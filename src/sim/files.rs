@@ -248,6 +248,11 @@ impl Disk for Directory {
         Ok(OpenFile { directory: self.clone(), file, life })
     }
 
+    fn reopen(&self, name: &str) -> io::Result<OpenFile> {
+        let file = self.find(name)?;
+        Ok(OpenFile { directory: self.clone(), file, life: self.state.borrow().life })
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.operate()?;
         let file = self.find(from)?;
@@ -286,11 +291,19 @@ impl Disk for Directory {
     }
 }
 
+impl OpenFile {
+    /// Whether a write makes the file longer, and so takes room.
+    fn grows(&self, offset_bytes: u64, length: usize) -> bool {
+        let state = self.directory.state.borrow();
+        offset_bytes + length as u64 > state.files[self.file].bytes.len() as u64
+    }
+}
+
 impl DiskFile for OpenFile {
     fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
         self.directory.check_alive(self.life)?;
         let mut result = self.directory.operate();
-        if self.directory.is_full() {
+        if self.directory.is_full() && self.grows(offset_bytes, bytes.len()) {
             result = Err(io::Error::from(io::ErrorKind::StorageFull));
         }
         // A write that fails may have written a part.

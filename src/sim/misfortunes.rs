@@ -207,6 +207,7 @@ impl World {
         let machine = &mut self.machines[usize::from(place)];
         machine.process = Some(process);
         let life = machine.life;
+        self.tell_room(place);
         self.tell(|| format!("{} starts, life {incarnation}", id_of(place)));
         self.queue.push(self.now + self.random.between(1, TICK), Event::Tick(place, life));
         for peer in (0..self.plan.servers as Place).filter(|&peer| peer != place) {

@@ -82,6 +82,7 @@ mod requests;
 mod run;
 mod schedule;
 mod snapshots;
+mod space;
 mod stamps;
 mod stragglers;
 mod witness;

@@ -13,6 +13,7 @@ use super::queue::Micros;
 use super::random::{PerTenThousand, Random};
 use super::schedule;
 use super::snapshots;
+use crate::storage::reserve::Reservation;
 use crate::{gateway, raft};
 
 /// Everything about a run that is decided before it begins.
@@ -86,6 +87,8 @@ pub struct DiskHabits {
     pub write_bytes_max: usize,
     /// Bytes after which the journal begins another segment.
     pub segment_bytes: u64,
+    /// What the journal reserves; without it a full disk ends the server.
+    pub reservation: Option<Reservation>,
 }
 
 /// How clients behave.
@@ -142,7 +145,8 @@ impl Plan {
             forward_bytes_max: random.pick(&[64, 1_000, 100_000]),
         };
         let network = NetworkHabits::draw(&mut random, kinds);
-        let disk = DiskHabits::draw(&mut random, kinds);
+        let mut disk = DiskHabits::draw(&mut random, kinds);
+        disk.reservation = draw_reservation(&mut Random::part(seed, 13));
         let mut clients = ClientHabits::draw(&mut random, kinds);
         clients.beyond_plain = Random::part(seed, 8).pick(&[0, 3_000, 7_000]);
         let drifts: &[u64] = if kinds.clocks { &[100, 90, 110, 50, 200, 400] } else { &[100] };
@@ -231,6 +235,14 @@ fn draw_kinds(random: &mut Random, allowed: Kinds) -> Kinds {
     }
 }
 
+fn draw_reservation(random: &mut Random) -> Option<Reservation> {
+    random.chance(8_000).then(|| Reservation {
+        step_bytes: random.pick(&[100, 1_000, 10_000]),
+        ahead_bytes: random.pick(&[1_500, 5_000, 20_000]),
+        kept_bytes: 1_000,
+    })
+}
+
 impl NetworkHabits {
     fn draw(random: &mut Random, kinds: Kinds) -> NetworkHabits {
         let delay_min = random.between(20, 500);
@@ -263,6 +275,7 @@ impl DiskHabits {
             sync_max: random.pick(slowest),
             write_bytes_max: random.pick(&[1, 300, 1_000_000]),
             segment_bytes: random.pick(&[500, 5_000, 50_000]),
+            reservation: None,
         }
     }
 }

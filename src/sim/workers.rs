@@ -10,7 +10,7 @@
 //! message meanwhile changed the term, say. And a socket may be busy: what gathers behind it leaves
 //! as one batch.
 
-use super::bounds::{check_batch, check_window};
+use super::bounds::{check_batch, check_room, check_window};
 use super::checks::{Checked, Violation, ensure};
 use super::faults::Moment;
 use super::network::Sent;
@@ -118,10 +118,13 @@ impl World {
     fn take_write(&mut self, place: Place) -> Result<bool, Violation> {
         let bytes_max = self.plan.disk.write_bytes_max;
         let now = self.now;
-        let Some(write) = self.process(place).server.take_write(bytes_max) else {
+        let server = &mut self.process(place).server;
+        let room_bytes = server.raft().room_bytes();
+        let Some(write) = server.take_write(bytes_max) else {
             return Ok(false);
         };
         check_batch(&write.entries, bytes_max)?;
+        check_room(&write, room_bytes)?;
         self.stats.writes += 1;
         let machine = &mut self.machines[usize::from(place)];
         let at = machine.disk.begin(now, &self.plan.disk, write);

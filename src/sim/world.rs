@@ -8,7 +8,7 @@ use super::absence::Absence;
 use super::bounds::{check_pending, check_uncommitted};
 use super::checks::{Checked, Checks, ensure};
 use super::clients::{Action, Clients};
-use super::disk::{Disk, Ending};
+use super::disk::{Disk, Ending, Outcome};
 use super::faults::{Moment, TICK};
 use super::gateways::{self, Courier};
 use super::leaders::{self, Heard};
@@ -99,7 +99,7 @@ impl World {
     pub fn new(plan: Plan, trace: Trace) -> World {
         let servers = plan.servers;
         let machine = |place: usize| Machine {
-            disk: Disk::new(plan.seed, place as u64, plan.disk.segment_bytes),
+            disk: Disk::new(plan.seed, place as u64, &plan.disk),
             process: None,
             life: 0,
             down: 0,
@@ -190,6 +190,9 @@ impl World {
             self.queue.push(self.now + 50_000, Event::Restart(place));
             return self.crash(place, Ending::Killed);
         }
+        if !self.tend_disk(place)? {
+            return Ok(());
+        }
         let now_ms = self.tell_time(place);
         let options = &self.plan.raft;
         let process = self.machines[usize::from(place)].process.as_mut().expect("it lives");
@@ -245,16 +248,16 @@ impl World {
             self.queue.push(machine.disk.hangs_until, Event::Synced(place, machine.life));
             return Ok(());
         }
-        let Some(write) = machine.disk.finish() else {
-            self.tell(|| format!("{}: a write fails, the server ends", id_of(place)));
-            let back = self.now + self.random.between(10_000, 200_000);
-            self.queue.push(back, Event::Restart(place));
-            return self.crash(place, Ending::Killed);
+        let write = match machine.disk.finish() {
+            Outcome::Synced(write) => write,
+            Outcome::NoSpace => return self.write_waits(place),
+            Outcome::Failed(error) => return self.write_failed(place, &error),
         };
         self.tell(|| {
             format!("{} has synced up to {:?}", id_of(place), write.entries.last().map(|e| e.id))
         });
         self.tell_time(place);
+        self.tell_room(place);
         self.server(place).persisted(write.ticket);
         let raft = self.server(place).raft();
         if raft.is_leader() && raft.commit_index() < raft.log().last_index() {
@@ -290,7 +293,7 @@ impl World {
         if index > before && index.is_multiple_of(STATES_COMPARED) {
             self.checks.state(place, &process.state)?;
         }
-        process.server.finished(executed.finished, executed.next_deadline);
+        process.server.finished(executed.finished, executed.next_deadline, executed.hash);
         if executed.restored_at.is_some() {
             self.checks.after_restore(place, process.server.gateway(), index)?;
         }
@@ -363,6 +366,9 @@ impl World {
         let machine = &self.machines[usize::from(place)];
         let Some(process) = &machine.process else { return Ok(()) };
         let raft = process.server.raft();
+        ensure(!process.server.has_difference(), "State Machine Safety", || {
+            format!("{} has another state than the others", id_of(place))
+        })?;
         self.checks.after_step(place, machine.life, raft)?;
         if self.checks.has_committed(place, raft) {
             let machines = &self.machines;

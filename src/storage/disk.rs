@@ -30,6 +30,8 @@ pub trait Disk {
     fn open(&self, name: &str) -> io::Result<Self::Reader>;
     /// Creates an empty file that must not exist yet.
     fn create(&self, name: &str) -> io::Result<Self::File>;
+    /// Opens a file that exists for writing, to use its space again.
+    fn reopen(&self, name: &str) -> io::Result<Self::File>;
     /// Gives a file another name, replacing the file that had it. An open file stays open.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.
@@ -118,6 +120,10 @@ impl Disk for RealDisk {
         // The process's umask can only take permissions away; we need exactly ours (S97).
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
         Ok(RealFile { file })
+    }
+
+    fn reopen(&self, name: &str) -> io::Result<RealFile> {
+        Ok(RealFile { file: OpenOptions::new().write(true).open(self.path(name))? })
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -244,7 +244,7 @@ fn verdict(image: &Image, snapshot: SnapshotId, walked: Result<Report, JournalEr
                 JournalError::UnknownFormat { file, .. } | JournalError::Io { file, .. } => {
                     (Some(file), None)
                 }
-                JournalError::Poisoned => (None, None),
+                JournalError::NoSpace { .. } | JournalError::Poisoned => (None, None),
             };
             Verdict::Refuses { reason, file, offset_bytes }
         }

@@ -53,6 +53,13 @@ pub enum JournalError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// There is no room for this write in what is reserved, and no more can be reserved. Nothing
+    /// was written: it may be tried again.
+    #[error("the disk is full: there is no room for {bytes} bytes of journal")]
+    NoSpace {
+        /// How much was to be written, at most.
+        bytes: u64,
+    },
     /// An earlier write or sync failed, so nothing may be written behind it.
     #[error("the journal failed before and takes no more writes until the process is restarted")]
     Poisoned,

@@ -31,7 +31,7 @@ use thiserror::Error;
 use super::disk::RealDisk;
 use super::error::JournalError;
 use super::peers_met::{PeerIdentityError, PeersMet};
-use crate::raft::types::ServerId;
+use crate::raft::types::{EntryId, ServerId, SnapshotId};
 
 /// The format of data directories that this program makes.
 pub const DIRECTORY_FORMAT: u32 = 2;
@@ -56,6 +56,37 @@ pub struct Identity {
     pub membership: Vec<ServerId>,
     /// Random; all batches of the journal carry it.
     pub journal_id: u64,
+    /// The backup that `restore` began with; `None` after `init`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Origin>,
+}
+
+/// Where a restored server's first state comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The cluster that the backup was taken of.
+    pub cluster_id: String,
+    /// What the backup stands for.
+    pub snapshot: SnapshotId,
+    /// The hash of the state in it.
+    pub state_hash: u64,
+}
+
+impl Identity {
+    /// What servers call their cluster when they meet: its id, and behind a `+` the backup it began
+    /// with, if it did. So only servers that began alike talk to each other. The failing schedule:
+    /// two of three servers are restored, the third is made by `init`, or restored from yesterday's
+    /// file. It would vote, and count in majorities, with another past than the others have; with
+    /// two such servers the restored state would be outvoted and replaced by an empty one.
+    pub fn name_among_peers(&self) -> String {
+        match &self.restored {
+            None => self.cluster_id.clone(),
+            Some(Origin { snapshot, state_hash, .. }) => {
+                let EntryId { term, index } = snapshot.last;
+                format!("{}+{}.{}.{state_hash:016x}", self.cluster_id, index.0, term.0)
+            }
+        }
+    }
 }
 
 /// What the configuration says about the directory's owner.
@@ -79,12 +110,13 @@ pub enum DirectoryError {
          up and add a server under a new id", .0.display()
     )]
     NotInitialized(PathBuf),
-    /// `init` found a server's data.
-    #[error("{} already holds a server's data; init changes nothing there", .0.display())]
+    /// `init` or `restore` found a server's data.
+    #[error("{} already holds a server's data; nothing was changed there", .0.display())]
     AlreadyInitialized(PathBuf),
-    /// `init` found something it did not make.
+    /// `init` or `restore` found something it did not make.
     #[error(
-        "{} holds {found:?}, which an interrupted init does not leave. Use an empty directory",
+        "{} holds {found:?}, which it would not have left if it had been interrupted. Use an empty \
+         directory",
         directory.display()
     )]
     NotEmpty {

@@ -6,6 +6,10 @@
 //! goes for the directory's own name and those above it, too. The failing schedule: `init` ends
 //! without syncing the parent, the server votes, the power fails, and the whole directory is gone;
 //! the next `init` finds nothing and makes a server that votes again in the same term.
+//!
+//! `restore` does the same with one step before the others: the snapshot that the server begins
+//! with. Its first start finds a journal that was never used and a snapshot, and begins the log
+//! behind it ([`recovery`]), with a term that is at least the snapshot's.
 
 use std::fs;
 use std::io;
@@ -14,13 +18,14 @@ use std::path::Path;
 use super::batch::Header;
 use super::disk::{Disk, RealDisk};
 use super::identity::{
-    DIRECTORY_FORMAT, DirectoryError, Expected, IDENTITY, Identity, SNAPSHOTS, check_safe,
+    DIRECTORY_FORMAT, DirectoryError, Expected, IDENTITY, Identity, Origin, SNAPSHOTS, check_safe,
     create_directory, failed, lock, random_number, sync_with_ancestors,
 };
 use super::journal::{segment_name, segment_number};
 use super::peers_met;
 use super::record::Image;
 use super::recovery;
+use super::snapshot;
 use super::walk::FRESH_SUFFIX;
 
 const IDENTITY_FRESH: &str = "identity.json.new";
@@ -47,11 +52,32 @@ const OURS: [&str; 9] = [
 
 /// Creates a server's data directory. It may be interrupted at any moment, and run again.
 pub fn init(path: &Path, expected: &Expected) -> Result<Identity, DirectoryError> {
+    make(path, expected, None, |_| Ok(()))
+}
+
+/// The same for a server that begins with a snapshot: `write` makes it, durably, in the directory
+/// that it is given. It may be run again with the same backup, and not with another one.
+pub fn restore<E: From<DirectoryError>>(
+    path: &Path,
+    expected: &Expected,
+    origin: Origin,
+    write: impl FnOnce(RealDisk) -> Result<(), E>,
+) -> Result<Identity, E> {
+    make(path, expected, Some(origin), write)
+}
+
+fn make<E: From<DirectoryError>>(
+    path: &Path,
+    expected: &Expected,
+    restored: Option<Origin>,
+    write: impl FnOnce(RealDisk) -> Result<(), E>,
+) -> Result<Identity, E> {
     create_directory(path)?;
     check_safe(path)?;
-    check_initializable(path)?; // before a lock file appears in a directory that is not ours
+    let origin = restored.as_ref();
+    check_initializable(path, origin)?; // before a lock file appears in a directory not ours
     let _lock = lock(path)?;
-    check_initializable(path)?; // what another init did before we had the lock
+    check_initializable(path, origin)?; // what another init did before we had the lock
     create_directory(&path.join("tmp"))?;
     create_directory(&path.join(SNAPSHOTS))?;
     let journal_path = path.join("journal");
@@ -59,7 +85,7 @@ pub fn init(path: &Path, expected: &Expected) -> Result<Identity, DirectoryError
     let unfinished = journal_path.join(segment_name(1));
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("removing", &unfinished)(error));
+            return Err(failed("removing", &unfinished)(error).into());
         }
         _ => {}
     }
@@ -72,9 +98,26 @@ pub fn init(path: &Path, expected: &Expected) -> Result<Identity, DirectoryError
         server_id: expected.server_id,
         membership: expected.membership.clone(),
         journal_id: random_number()?,
+        restored,
     };
-    fill(&root, &journal, &identity)?;
+    let snapshots = path.join(SNAPSHOTS);
+    let snapshots = RealDisk::open(&snapshots).map_err(failed("opening", &snapshots))?;
+    fill_behind(&root, &journal, snapshots, &identity, write)?;
     Ok(identity)
+}
+
+/// Writes all files of a new data directory, the snapshot before them: a directory that has an
+/// identity has what it says it was restored from.
+pub fn fill_behind<D: Disk, E: From<DirectoryError>>(
+    root: &D,
+    journal: &D,
+    snapshots: D,
+    identity: &Identity,
+    write: impl FnOnce(D) -> Result<(), E>,
+) -> Result<(), E> {
+    write(snapshots)?;
+    fill(root, journal, identity)?;
+    Ok(())
 }
 
 /// Writes all files of a new data directory; the one that makes it a server's comes last.
@@ -95,7 +138,7 @@ pub fn fill<D: Disk>(root: &D, journal: &D, identity: &Identity) -> Result<(), D
 
 /// Refuses what `init` did not make: above all a journal that has been used. What cannot be looked
 /// at may be just that, so every error is a refusal.
-fn check_initializable(path: &Path) -> Result<(), DirectoryError> {
+fn check_initializable(path: &Path, origin: Option<&Origin>) -> Result<(), DirectoryError> {
     for name in names(path)? {
         if name == IDENTITY {
             return Err(DirectoryError::AlreadyInitialized(path.to_path_buf()));
@@ -104,10 +147,16 @@ fn check_initializable(path: &Path) -> Result<(), DirectoryError> {
             return Err(not_empty(path, name));
         }
     }
-    // It is empty until there is a server.
+    // It is empty until there is a server, but for what an interrupted restore was about to make.
+    // Another backup's snapshot might be the newer one, and the server would begin with that.
+    let ours = |name: &String| {
+        origin.is_some_and(|origin| {
+            snapshot::is_draft(name) || *name == snapshot::file_name(origin.snapshot.last)
+        })
+    };
     let snapshots = path.join(SNAPSHOTS);
     if snapshots.try_exists().map_err(failed("looking at", &snapshots))?
-        && let Some(name) = names(&snapshots)?.first()
+        && let Some(name) = names(&snapshots)?.iter().find(|name| !ours(name))
     {
         return Err(not_empty(path, format!("{SNAPSHOTS}/{name}")));
     }

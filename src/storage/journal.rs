@@ -12,6 +12,8 @@
 //! entry 120 been written to segment 2 and been replaced since, both would stay until a snapshot
 //! covers 120.
 //!
+//! What it writes into has been reserved before: [`super::reserve`].
+//!
 //! The failing schedule behind `Poisoned`: a sync fails, the kernel drops the pages and forgets the
 //! error, the next sync succeeds, and we acknowledge a batch that stands behind a hole. So the
 //! first failure is the last thing this journal does; only a new start may look at the files again.
@@ -22,10 +24,11 @@ use super::batch::{self, FORMAT_VERSION, HEADER_BYTES, Header};
 use super::disk::{Disk, DiskFile};
 use super::error::JournalError;
 use super::record::{self, Record, check_base, check_entry, check_succession};
+use super::reserve::{Ahead, SPARE_NAME};
 use super::scan::Chain;
 use crate::lab::{Rule, removed};
 use crate::limits;
-use crate::raft::durability::Write;
+use crate::raft::durability::{WRITE_OVERHEAD_BYTES, Write};
 use crate::raft::types::{Entry, EntryId, HardState, Index, SnapshotId};
 
 /// What is to be known to open a journal.
@@ -49,13 +52,15 @@ impl Options {
 /// The journal, open for writing. `recovery::open` makes one.
 #[derive(Debug)]
 pub struct Journal<D: Disk> {
-    disk: D,
-    options: Options,
+    pub(super) disk: D,
+    pub(super) options: Options,
     /// The newest segment.
-    file: D::File,
+    pub(super) file: D::File,
     segment: u64,
     /// The end of its last batch, where the next goes.
-    segment_length_bytes: u64,
+    pub(super) segment_length_bytes: u64,
+    /// What is reserved; `None` if files grow as they are written.
+    pub(super) ahead: Option<Ahead<D::File>>,
     chain: Chain,
     /// Whether the last batch is a seal.
     sealed: bool,
@@ -74,6 +79,8 @@ pub struct Journal<D: Disk> {
     older: Vec<OlderSegment>,
     /// The newest snapshot that is durable covers the entries up to here.
     published: Index,
+    /// How much has been written in this life.
+    written_bytes: u64,
     /// The batch being built; kept for its memory.
     buffer: Vec<u8>,
 }
@@ -118,6 +125,7 @@ impl<D: Disk> Journal<D> {
             file: position.file,
             segment: position.segment,
             segment_length_bytes: position.segment_length_bytes,
+            ahead: None,
             chain: position.chain,
             sealed: true,
             poisoned: false,
@@ -128,12 +136,14 @@ impl<D: Disk> Journal<D> {
             highest: position.highest,
             older: position.older,
             published: position.snapshot.last.index,
+            written_bytes: 0,
             buffer: Vec::new(),
         }
     }
 
-    /// Makes a write durable: when this returns `Ok`, no crash can lose it. After an error the
-    /// process must end; whether the write is on disk is unknown.
+    /// Makes a write durable: when this returns `Ok`, no crash can lose it. After `NoSpace` nothing
+    /// has happened; after any other error the process must end; whether the write is on disk is
+    /// unknown.
     ///
     /// Requires what Raft ensures: terms and votes that follow the rules, entries without gaps.
     pub fn append_and_sync(&mut self, write: &Write) -> Result<(), JournalError> {
@@ -143,6 +153,7 @@ impl<D: Disk> Journal<D> {
         if write.hard_state.is_none() && write.base.is_none() && write.entries.is_empty() {
             return Ok(());
         }
+        self.make_room(write)?;
         let before = self.before();
         self.buffer.clear();
         self.buffer.resize(HEADER_BYTES, 0);
@@ -155,7 +166,7 @@ impl<D: Disk> Journal<D> {
         for entry in &write.entries {
             self.add_entry(entry);
         }
-        self.write_batch(&before)?;
+        self.write_batch(&before, false)?;
         self.sealed = false;
         Ok(())
     }
@@ -184,12 +195,16 @@ impl<D: Disk> Journal<D> {
             return Ok(false);
         }
         self.poisoned = true;
-        let name = segment_name(self.older[last].segment);
+        let segment = self.older[last].segment;
+        let name = segment_name(segment);
         let failed =
             |disk: &D, doing, source| JournalError::Io { doing, file: disk.path(&name), source };
-        self.disk.remove(&name).map_err(|source| failed(&self.disk, "removing", source))?;
-        let synced = self.disk.sync_directory();
-        synced.map_err(|source| failed(&self.disk, "syncing the directory of", source))?;
+        let recycled = self.recycle(segment);
+        if !recycled.map_err(|source| failed(&self.disk, "recycling", source))? {
+            self.disk.remove(&name).map_err(|source| failed(&self.disk, "removing", source))?;
+            let synced = self.disk.sync_directory();
+            synced.map_err(|source| failed(&self.disk, "syncing the directory of", source))?;
+        }
         self.older.remove(last);
         for leftover in &mut self.older[..last] {
             leftover.followed_by_head = true;
@@ -208,11 +223,21 @@ impl<D: Disk> Journal<D> {
         if self.sealed || removed(Rule::QuietJournalIsSealed) {
             return Ok(false);
         }
+        match self.make_room_for(WRITE_OVERHEAD_BYTES) {
+            Err(JournalError::NoSpace { .. }) => return Ok(false),
+            other => other?,
+        }
+        self.write_seal(false)?;
+        Ok(true)
+    }
+
+    /// Writes an empty batch: here, or at the start of the next segment.
+    pub(super) fn write_seal(&mut self, rotate: bool) -> Result<(), JournalError> {
         self.buffer.clear();
         self.buffer.resize(HEADER_BYTES, 0);
-        self.write_batch(&self.before())?;
+        self.write_batch(&self.before(), rotate)?;
         self.sealed = true;
-        Ok(true)
+        Ok(())
     }
 
     /// Whether the last batch still waits for its seal.
@@ -220,9 +245,27 @@ impl<D: Disk> Journal<D> {
         !self.sealed
     }
 
+    /// How many bytes this journal has written since it was opened.
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes
+    }
+
     /// The number of the segment being written.
     pub fn segment(&self) -> u64 {
         self.segment
+    }
+
+    /// Whether the newest snapshot covers all that this segment holds.
+    pub(super) fn is_obsolete(&self) -> bool {
+        self.highest <= self.published
+    }
+
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
+    pub(super) fn poison(&mut self) {
+        self.poisoned = true;
     }
 
     fn add_hard_state(&mut self, next: HardState) {
@@ -264,17 +307,16 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Writes and syncs the batch in the buffer, in this segment or at the start of the next.
-    fn write_batch(&mut self, before: &Before) -> Result<(), JournalError> {
-        let full =
-            self.segment_length_bytes + self.buffer.len() as u64 > self.options.segment_bytes;
-        let rotate = full && self.segment_length_bytes > 0;
+    fn write_batch(&mut self, before: &Before, rotate: bool) -> Result<(), JournalError> {
+        let end = self.segment_length_bytes + self.buffer.len() as u64;
+        let rotate = rotate || self.goes_to_next(end);
         // Poisoned until proven well: every way out of here with an error leaves it so.
         self.poisoned = true;
+        let mut spare_name = None;
         if rotate {
             self.segment += 1;
             self.segment_length_bytes = 0;
-            let created = self.disk.create(&segment_name(self.segment));
-            self.file = created.map_err(|source| self.failed("creating", source))?;
+            spare_name = self.begin_segment()?;
             let mut head = Vec::new();
             record::encode(&before.head, &mut head);
             self.buffer.splice(HEADER_BYTES..HEADER_BYTES, head);
@@ -287,6 +329,10 @@ impl<D: Disk> Journal<D> {
         if !removed(Rule::FailedSyncEndsTheServer) {
             synced.map_err(|source| self.failed("syncing", source))?;
         }
+        if let Some(spare_name) = spare_name.filter(|_| !removed(Rule::SegmentIsWholeWhenNamed)) {
+            let renamed = self.disk.rename(spare_name, &segment_name(self.segment));
+            renamed.map_err(|source| self.failed("naming", source))?;
+        }
         if rotate && !removed(Rule::NewSegmentHasItsName) {
             // Without its name a synced file is lost with all it holds (S36).
             let synced = self.disk.sync_directory();
@@ -298,12 +344,32 @@ impl<D: Disk> Journal<D> {
             self.older.push(OlderSegment { segment, highest, followed_by_head: true });
         }
         self.segment_length_bytes += self.buffer.len() as u64;
+        self.written_bytes += self.buffer.len() as u64;
         self.chain = Chain::after(&Header { crc, ..header });
         self.poisoned = false;
         Ok(())
     }
 
-    fn failed(&self, doing: &'static str, source: io::Error) -> JournalError {
+    /// Opens the next segment: the spare, which still has its own name, or a new file.
+    fn begin_segment(&mut self) -> Result<Option<&'static str>, JournalError> {
+        let name = segment_name(self.segment);
+        if let Some(ahead) = &mut self.ahead {
+            ahead.reserved_bytes = 0;
+            if let Some(spare) = ahead.spare.take() {
+                (self.file, ahead.reserved_bytes) = (spare.file, spare.reserved_bytes);
+                if removed(Rule::SegmentIsWholeWhenNamed) {
+                    let renamed = self.disk.rename(SPARE_NAME, &name);
+                    renamed.map_err(|source| self.failed("naming", source))?;
+                }
+                return Ok(Some(SPARE_NAME));
+            }
+        }
+        let created = self.disk.create(&name);
+        self.file = created.map_err(|source| self.failed("creating", source))?;
+        Ok(None)
+    }
+
+    pub(super) fn failed(&self, doing: &'static str, source: io::Error) -> JournalError {
         JournalError::Io { doing, file: self.disk.path(&segment_name(self.segment)), source }
     }
 }

@@ -178,6 +178,10 @@ impl Disk for MemoryDisk {
         Ok(MemoryFile { disk: self.clone(), file, life })
     }
 
+    fn reopen(&self, name: &str) -> io::Result<MemoryFile> {
+        self.open(name)
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.operate()?;
         let file = self.find(from)?;

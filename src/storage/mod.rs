@@ -9,14 +9,12 @@
 //! - [`batch`]: the bytes of a batch; [`record`]: what is inside.
 //! - [`scan`]: which bytes of a segment are batches, and what stands behind the first that is not
 //!   one.
-//! - [`journal`]: writing; [`walk`]: reading, and telling a tear from damage; [`recovery`]: what a
-//!   start makes of it, and making sure that it counts.
+//! - [`journal`]: writing; [`reserve`]: into space that it has before; [`walk`]: reading, and
+//!   telling a tear from damage; [`recovery`]: what a start makes of it, and making sure that it
+//!   counts.
 //! - [`snapshot`]: the whole state machine at one index, in a file of its own.
 //! - [`identity`]: whose directory this is; [`init`]: how it comes to be; [`peers_met`]: whom we
 //!   have met; [`dump`]: for people.
-//!
-//! Left out so far: reserving space ahead, recycling segments (recovery is ready for what both
-//! leave behind a segment's end).
 
 pub mod batch;
 pub mod disk;
@@ -30,6 +28,7 @@ pub mod peers_met;
 pub mod record;
 pub mod recording_disk;
 pub mod recovery;
+pub mod reserve;
 pub mod scan;
 pub mod snapshot;
 pub mod walk;

@@ -314,6 +314,10 @@ impl Disk for RecordingDisk {
         Ok(RecordingFile { disk: self.clone(), file })
     }
 
+    fn reopen(&self, name: &str) -> io::Result<RecordingFile> {
+        self.open(name)
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let file = self.find(from)?;
         let (from, to) = (from.to_owned(), to.to_owned());

@@ -17,6 +17,7 @@ use super::batch::{self, FORMAT_VERSION, Header};
 use super::disk::Disk;
 use super::error::{Damage, JournalError};
 use super::journal::{segment_name, segment_number};
+use super::reserve::SPARE_NAME;
 use super::scan::{self, Chain};
 use crate::lab::{Rule, removed};
 
@@ -39,7 +40,8 @@ pub struct Report {
     pub newest_segment: u64,
     /// How many bytes of it are valid.
     pub valid_bytes: u64,
-    /// How many bytes behind them are cut: a torn write, zeros or stale bytes.
+    /// How many bytes behind them are cut: a torn write, or what a segment held that was used
+    /// again. Zeros at the end are space that was reserved.
     pub cut_bytes: u64,
     /// Files in the directory that are not ours. They are left alone.
     pub unrecognised: Vec<String>,
@@ -119,7 +121,8 @@ pub fn walk<D: Disk>(
                 newest_segment: newest,
                 batches: chain.next_batch - first_batch,
                 valid_bytes: end as u64,
-                cut_bytes: (bytes.len() - end) as u64,
+                cut_bytes: bytes[end..].iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1)
+                    as u64,
                 unrecognised,
             };
             bytes.truncate(end);
@@ -217,7 +220,9 @@ pub(super) fn list_segments<D: Disk>(disk: &D) -> Result<Segments, JournalError>
     leftovers.sort_unstable();
     let before_gap = leftovers.windows(2).rposition(|pair| pair[0] + 1 != pair[1]);
     let segments = leftovers.split_off(before_gap.map_or(0, |at| at + 1));
-    let ours = |name: &String| segment_number(name.trim_end_matches(FRESH_SUFFIX)).is_some();
+    let ours = |name: &String| {
+        name == SPARE_NAME || segment_number(name.trim_end_matches(FRESH_SUFFIX)).is_some()
+    };
     let mut unrecognised: Vec<String> = listed.into_iter().filter(|name| !ours(name)).collect();
     unrecognised.sort();
     Ok(Segments { leftovers, segments, unrecognised })

@@ -67,9 +67,10 @@ impl Frame {
     /// What of it a server knows that speaks version 2.
     pub fn without_what_is_new(&self) -> Frame {
         let known = |message: &&Message| message.is_known_to_version_2();
+        let known_to_gateways = |message: &&GatewayMessage| message.is_known_to_version_2();
         Frame {
             raft: self.raft.iter().filter(known).cloned().collect(),
-            gateway: self.gateway.clone(),
+            gateway: self.gateway.iter().filter(known_to_gateways).cloned().collect(),
         }
     }
 

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::limits::{CLUSTER_ID_BYTES_MAX, GREETING_BYTES_MAX, HANDSHAKE_MS_MAX};
+use crate::limits::{CLUSTER_NAME_BYTES_MAX, GREETING_BYTES_MAX, HANDSHAKE_MS_MAX};
 use crate::raft::types::ServerId;
 
 /// The version of everything servers say to each other.
@@ -46,7 +46,8 @@ const REFUSAL: u8 = 3;
 /// Who a server is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The cluster it belongs to; at most `CLUSTER_ID_BYTES_MAX` bytes long.
+    /// The cluster it belongs to, and behind a `+` the backup that it was restored from, if it was:
+    /// at most `CLUSTER_NAME_BYTES_MAX` bytes long.
     pub cluster_id: String,
     /// Its id.
     pub server: ServerId,
@@ -80,6 +81,19 @@ pub enum Refusal {
     )]
     Cluster {
         /// The other's.
+        theirs: String,
+        /// This server's.
+        ours: String,
+    },
+    /// The cluster's id is the same, and the data are not: one of the two was not restored, or from
+    /// another backup.
+    #[error(
+        "their data and ours do not come from the same backup: they are {theirs:?}, we are \
+         {ours:?}. All servers of a cluster are to be restored from one file: restore the others, \
+         each into an empty directory"
+    )]
+    Origin {
+        /// The other's id and origin.
         theirs: String,
         /// This server's.
         ours: String,
@@ -156,7 +170,7 @@ pub fn greet(
     check: &mut CheckHistory,
     deadline: Instant,
 ) -> Result<Identity, HelloError> {
-    assert!(ours.cluster_id.len() <= CLUSTER_ID_BYTES_MAX, "the configuration bounds its length");
+    assert!(ours.cluster_id.len() <= CLUSTER_NAME_BYTES_MAX, "the configuration bounds its length");
     let hello = Hello { identity: ours.clone(), receiver };
     send(stream, version, HELLO, &encode(&hello), deadline)?;
     let (theirs, kind, body) = receive(stream, deadline)?;
@@ -239,7 +253,7 @@ fn check_version(theirs: u32) -> Result<(), Refusal> {
 
 /// So that a refusal has room for both cluster ids.
 fn check_length(theirs: &Identity) -> Result<(), HelloError> {
-    if theirs.cluster_id.len() > CLUSTER_ID_BYTES_MAX {
+    if theirs.cluster_id.len() > CLUSTER_NAME_BYTES_MAX {
         return Err(HelloError::Malformed("its cluster id is too long"));
     }
     Ok(())
@@ -248,7 +262,11 @@ fn check_length(theirs: &Identity) -> Result<(), HelloError> {
 fn check_identity(theirs: &Identity, ours: &Identity) -> Result<(), Refusal> {
     if theirs.cluster_id != ours.cluster_id {
         let (theirs, ours) = (theirs.cluster_id.clone(), ours.cluster_id.clone());
-        return Err(Refusal::Cluster { theirs, ours });
+        let id = |name: &str| name.split('+').next().unwrap_or_default().to_owned();
+        return Err(match id(&theirs) == id(&ours) {
+            true => Refusal::Origin { theirs, ours },
+            false => Refusal::Cluster { theirs, ours },
+        });
     }
     if theirs.run_id == ours.run_id {
         return Err(Refusal::Itself(ours.server));

@@ -1,6 +1,7 @@
 """Keys: is it there, of what type, how long yet; and which are there at all."""
 
-from expect import (NIL, NOT_INTEGER, OK, AnyOrder, Between, Fails, Pause, Soon, Text, case, ours)
+from expect import (ABORTED, ANYTHING, NIL, NOT_INTEGER, OK, QUEUED, AnyOrder, Between, Fails,
+                    Pause, Soon, Text, case, ours)
 
 FAR = 4_000_000_000  # seconds; some time in 2096
 
@@ -33,7 +34,27 @@ KEYS = [
          ("SET ~a v PX 50", OK), ("SET ~b v", OK), ("KEYS ~*", Soon(AnyOrder(("~b",))))),
 ]
 
+RENAMING = [
+    case("RENAME", ("SET ~k v EX 100", OK), ("SET ~l w", OK), ("RENAME ~k ~l", OK),
+         ("GET ~l", "v"), ("TTL ~l", Between(90, 100)), ("EXISTS ~k", 0),
+         ("RENAME ~l ~l", OK), ("GET ~l", "v")),
+    case("RENAME of what is not there", ("RENAME ~k ~l", Fails("ERR", "no such key")),
+         ("RENAMENX ~k ~l", Fails("ERR", "no such key")), ("RENAME ~k ~k", Fails("ERR"))),
+    case("RENAMENX", ("SET ~k v", OK), ("SET ~l w", OK), ("RENAMENX ~k ~l", 0), ("GET ~l", "w"),
+         ("DEL ~l", 1), ("RENAMENX ~k ~l", 1), ("GET ~l", "v"), ("RENAMENX ~l ~l", 0)),
+    case("COPY", ("COPY ~k ~l", 0), ("SET ~k v EX 100", OK), ("COPY ~k ~l", 1), ("GET ~l", "v"),
+         ("TTL ~l", Between(90, 100)), ("SET ~l w", OK), ("COPY ~k ~l", 0), ("GET ~l", "w"),
+         ("COPY ~k ~l REPLACE", 1), ("GET ~l", "v"), ("COPY ~k ~l DB 0 REPLACE", 1)),
+    case("COPY onto itself", ("SET ~k v", OK), ("COPY ~k ~k", Fails("ERR", "same"))),
+    case("COPY with bad options", ("COPY ~k ~l DB x", Fails("ERR")),
+         ("COPY ~k ~l NX", Fails("ERR", "syntax"))),
+    case("a watched key that is renamed", ("SET ~k v", OK), ("WATCH ~k", OK),
+         ("2) RENAME ~k ~l", OK), ("MULTI", OK), ("PING", QUEUED), ("EXEC", ABORTED)),
+]
+
 SCANNING = [
+    case("SCAN of types that we do not have", ("SET ~k v", OK),
+         ("SCAN 0 TYPE list", [ANYTHING, []])),
     case("SCAN with a bad cursor", ("SCAN first", Fails("ERR", "invalid cursor")),
          ("SCAN -1x", Fails("ERR", "invalid cursor"))),
     case("SCAN with bad options",
@@ -150,4 +171,4 @@ OURS = [
          ("SET ~a 1 PX 50", OK), ("SET ~b 2", OK), ("PREFIX ~", Soon(["~b", "2"]))),
 ]
 
-CASES = KEYS + SCANNING + SETTING_TIMES + EXPIRE_OPTIONS + PAST_TIMES + OURS
+CASES = KEYS + RENAMING + SCANNING + SETTING_TIMES + EXPIRE_OPTIONS + PAST_TIMES + OURS

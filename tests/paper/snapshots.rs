@@ -301,6 +301,25 @@ fn the_log_behind_a_snapshot_under_way_is_kept_up_to_a_bound() {
     }
 }
 
+/// A server that is down must not cost the leader its memory and its disk: when it comes back it is
+/// sent what is newest then.
+#[test]
+fn nothing_is_kept_for_a_follower_that_is_down() {
+    let mut leader = sending_leader(1_000_000);
+    for _ in 0..25 {
+        leader.tick();
+        leader.step(N2, reply(term(2)).matching(4));
+    }
+    leader.propose(command("x")).expect("it leads");
+    leader.sync();
+    leader.sent(N2);
+    leader.step(N2, reply(term(2)).matching(5));
+    leader.take_applies(usize::MAX);
+    let newest = leader.take_snapshot();
+    assert_eq!(leader.log().base().index, index(5));
+    assert_eq!(leader.snapshots_in_use(), [newest]);
+}
+
 /// A leader whose log begins behind 4, and which is sending its snapshot to server 3. It keeps so
 /// many bytes of log meanwhile.
 fn sending_leader(catch_up_bytes_max: u64) -> Server {

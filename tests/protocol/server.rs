@@ -2,6 +2,7 @@
 
 use raft_server::kv::command::{Outcome, Query, RequestId};
 use raft_server::kv::{StateMachine, encoding};
+use raft_server::limits::REPLY_BYTES_MAX;
 use raft_server::protocol::{CloseReason, Conversation, Input, Limits, Parsed, Reply, Request};
 
 pub struct Server {
@@ -57,18 +58,20 @@ impl Server {
     fn execute(&mut self, request: Request) -> Reply {
         match request {
             Request::Read(query) | Request::StaleRead(query) => {
-                self.machine.query(&query, 0).into()
+                self.machine.query(&query, 0, REPLY_BYTES_MAX).into()
             }
             Request::Local(local) => local.reply().unwrap_or(Reply::Lines(vec!["fine".into()])),
             Request::Watch { keys } => {
-                let outcome = self.machine.query(&Query::Watch { keys }, 0);
+                let outcome = self.machine.query(&Query::Watch { keys }, 0, REPLY_BYTES_MAX);
                 self.conversation.watched(match &outcome {
                     Outcome::Watched { seen_at, existed } => Some((*seen_at, existed.clone())),
                     _ => None,
                 });
                 outcome.into()
             }
-            Request::WaitIndex { .. } => self.machine.query(&Query::AppliedIndex, 0).into(),
+            Request::WaitIndex { .. } => {
+                self.machine.query(&Query::AppliedIndex, 0, REPLY_BYTES_MAX).into()
+            }
             Request::Feed { .. } => Reply::Ok,
             Request::Write(command) => {
                 let index = self.machine.applied_index() + 1;

@@ -4,6 +4,7 @@
 pub mod client;
 pub mod load;
 pub mod request;
+pub mod typist;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -13,7 +14,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 
 use client::Client;
@@ -58,6 +59,8 @@ pub struct Status {
     pub commit: u64,
     pub applied: u64,
     pub committed_in_term: bool,
+    pub first_index: u64,
+    pub snapshot: u64,
 }
 
 /// A running server; its output goes to a file.
@@ -125,8 +128,13 @@ impl Cluster {
 
     /// Adds settings to `[limits]` of the cluster's file. Before the servers start.
     pub fn limit(&self, settings: &str) {
+        self.set("limits", settings);
+    }
+
+    /// Adds a section with these settings to the cluster's file. Before the servers start.
+    pub fn set(&self, section: &str, settings: &str) {
         let text = fs::read_to_string(self.config()).expect("prepare wrote it");
-        fs::write(self.config(), format!("[limits]\n{settings}\n\n{text}")).expect("ours");
+        fs::write(self.config(), format!("[{section}]\n{settings}\n\n{text}")).expect("ours");
     }
 
     pub fn config(&self) -> PathBuf {
@@ -218,8 +226,12 @@ impl Cluster {
         self.wait_exit(id, Duration::from_secs(10));
     }
 
+    /// SIGSTOP, and the wait until all its threads have stopped: on a busy machine they go on for
+    /// some milliseconds.
     pub fn pause(&self, id: usize) {
         self.signal(id, Signal::STOP);
+        let stopped = waitid(WaitId::Pid(self.pid(id)), WaitIdOptions::STOPPED);
+        stopped.expect("our own child can be waited for");
     }
 
     pub fn resume(&self, id: usize) {
@@ -265,6 +277,8 @@ impl Cluster {
             term: number("term"),
             commit: number("commit"),
             applied: number("applied"),
+            first_index: number("first_index"),
+            snapshot: number("snapshot"),
             committed_in_term: json["committed_in_term"].as_bool().unwrap_or_default(),
         })
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::limits::{EXPIRED_PER_CLOCK_ENTRY_MAX, EXPIRED_PER_ENTRY_MAX};
 
 fn ttl(server: &Server, key: &str, now_ms: u64, format: DeadlineFormat) -> Outcome {
-    server.machine.query(&Query::TimeToLive { key: bytes(key), format }, now_ms)
+    server.machine.query(&Query::TimeToLive { key: bytes(key), format }, now_ms, REPLY_BYTES_MAX)
 }
 
 /// The clock is that of the log: it is the stamp of the entry that decides, and the same one for

@@ -63,7 +63,7 @@ proptest! {
 
             let now_ms = machine.clock_ms() + 3;
             if !matches!(query, Query::Scan { .. }) {
-                let mut outcome = machine.query(&query, now_ms);
+                let mut outcome = machine.query(&query, now_ms, REPLY_BYTES_MAX);
                 if let Outcome::Frozen(frozen) = outcome {
                     outcome = frozen.answer();
                 }

@@ -48,6 +48,69 @@ fn append_stops_at_the_largest_value() {
     assert_eq!(server.machine.store.get(&bytes("k")).map(|found| found.version), Some(2));
 }
 
+/// SETRANGE fills what is missing with zeros, up to the same bound, and keeps the time to live.
+#[test]
+fn a_part_is_written_over_a_value() {
+    let mut server = Server::default();
+    let set_range = |offset, value: &str| Command::SetRange {
+        key: bytes("k"),
+        offset,
+        value: bytes(value),
+        value_bytes_max: 8,
+    };
+    assert_eq!(server.write(set_range(3, "")), Outcome::Integer(0));
+    assert_eq!(server.ask(get("k")), Outcome::Nothing, "nothing is written");
+    assert_eq!(server.write(set_range(2, "ab")), Outcome::Integer(4));
+    assert_eq!(server.ask(get("k")), value("\0\0ab"));
+    assert_eq!(server.write(set_range(3, "cdefg")), Outcome::Integer(8));
+    let too_big = Outcome::TooBig { bytes: 9, bytes_max: 8 };
+    assert_eq!(server.write(set_range(4, "hijkl")), too_big);
+    let too_big = Outcome::TooBig { bytes: usize::MAX, bytes_max: 8 };
+    assert_eq!(server.write(set_range(u64::MAX, "x")), too_big);
+    server.write(set_for("k", "abc", 1000));
+    assert_eq!(server.write(set_range(1, "x")), Outcome::Integer(3));
+    assert_eq!(server.ask(get("k")), value("axc"));
+    let deadline_ms = server.machine.store.get(b"k").and_then(|found| found.deadline_ms);
+    assert!(deadline_ms.is_some(), "as APPEND does");
+}
+
+/// RENAME and COPY take the time to live along, and lose nothing when the two keys are one.
+#[test]
+fn a_value_moves_with_its_deadline() {
+    let mut server = Server::default();
+    let rename = |key: &str, new_key: &str, if_absent| Command::Rename {
+        key: bytes(key),
+        new_key: bytes(new_key),
+        if_absent,
+    };
+    let copy = |replace| Command::Copy { key: bytes("b"), new_key: bytes("a"), replace };
+    let found = |server: &Server, key: &str| server.machine.store.get(key.as_bytes()).cloned();
+    server.write(set_for("a", "1", 1000));
+    let deadline_ms = found(&server, "a").and_then(|found| found.deadline_ms);
+    assert_eq!(server.write(rename("x", "a", false)), Outcome::NoSuchKey);
+    assert_eq!(server.write(rename("a", "a", false)), Outcome::Done);
+    assert_eq!(server.write(rename("a", "a", true)), Outcome::Integer(0));
+    assert_eq!(server.ask(get("a")), value("1"));
+
+    server.changes.clear();
+    assert_eq!(server.write(rename("a", "b", true)), Outcome::Integer(1));
+    let told: Vec<_> = server.changes.iter().map(|it| (&it.key[..], it.value.is_some())).collect();
+    assert_eq!(told, [(b"a".as_slice(), false), (b"b".as_slice(), true)], "who watches sees both");
+    assert_eq!(server.ask(get("a")), Outcome::Nothing);
+    assert_eq!(found(&server, "b").and_then(|found| found.deadline_ms), deadline_ms);
+
+    assert_eq!(server.write(copy(false)), Outcome::Integer(1));
+    assert_eq!(found(&server, "a").and_then(|found| found.deadline_ms), deadline_ms);
+    server.write(set("b", "2"));
+    assert_eq!(server.write(copy(false)), Outcome::Integer(0));
+    assert_eq!(server.write(rename("b", "a", true)), Outcome::Integer(0));
+    assert_eq!(server.ask(get("a")), value("1"));
+    assert_eq!(server.write(copy(true)), Outcome::Integer(1));
+    let copied = found(&server, "a").map(|found| (found.value, found.deadline_ms));
+    assert_eq!(copied, Some((bytes("2"), None)));
+    server.machine.store.check();
+}
+
 /// A value of a megabyte that grows by one byte a thousand times must not be copied a thousand
 /// times; and who has been given the old value keeps it.
 #[test]
@@ -98,7 +161,7 @@ fn large_replies_are_refused_or_end_early() {
     let mget = |keys| server.ask(Query::GetMany { keys: vec![bytes("a"); keys] });
     let keys_max = REPLY_BYTES_MAX / half.len();
     assert!(matches!(mget(keys_max), Outcome::List(list) if list.len() == keys_max));
-    assert_eq!(mget(keys_max + 1), Outcome::ReplyTooBig);
+    assert_eq!(mget(keys_max + 1), Outcome::ReplyTooBig { bytes_max: REPLY_BYTES_MAX });
 
     for number in 0..RANGE_PAIRS_MAX + 1 {
         server.write(set(&format!("d{number}"), ""));
@@ -115,6 +178,40 @@ fn a_range_returns_at_least_one_pair() {
     assert!(matches!(server.ask(query), Outcome::List(list) if list.len() == 2));
 }
 
+/// One server's setting bounds each of its answers, whatever the question.
+#[test]
+fn no_answer_is_longer_than_it_may_be() {
+    let mut server = Server::default();
+    for key in ["ab", "ac", "ad"] {
+        server.write(set(key, "12345678"));
+    }
+    let all = || bytes("*");
+    let list = |count: usize| Query::GetMany { keys: vec![bytes("ab"); count] };
+    let prefix = Query::Range { from: bytes("a"), to: None, pairs_max: 10 };
+    let ask = |query: &Query, reply_bytes_max| match server.machine.query(query, 0, reply_bytes_max)
+    {
+        Outcome::Frozen(frozen) => frozen.answer(),
+        outcome => outcome,
+    };
+    for (query, bytes) in [
+        (Query::Get { key: bytes("ab") }, 8),
+        (Query::GetVersioned { key: bytes("ab") }, 8),
+        (Query::GetRange { key: bytes("ab"), start: 0, end: 4 }, 5),
+        (list(3), 24),
+        (Query::Scan { cursor: 0, pattern: Some(all()), count: 10 }, 7), // and the cursor
+        (Query::Keys { pattern: all() }, 6),
+        (Query::Echo { message: Some(all()) }, 1),
+    ] {
+        let fitting = ask(&query, bytes);
+        assert_eq!(fitting.bytes(), bytes, "{query:?}");
+        let too_big = Outcome::ReplyTooBig { bytes_max: bytes - 1 };
+        assert_eq!(ask(&query, bytes - 1), too_big, "{query:?}");
+    }
+    // RANGE answers less instead.
+    assert_eq!(ask(&prefix, 30).bytes(), 30);
+    assert_eq!(ask(&prefix, 29).bytes(), 20);
+}
+
 /// Overdue keys are nobody's, but looking past a million of them takes long: another thread does.
 #[test]
 fn a_range_behind_many_overdue_keys_is_answered_elsewhere() {
@@ -126,7 +223,9 @@ fn a_range_behind_many_overdue_keys_is_answered_elsewhere() {
     machine.execute(&mut entry, set("z", "v").into());
     machine.advance_to(2, 10, 0, &mut changes);
     let query = Query::Range { from: bytes(""), to: None, pairs_max: 1 };
-    let Outcome::Frozen(frozen) = machine.query(&query, 0) else { panic!("it takes long") };
+    let Outcome::Frozen(frozen) = machine.query(&query, 0, REPLY_BYTES_MAX) else {
+        panic!("it takes long")
+    };
     assert_eq!(frozen.answer(), Outcome::List(vec![value("z"), value("v")]));
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::{RANGE_PAIRS_MAX, SCAN_KEYS_MAX};
+use crate::limits::{RANGE_PAIRS_MAX, REPLY_BYTES_MAX, SCAN_KEYS_MAX};
 
 fn page(server: &Server, cursor: u64, pattern: Option<&str>, count: usize) -> (u64, Vec<Bytes>) {
     let Outcome::List(mut parts) =
@@ -100,7 +100,8 @@ fn keys_answers_all_or_says_that_there_are_too_many() {
     }
     server.write(set("other", "v"));
     let keys = |server: &Server, pattern: &str| {
-        let asked = server.machine.query(&Query::Keys { pattern: bytes(pattern) }, 0);
+        let asked =
+            server.machine.query(&Query::Keys { pattern: bytes(pattern) }, 0, REPLY_BYTES_MAX);
         assert!(matches!(asked, Outcome::Frozen(_)), "it may take long");
         server.ask(Query::Keys { pattern: bytes(pattern) })
     };
@@ -114,7 +115,7 @@ fn keys_answers_all_or_says_that_there_are_too_many() {
     assert_eq!(keys(&server, r"\user:7"), Outcome::List(vec![value("user:7")]));
 
     // The view is of the moment when it was asked.
-    let frozen = server.machine.query(&Query::Keys { pattern: bytes("o*") }, 0);
+    let frozen = server.machine.query(&Query::Keys { pattern: bytes("o*") }, 0, REPLY_BYTES_MAX);
     server.write(Command::Flush);
     let Outcome::Frozen(frozen) = frozen else { panic!("KEYS is answered elsewhere") };
     assert_eq!(frozen.answer(), Outcome::List(vec![value("other")]));

@@ -204,10 +204,11 @@ fn the_answers_of_a_transaction_are_bounded() {
     else {
         panic!("it takes place");
     };
+    let too_big = Outcome::ReplyTooBig { bytes_max: REPLY_BYTES_MAX };
     assert!(list[..fitting].iter().all(|outcome| *outcome == Outcome::Value(large.clone())));
     assert_eq!(
         list[fitting..],
-        [Outcome::ReplyTooBig, Outcome::ReplyTooBig, Outcome::Nothing],
+        [too_big.clone(), too_big, Outcome::Nothing],
         "GETDEL has deleted it"
     );
 }

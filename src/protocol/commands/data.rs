@@ -89,6 +89,42 @@ pub fn append(mut arguments: Arguments<'_>) -> Result<Action, Wrong> {
     write(Command::Append { key, value, value_bytes_max })
 }
 
+/// SETRANGE key offset value
+pub fn set_range(mut arguments: Arguments<'_>) -> Result<Action, Wrong> {
+    let key = arguments.key()?;
+    let offset = u64::try_from(arguments.number()?);
+    let offset = offset.map_err(|_negative| Wrong::Other("offset is out of range".to_owned()))?;
+    let value = arguments.value()?;
+    let value_bytes_max = arguments.limits.value_bytes as u64;
+    write(Command::SetRange { key, offset, value, value_bytes_max })
+}
+
+/// RENAME, RENAMENX: key newkey
+pub fn rename(mut arguments: Arguments<'_>, if_absent: bool) -> Result<Action, Wrong> {
+    let (key, new_key) = (arguments.key()?, arguments.key()?);
+    write(Command::Rename { key, new_key, if_absent })
+}
+
+/// COPY key newkey [DB 0] [REPLACE]
+pub fn copy(mut arguments: Arguments<'_>) -> Result<Action, Wrong> {
+    let (key, new_key) = (arguments.key()?, arguments.key()?);
+    let mut replace = false;
+    while let Some(option) = arguments.next() {
+        if is(&option, "REPLACE") {
+            replace = true;
+        } else if !is(&option, "DB") {
+            return Err(arguments.unexpected("REPLACE or DB 0", &option));
+        } else if arguments.number_of("DB")? != 0 {
+            return Err(Wrong::DatabaseIndex);
+        }
+    }
+    if key == new_key {
+        let text = "source and destination objects are the same";
+        return Err(Wrong::Other(text.to_owned()));
+    }
+    write(Command::Copy { key, new_key, replace })
+}
+
 /// CAS key old new
 pub fn compare_and_set(mut arguments: Arguments<'_>) -> Result<Action, Wrong> {
     let (key, old, new) = (arguments.key()?, arguments.value()?, arguments.value()?);
@@ -158,7 +194,7 @@ fn after_prefix(prefix: &[u8]) -> Option<Bytes> {
 /// SCAN cursor [MATCH glob] [COUNT n] [TYPE string]
 pub fn scan(mut arguments: Arguments<'_>) -> Result<Action, Wrong> {
     let cursor = cursor(&arguments.word())?;
-    let (mut pattern, mut count) = (None, SCAN_COUNT);
+    let (mut pattern, mut count, mut strings) = (None, SCAN_COUNT, true);
     while let Some(option) = arguments.next() {
         let argument = arguments.next();
         let expected = "MATCH glob, COUNT n or TYPE string";
@@ -173,11 +209,14 @@ pub fn scan(mut arguments: Arguments<'_>) -> Result<Action, Wrong> {
             let positive = usize::try_from(number).ok().filter(|number| *number > 0);
             let wrong = || Wrong::Syntax("SCAN: COUNT takes a number from 1".to_owned());
             count = positive.ok_or_else(wrong)?.min(SCAN_COUNT_MAX);
-        } else if !is(&option, "TYPE") || !is(&argument, "STRING") {
-            return Err(arguments.unexpected(expected, &option)); // all values are strings
+        } else if is(&option, "TYPE") {
+            strings = is(&argument, "STRING");
+        } else {
+            return Err(arguments.unexpected(expected, &option));
         }
     }
-    read(Query::Scan { cursor, pattern, count })
+    // All values are strings: of other types there are no keys but those behind the last.
+    read(Query::Scan { cursor: if strings { cursor } else { u64::MAX }, pattern, count })
 }
 
 /// KEYS glob

@@ -64,6 +64,7 @@ fn info_of(entry: &Entry) -> Reply {
 fn key_positions(usage: &str) -> (i64, i64, i64) {
     match usage {
         usage if !usage.starts_with("key") => (0, 0, 0),
+        usage if usage.starts_with("key newkey") => (1, 2, 1),
         usage if usage.contains("[key value ...]") => (1, -1, 2),
         usage if usage.contains("[key ...]") => (1, -1, 1),
         _ => (1, 1, 1),
@@ -162,8 +163,8 @@ fn kind(name: &str) -> &'static str {
     match name {
         "key" => "key",
         "glob" => "pattern",
-        "seconds" | "milliseconds" | "number" | "n" | "index" | "count" | "start" | "end"
-        | "cursor" | "version" | "sequence" => "integer",
+        "seconds" | "milliseconds" | "number" | "n" | "index" | "offset" | "count" | "start"
+        | "end" | "cursor" | "version" | "sequence" => "integer",
         _ => "string",
     }
 }

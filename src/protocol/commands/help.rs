@@ -17,7 +17,7 @@ const INTRODUCTION: &[&str] = &[
 const CONCLUSION: &[&str] = &[
     "Errors are of three kinds, and their first word tells what to do:",
     "  wrong    ERR TOOBIG NOTINT NOPROTO EXECABORT: not executed; change the request",
-    "  refused  NOLEADER NOTLEADER TRYAGAIN SHUTDOWN: not executed; send it again, or elsewhere",
+    "  refused  NOLEADER NOTLEADER TRYAGAIN NOSPACE SHUTDOWN: not executed; try again or elsewhere",
     "  unknown  UNKNOWN: may have been executed; read the key, or use ONCE and send it again",
 ];
 
@@ -98,6 +98,19 @@ fn details(name: &str) -> &'static [&'static str] {
             "  KEEPTTL  expires when it would have; without any of these it lives for ever",
             "Example: SET lock me NX EX 10",
         ],
+        "SETRANGE" => &[
+            "offset counts from 0; what is missing before it is filled with zero bytes.",
+            "Example: SETRANGE color 5 dark",
+        ],
+        "FLUSHALL" | "FLUSHDB" => &[
+            "More than 100000 keys are too many for one step (TOOBIG, nothing is deleted): go",
+            "through them with SCAN and DEL. ASYNC and SYNC make no difference.",
+        ],
+        "RENAME" | "RENAMENX" => &["Example: RENAME color colour"],
+        "COPY" => &[
+            "REPLACE copies though newkey exists. DB 0 is the only database.",
+            "Example: COPY color backup:color REPLACE",
+        ],
         "GETV" => &[
             "Answers a list of two: the value, and the log index of the entry that wrote it.",
             "Example: GETV color, then SET color green IFVER 12",
@@ -148,6 +161,12 @@ fn details(name: &str) -> &'static [&'static str] {
             "RAFT TRANSFER lets another server lead: the one named, or the one that is furthest.",
             "RAFT SNAPSHOT writes a snapshot at once, and forgets the log before it.",
             "Each begins something and answers at once; STATUS shows how it goes on.",
+        ],
+        "BACKUP" => &[
+            "What `raft-server backup` uses. LASTINDEX, then BACKUP BEGIN with its answer: waits",
+            "for a snapshot that holds all that was acknowledged before, at most 60 s, and answers",
+            "its index, term and length in bytes. BACKUP READ answers at most 1048576 of them. The",
+            "connection keeps the snapshot at hand until the next BEGIN, or until it is closed.",
         ],
         "WAITINDEX" => &[
             "Read your writes on another server: LASTINDEX there, WAITINDEX here, then GET STALE.",

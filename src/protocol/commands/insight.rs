@@ -1,7 +1,7 @@
 //! Commands about the server: what it knows, what is in its log, what changes.
 
 use crate::kv::command::parse_integer;
-use crate::limits::{LOG_ENTRIES_SHOWN_MAX, WAIT_INDEX_MS_MAX};
+use crate::limits::{BACKUP_READ_BYTES_MAX, LOG_ENTRIES_SHOWN_MAX, WAIT_INDEX_MS_MAX};
 use crate::protocol::error::{Wrong, shown};
 use crate::protocol::request::{Admin, Insight, Local, Request};
 
@@ -81,6 +81,32 @@ pub fn raft(mut arguments: Arguments<'_>) -> Result<Action, Wrong> {
             });
         }
         _ => return Err(Wrong::UnknownSubcommand { command: "RAFT", word: shown(&word) }),
+    };
+    local(Local::Admin(admin))
+}
+
+/// BACKUP BEGIN index | BACKUP READ index offset count
+pub fn backup(mut arguments: Arguments<'_>) -> Result<Action, Wrong> {
+    let word = arguments.word();
+    let got = arguments.count();
+    let exactly = |command, count| match got == count {
+        true => Ok(()),
+        false => Err(Wrong::Arity { command, arity: Arity::exactly(count), got }),
+    };
+    let admin = if is(&word, "BEGIN") {
+        exactly("BACKUP BEGIN", 1)?;
+        Admin::BackupBegin { index: arguments.position(0)? }
+    } else if is(&word, "READ") {
+        exactly("BACKUP READ", 3)?;
+        let (index, offset_bytes) = (arguments.position(1)?, arguments.position(0)?);
+        let max = BACKUP_READ_BYTES_MAX;
+        let count = usize::try_from(arguments.position(0)?).ok();
+        let count_bytes = count.filter(|count| (1..=max).contains(count)).ok_or_else(|| {
+            Wrong::Other(format!("BACKUP READ answers from 1 to {max} bytes at once"))
+        })?;
+        Admin::BackupRead { index, offset_bytes, count_bytes }
+    } else {
+        return Err(Wrong::UnknownSubcommand { command: "BACKUP", word: shown(&word) });
     };
     local(Local::Admin(admin))
 }

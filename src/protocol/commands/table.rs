@@ -48,6 +48,8 @@ table! {
         "the length of the key's value in bytes, 0 if there is none";
     "GETRANGE" "key start end", Arity::exactly(3), Data, false, data::get_range,
         "bytes of the value from start to end; -1 is the last";
+    "SETRANGE" "key offset value", Arity::exactly(3), Data, true, data::set_range,
+        "writes over the value from offset on and answers its new length";
     "GETV" "key", Arity::exactly(1), Data, false,
         |a| data::read_key(a, |key| Query::GetVersioned { key }),
         "the value and its version, the log index of its last write";
@@ -74,6 +76,12 @@ table! {
         "string, or none if there is no such key";
     "SUBSTR" "key start end", Arity::exactly(3), Data, false, data::get_range,
         "the same as GETRANGE";
+    "RENAME" "key newkey", Arity::exactly(2), Data, true, |a| data::rename(a, false),
+        "gives the value, and its time to live, to another key";
+    "RENAMENX" "key newkey", Arity::exactly(2), Data, true, |a| data::rename(a, true),
+        "the same if the other key does not exist: 1 done, 0 not";
+    "COPY" "key newkey [REPLACE] [DB 0]", Arity::at_least(2), Data, true, data::copy,
+        "copies the value and its time to live: 1 done, 0 no such key, or newkey exists";
     "FLUSHALL" "[ASYNC|SYNC]", Arity::between(0, 1), Data, true, data::flush,
         "deletes every key";
     "FLUSHDB" "[ASYNC|SYNC]", Arity::between(0, 1), Data, true, data::flush,
@@ -164,6 +172,9 @@ table! {
 
     "RAFT" "TRANSFER [server]|SNAPSHOT", Arity::between(1, 2), Insight, false, insight::raft,
         "hands leadership over; takes a snapshot (only from the server's own host)";
+    "BACKUP" "BEGIN index|READ index offset count", Arity::between(2, 4), Insight, false,
+        insight::backup,
+        "a snapshot of this index or a later one, as bytes (only from its own host)";
 
     "HELP" "[command]", Arity::between(0, 1), Connection, false, session::help,
         "this text, or more about one command";

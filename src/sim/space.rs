@@ -1,0 +1,73 @@
+//! Room on a simulated disk: what the log writer does about it, and what must be true of it.
+
+use super::checks::{Checked, Violation, ensure};
+use super::disk::Ending;
+use super::faults::TICK;
+use super::queue::{Event, Place};
+use super::world::{World, id_of};
+use crate::gateway::{Level, Space};
+use crate::storage::error::JournalError;
+use crate::storage::reserve;
+
+impl World {
+    /// Between two writes the log writer reserves, and tells the server how much room there is.
+    /// Returns whether the server is still there.
+    pub(super) fn tend_disk(&mut self, place: Place) -> Result<bool, Violation> {
+        let wanted = self.process(place).server.raft().wanted_bytes();
+        match self.machines[usize::from(place)].disk.tend(wanted) {
+            Ok(_) => {
+                self.tell_time(place);
+                self.tell_room(place);
+                self.after(place)?;
+                Ok(true)
+            }
+            Err(error) => {
+                self.write_failed(place, &error)?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Tells a server how much room its disk has.
+    pub(super) fn tell_room(&mut self, place: Place) {
+        let disk = &self.machines[usize::from(place)].disk;
+        let room_bytes = disk.room_bytes();
+        let level = match (disk.is_full() && disk.reserves(), room_bytes) {
+            (false, _) => Level::Ample,
+            (true, 0) => Level::None,
+            (true, _) => Level::Low,
+        };
+        let server = self.server(place);
+        let is_news = server.space().level != level;
+        server.set_room(room_bytes);
+        if is_news {
+            server.set_space(Space { level, used_bytes: 0, limit_bytes: 0 });
+            self.tell(|| format!("{} says that its room is {level:?}", id_of(place)));
+        }
+    }
+
+    /// There is no room even for a write that waits for none: only terms and votes may come to
+    /// that, when all that was kept for them is used up.
+    pub(super) fn write_waits(&mut self, place: Place) -> Checked {
+        let machine = &self.machines[usize::from(place)];
+        let carries = machine.disk.waiting_entries();
+        ensure(carries == 0, "A full disk is no end", || {
+            format!("{}: no room for {carries} entries that were accepted", id_of(place))
+        })?;
+        self.queue.push(self.now + TICK, Event::Synced(place, machine.life));
+        Ok(())
+    }
+
+    /// A write has failed: the server ends, and comes back later. A full disk is no reason.
+    pub(super) fn write_failed(&mut self, place: Place, error: &JournalError) -> Checked {
+        let full = matches!(error, JournalError::Io { source, .. } if reserve::is_no_space(source));
+        let reserves = self.machines[usize::from(place)].disk.reserves();
+        ensure(!full || !reserves, "A full disk is no end", || {
+            format!("{} ends: {error}", id_of(place))
+        })?;
+        self.tell(|| format!("{}: a write fails, the server ends", id_of(place)));
+        let back = self.now + self.random.between(10_000, 200_000);
+        self.queue.push(back, Event::Restart(place));
+        self.crash(place, Ending::Killed)
+    }
+}
