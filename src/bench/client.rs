@@ -206,10 +206,10 @@ impl Client {
         self.flight.front().is_some_and(|request| now - request.made > timeout)
     }
 
-    /// Closes the connection: whether what was in flight was executed, nobody knows (§8).
+    /// Closes the connection; what was in flight is lost.
     pub fn disconnect(&mut self, tally: &mut Tally, now: Instant, until: Instant) {
         for request in self.flight.drain(..) {
-            tally.count(&request, Outcome::Failed(Family::Unknown), now);
+            tally.count(&request, Outcome::Lost, now);
         }
         self.output.clear();
         self.sent_bytes = 0;
@@ -224,7 +224,7 @@ const EINPROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
 
 fn kind_of_trouble(outcome: Outcome) -> Option<&'static str> {
     match outcome {
-        Outcome::Done | Outcome::Absent => None,
+        Outcome::Done | Outcome::Absent | Outcome::Lost => None, // or what "cut" tells
         Outcome::Failed(Family::Refused) => Some("refused"),
         Outcome::Failed(Family::Unknown) => Some("unknown"),
         Outcome::Failed(Family::Wrong) => Some("wrong"),

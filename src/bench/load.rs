@@ -2,6 +2,7 @@
 //! milliseconds look at the clients that have no connection, or no answer.
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
@@ -90,7 +91,7 @@ pub struct Progress {
     pub failed: u64,
     /// Clients that are connected.
     pub connected: usize,
-    /// The longest time without a successful write since the last report, if it was noticeable.
+    /// The longest time without a successful write since the last report, if it was long enough.
     pub gap: Option<Gap>,
 }
 
@@ -98,7 +99,9 @@ pub struct Progress {
 pub struct Load<'a> {
     plan: &'a Plan,
     places: &'a Places,
-    timeout: Duration,
+    options: &'a Options,
+    /// Somebody has seen enough.
+    stop: &'a AtomicBool,
     clients: Vec<Client>,
     shared: Shared,
     epoll: OwnedFd,
@@ -116,9 +119,10 @@ pub struct Load<'a> {
 impl<'a> Load<'a> {
     /// Clients that are not connected yet.
     pub fn new(
-        options: &Options,
+        options: &'a Options,
         plan: &'a Plan,
         places: &'a Places,
+        stop: &'a AtomicBool,
     ) -> Result<Load<'a>, BenchError> {
         let Options { protocol, keys, value_bytes, clients, .. } = *options;
         let mut work = Work::new(protocol, keys, value_bytes, plan.reads_percent);
@@ -131,7 +135,7 @@ impl<'a> Load<'a> {
         let now = Instant::now();
         let shared = Shared {
             work,
-            tally: Tally::new(now),
+            tally: Tally::new(now, options.gap),
             protocol,
             pipeline: plan.pipeline,
             buffer: vec![0; READ_BYTES_MAX],
@@ -140,7 +144,8 @@ impl<'a> Load<'a> {
         Ok(Load {
             plan,
             places,
-            timeout: options.timeout,
+            options,
+            stop,
             clients: (0..clients).map(|_| Client::new(now)).collect(),
             shared,
             epoll,
@@ -169,7 +174,7 @@ impl<'a> Load<'a> {
             }
             if !self.measuring && now - self.start >= self.plan.warmup {
                 self.measuring = true;
-                self.shared.tally = Tally::new(now);
+                self.shared.tally = Tally::new(now, self.options.gap);
                 self.told = (now, 0);
                 self.heard = (now, 0);
             }
@@ -192,6 +197,10 @@ impl<'a> Load<'a> {
     }
 
     fn is_over(&mut self, now: Instant) -> Result<bool, BenchError> {
+        if self.stop.load(Ordering::Relaxed) {
+            let nothing_yet = !self.measuring || self.plan.in_order;
+            return if nothing_yet { Err(BenchError::Stopped) } else { Ok(true) };
+        }
         match self.plan.until {
             Until::Elapsed(time) => Ok(self.measuring && now - self.shared.tally.since >= time),
             Until::Requests(requests) => {
@@ -305,8 +314,9 @@ impl<'a> Load<'a> {
                 State::Connecting(_, since) if now - since > CONNECT_WITHIN => {
                     self.not_connected(number, "no answer");
                 }
-                State::Connected(_) if client.is_late(now, self.timeout) => {
-                    let reason = format!("no answer within {} ms", self.timeout.as_millis());
+                State::Connected(_) if client.is_late(now, self.options.timeout) => {
+                    let reason =
+                        format!("no answer within {} ms", self.options.timeout.as_millis());
                     self.ended(number, &End::Cut(reason));
                 }
                 State::Connected(_) if client.leaving && client.is_idle() => {
@@ -343,7 +353,7 @@ impl<'a> Load<'a> {
             per_second: (done - done_before) as f64 / (now - before).as_secs_f64(),
             failed: self.shared.tally.trouble.requests(),
             connected: self.clients.iter().filter(is_connected).count(),
-            gap: self.shared.tally.gaps.take_noticed(),
+            gap: self.shared.tally.gaps.take_told(),
         }
     }
 }

@@ -11,17 +11,16 @@
 //! histogram of every answer, to three digits ([`tally`]).
 //!
 //! **Trouble is a result, not the end.** A connection that is cut or refused tries the next server;
-//! a refused, unknown or wrong answer is counted in its family. A run ends with an error only if
-//! nothing at all was done. While somebody kills servers, [`Options::outage`] reports the longest
-//! times in which no write succeeded.
+//! a refused, unknown or wrong answer is counted in its family, and so is a request whose connection
+//! ended before its answer. A run ends with an error only if nothing at all was done. While somebody
+//! kills servers, [`Options::outage`] reports the times in which no write succeeded.
 //!
 //! **Answers are checked** ([`work`]): every value says whose it is and can be recomputed, so a
 //! store that answers what nobody wrote is noticed. Whether it answered the *newest* value is not
 //! checked here; the simulator and the tests do that.
 //!
 //! The room knows nothing of ours but the bytes on the wire ([`wire`]), and STATUS to find the
-//! leader ([`places`]). With `To::Spread` or `To::First` it can be run against any server that
-//! speaks RESP. Left out: open loops (requests at a given rate) and more than one thread; who
+//! leader ([`places`]). With `To::Spread` it can be run against any server that speaks RESP. Left out: open loops (requests at a given rate) and more than one thread; who
 //! needs more load starts it twice.
 
 mod client;
@@ -32,8 +31,10 @@ mod tally;
 mod wire;
 mod work;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -47,7 +48,10 @@ use places::Places;
 use tally::Tally;
 
 /// Fewest requests that each client keeps in flight while the keys are written before a run.
-const FILL_PIPELINE_MIN: usize = 16;
+pub const FILL_PIPELINE_MIN: usize = 16;
+
+/// Open files beside the clients' sockets: `epoll`, a question to a server, the standard streams.
+const DESCRIPTORS_KEPT: usize = 16;
 
 /// What to do to whom.
 #[derive(Clone, Debug)]
@@ -76,8 +80,10 @@ pub struct Options {
     pub protocol: Protocol,
     /// A request that was not answered within this time is given up together with its connection.
     pub timeout: Duration,
-    /// Report the longest times without a successful write.
+    /// Report the times without a successful write.
     pub outage: bool,
+    /// Those of at least this length, and the longest.
+    pub gap: Duration,
 }
 
 /// When a run has done enough.
@@ -97,8 +103,6 @@ pub enum To {
     Leader,
     /// All, the clients divided among them.
     Spread,
-    /// The first address.
-    First,
 }
 
 /// Why there is no result.
@@ -129,6 +133,20 @@ pub enum BenchError {
         /// All of them.
         addresses: String,
     },
+    /// There are not enough sockets.
+    #[error(
+        "{clients} clients need as many open files, and the system allows {allowed} in all: raise \
+         `ulimit -n`"
+    )]
+    Descriptors {
+        /// Connections that were asked for.
+        clients: usize,
+        /// Open files that this process may have.
+        allowed: u64,
+    },
+    /// Too early.
+    #[error("stopped before anything was measured")]
+    Stopped,
     /// Everything failed.
     #[error("not one request succeeded; {trouble}")]
     NothingDone {
@@ -153,26 +171,47 @@ pub enum BenchError {
     Epoll(#[from] std::io::Error),
 }
 
-/// Runs the load and reports it; `tell` hears once a second how it goes.
-pub fn run(options: &Options, tell: &mut dyn FnMut(&Progress)) -> Result<Report, BenchError> {
-    let places = Places::find(&options.addresses, options.to)?;
+/// Runs the load and reports it; `tell` hears once a second how it goes. When `stop` becomes true,
+/// what was measured until then is the result.
+pub fn run(
+    options: &Options,
+    stop: &AtomicBool,
+    tell: &mut dyn FnMut(&Progress),
+) -> Result<Report, BenchError> {
+    check_descriptors(options.clients)?;
+    let places = Places::find(&options.addresses, options.to, stop)?;
     places.while_watched(|| {
         if options.fill {
-            load(options, &Plan::fill(options), &places, tell)?;
+            load(options, &Plan::fill(options), &places, stop, tell)?;
         }
         let plan = Plan::run(options);
-        let tally = load(options, &plan, &places, tell)?;
-        Ok(Report::new(options, &tally))
+        let tally = load(options, &plan, &places, stop, tell)?;
+        Ok(Report::new(options, &tally, stop.load(Ordering::Relaxed)))
     })
+}
+
+/// A load with fewer clients than it says would measure something else. Raises the process's soft
+/// limit to its hard limit.
+fn check_descriptors(clients: usize) -> Result<(), BenchError> {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    // If it cannot be raised, what it is now counts.
+    let _as_it_is = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
+    match getrlimit(Resource::Nofile).current {
+        Some(allowed) if allowed < (clients + DESCRIPTORS_KEPT) as u64 => {
+            Err(BenchError::Descriptors { clients, allowed })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn load(
     options: &Options,
     plan: &Plan,
     places: &Places,
+    stop: &AtomicBool,
     tell: &mut dyn FnMut(&Progress),
 ) -> Result<Tally, BenchError> {
-    let tally = Load::new(options, plan, places)?.run(tell)?;
+    let tally = Load::new(options, plan, places, stop)?.run(tell)?;
     if tally.done() == 0 {
         return Err(BenchError::NothingDone { trouble: tally.trouble.to_string() });
     }

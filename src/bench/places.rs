@@ -23,21 +23,22 @@ const STATUS_BYTES_MAX: u64 = 1024 * 1024;
 /// The highest number of addresses: a place fits into a byte of a [`Leadership`].
 pub const PLACES_MAX: usize = 255;
 
-/// A term and the place that leads it, in one word: term × 256 + place.
+/// How often a leader was found, and the place that led when it last was, in one word:
+/// times × 256 + place.
 pub type Leadership = u64;
 
 /// Where the clients may go.
 pub struct Places {
     to: To,
     addresses: Vec<SocketAddr>,
-    /// The newest leadership that is known. Written by the thread that asks.
+    /// The last time that a leader was found. Written by the thread that asks.
     leadership: AtomicU64,
 }
 
 impl Places {
     /// Resolves all addresses and makes sure that there is somebody; finds the leader if it is to
     /// get the load.
-    pub fn find(names: &[String], to: To) -> Result<Places, BenchError> {
+    pub fn find(names: &[String], to: To, stop: &AtomicBool) -> Result<Places, BenchError> {
         let mut addresses = Vec::new();
         let (mut somebody, mut reason) = (false, String::new());
         for name in names {
@@ -67,6 +68,9 @@ impl Places {
         let places = Places { to, addresses, leadership: AtomicU64::new(0) };
         let end = Instant::now() + LEADER_WITHIN;
         while to == To::Leader && !places.look_for_leader() {
+            if stop.load(Ordering::Relaxed) {
+                return Err(BenchError::Stopped);
+            }
             if Instant::now() >= end {
                 return Err(BenchError::NoLeader { addresses: names.join(", ") });
             }
@@ -80,7 +84,6 @@ impl Places {
         match self.to {
             To::Leader => (self.leadership() % 256) as usize,
             To::Spread => client % self.addresses.len(),
-            To::First => 0,
         }
     }
 
@@ -94,8 +97,9 @@ impl Places {
         self.addresses[place]
     }
 
-    /// When this changes, the clients go home: also if the same server leads again. It never
-    /// changes if they are not to follow the leader.
+    /// When this changes, somebody leads for certain and the clients go home: also those that the
+    /// same leader has sent away, as it may have been busy. It never changes if they are not to
+    /// follow the leader.
     pub fn leadership(&self) -> Leadership {
         self.leadership.load(Ordering::Relaxed)
     }
@@ -126,9 +130,10 @@ impl Places {
     /// Asks everybody; whether one of them leads. Of two, the one of the higher term does (§5.1).
     fn look_for_leader(&self) -> bool {
         let places = (0..).zip(&self.addresses);
-        let leading = places.filter_map(|(place, at)| Some(leading_term(at)? * 256 + place));
-        let Some(leadership) = leading.max() else { return false };
-        self.leadership.store(leadership, Ordering::Relaxed);
+        let leading = places.filter_map(|(place, at)| Some((leading_term(at)?, place)));
+        let Some((_, place)) = leading.max() else { return false };
+        let times = self.leadership() / 256 + 1; // nobody else writes it
+        self.leadership.store(times * 256 + place, Ordering::Relaxed);
         true
     }
 }

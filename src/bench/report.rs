@@ -6,6 +6,7 @@
 //!   "keys": 100000, "value_bytes": 256,      what was asked for
 //!   "machine": "2 cores …",                  where the load came from
 //!   "seconds": 10.0,                         how long it was measured
+//!   "interrupted": false,                    whether it was stopped before its time
 //!   "requests": 317430,                      that ended in this time, well or not
 //!   "done": 317430,                          that succeeded
 //!   "throughput": 31743.0,                   of those, a second
@@ -13,15 +14,21 @@
 //!                   "p99_9": 7.1, "max": 9.0 },
 //!   "writes": { … }, "reads": null,          the same for each kind, null if there was none
 //!   "reads_absent": 0,                       reads that found no such key
-//!   "errors": { "refused": 0, "unknown": 0, "wrong": 0, "nonsense": 0 },
+//!   "errors": { "refused": 0, "unknown": 0, "lost": 0, "wrong": 0, "nonsense": 0 },
 //!   "connections": { "cut": 0, "not_made": 0 },
 //!   "examples": { "refused": "…" },          the first text of each kind of trouble
-//!   "gaps": [ { "start_s": 3.1, "length_ms": 15.2 } ]    longest first; only with --outage
+//!   "outage": {                              only if it was asked for
+//!     "longest": { "start_s": 3.1, "start_unix_ms": 1790000003100, "length_ms": 15.2 },
+//!     "threshold_ms": 50.0,
+//!     "gaps": [ … ],                         those that are at least that long, as they came
+//!     "gaps_unlisted": 0                     how many more there were
+//!   }
 //! }
 //! ```
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::UNIX_EPOCH;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -41,6 +48,7 @@ pub struct Report {
     value_bytes: usize,
     machine: String,
     seconds: f64,
+    interrupted: bool,
     requests: u64,
     done: u64,
     throughput: f64,
@@ -52,7 +60,7 @@ pub struct Report {
     connections: Connections,
     examples: BTreeMap<&'static str, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    gaps: Option<Vec<GapReport>>,
+    outage: Option<Outage>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -70,6 +78,7 @@ struct Latencies {
 struct Errors {
     refused: u64,
     unknown: u64,
+    lost: u64,
     wrong: u64,
     nonsense: u64,
 }
@@ -83,21 +92,26 @@ struct Connections {
 #[derive(Clone, Copy, Debug, Serialize)]
 struct GapReport {
     start_s: f64,
+    start_unix_ms: u64,
     length_ms: f64,
 }
 
+#[derive(Clone, Debug, Serialize)]
+struct Outage {
+    longest: GapReport,
+    threshold_ms: f64,
+    gaps: Vec<GapReport>,
+    gaps_unlisted: u64,
+}
+
 impl Report {
-    pub(super) fn new(options: &Options, tally: &Tally) -> Report {
+    pub(super) fn new(options: &Options, tally: &Tally, interrupted: bool) -> Report {
         let Options { protocol, to, clients, pipeline, reads_percent, keys, value_bytes, .. } =
             *options;
         let mut all = tally.writes.clone();
         all.add(&tally.reads).expect("both histograms have the same bounds");
         let seconds = tally.elapsed.as_secs_f64();
         let trouble = &tally.trouble;
-        let gap = |gap: &Gap| GapReport {
-            start_s: gap.start.as_secs_f64(),
-            length_ms: gap.length.as_secs_f64() * 1e3,
-        };
         let kind =
             |latencies: &Histogram<u64>| (!latencies.is_empty()).then(|| Latencies::of(latencies));
         Report {
@@ -110,6 +124,7 @@ impl Report {
             value_bytes,
             machine: machine(),
             seconds,
+            interrupted,
             requests: tally.ended(),
             done: tally.done(),
             throughput: tally.done() as f64 / seconds,
@@ -120,12 +135,13 @@ impl Report {
             errors: Errors {
                 refused: trouble.refused,
                 unknown: trouble.unknown,
+                lost: trouble.lost,
                 wrong: trouble.wrong,
                 nonsense: trouble.nonsense,
             },
             connections: Connections { cut: trouble.cut, not_made: trouble.not_connected },
             examples: trouble.examples.clone(),
-            gaps: options.outage.then(|| tally.gaps.longest().iter().map(gap).collect()),
+            outage: options.outage.then(|| Outage::of(options, tally)),
         }
     }
 
@@ -137,6 +153,55 @@ impl Report {
     /// For a program.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("it is numbers and strings under string keys")
+    }
+}
+
+impl Outage {
+    fn of(options: &Options, tally: &Tally) -> Outage {
+        let report = |gap: &Gap| {
+            let since_epoch = (tally.began + gap.start).duration_since(UNIX_EPOCH);
+            GapReport {
+                start_s: gap.start.as_secs_f64(),
+                start_unix_ms: since_epoch.unwrap_or_default().as_millis() as u64,
+                length_ms: gap.length.as_secs_f64() * 1e3,
+            }
+        };
+        let (gaps, gaps_unlisted) = tally.gaps.long();
+        Outage {
+            longest: report(&tally.gaps.longest()),
+            threshold_ms: options.gap.as_secs_f64() * 1e3,
+            gaps: gaps.iter().map(report).collect(),
+            gaps_unlisted,
+        }
+    }
+}
+
+/// `  312.4 ms from 03:12:44.120Z, second 3.402`: the time of day is that of the servers' logs.
+impl fmt::Display for GapReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let GapReport { start_s, start_unix_ms, length_ms } = self;
+        let (seconds, ms) = (start_unix_ms / 1000 % 86_400, start_unix_ms % 1000);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        write!(
+            f,
+            "{length_ms:.1} ms from {hour:02}:{minute:02}:{second:02}.{ms:03}Z, second {start_s:.3}"
+        )
+    }
+}
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Outage { longest, threshold_ms, gaps, gaps_unlisted } = self;
+        let count = gaps.len() as u64 + gaps_unlisted;
+        write!(f, "outage     no write succeeded for {longest}")?;
+        write!(f, "\n           {count} such times of {threshold_ms} ms or more")?;
+        for gap in gaps {
+            write!(f, "\n             {gap}")?;
+        }
+        if *gaps_unlisted > 0 {
+            write!(f, "\n             and {gaps_unlisted} more")?;
+        }
+        Ok(())
     }
 }
 
@@ -172,7 +237,6 @@ impl fmt::Display for Report {
         let to = match self.to {
             To::Leader => "the leader",
             To::Spread => "all servers",
-            To::First => "the first server",
         };
         let protocol = if self.protocol == Protocol::Resp { "RESP" } else { "lines" };
         writeln!(
@@ -183,8 +247,11 @@ impl fmt::Display for Report {
         writeln!(f, "machine    {}", self.machine)?;
         writeln!(
             f,
-            "throughput {:.0} a second: {} in {:.2} s",
-            self.throughput, self.done, self.seconds
+            "throughput {:.0} a second: {} in {:.2} s{}",
+            self.throughput,
+            self.done,
+            self.seconds,
+            if self.interrupted { ", then stopped" } else { "" }
         )?;
         let heads = ["latency ms", "count", "mean", "p50", "p90", "p99", "p99.9", "max"];
         let [name, count, rest @ ..] = heads;
@@ -201,23 +268,20 @@ impl fmt::Display for Report {
         if self.reads_absent > 0 {
             writeln!(f, "           {} reads found no such key", self.reads_absent)?;
         }
-        let Errors { refused, unknown, wrong, nonsense } = self.errors;
+        let Errors { refused, unknown, lost, wrong, nonsense } = self.errors;
         let Connections { cut, not_made } = self.connections;
         write!(
             f,
-            "errors     refused {refused}, unknown {unknown}, wrong {wrong}, nonsense {nonsense}; \
-             connections cut {cut}, not made {not_made}"
+            "errors     refused {refused}, unknown {unknown}, lost {lost}, wrong {wrong}, nonsense \
+             {nonsense}; connections cut {cut}, not made {not_made}"
         )?;
         for (kind, text) in &self.examples {
             write!(f, "\n           the first {kind}: {text}")?;
         }
-        if let Some(gaps) = &self.gaps {
-            write!(f, "\nlongest times without a successful write")?;
-            for GapReport { start_s, length_ms } in gaps {
-                write!(f, "\n           {length_ms:>9.1} ms, from second {start_s:.3}")?;
-            }
+        match &self.outage {
+            Some(outage) => write!(f, "\n{outage}"),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

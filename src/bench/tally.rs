@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hdrhistogram::Histogram;
 
@@ -18,11 +18,9 @@ const LATENCY_NANOS_MAX: u64 = 120_000_000_000;
 /// Digits of a latency that are kept.
 const LATENCY_DIGITS: u8 = 3;
 
-/// How many of the longest gaps are kept.
-const GAPS_KEPT: usize = 5;
-
-/// A time without a success that is told while it is fresh.
-const GAP_TOLD: Duration = Duration::from_millis(50);
+/// How many gaps are kept beside the longest: a run that has more does not stand still now and
+/// then, it creeps. The rest is only counted.
+const GAPS_KEPT: usize = 1000;
 
 /// Everything that one run counted.
 pub struct Tally {
@@ -38,6 +36,8 @@ pub struct Tally {
     pub gaps: Gaps,
     /// When the counting began.
     pub since: Instant,
+    /// The same by the clock on the wall, to find a gap in the logs of servers.
+    pub began: SystemTime,
     /// How long it was counted.
     pub elapsed: Duration,
 }
@@ -47,12 +47,14 @@ pub struct Tally {
 pub struct Trouble {
     /// Answers of the refused family.
     pub refused: u64,
-    /// Answers of the unknown family, and requests whose connection was lost before the answer.
+    /// Answers of the unknown family.
     pub unknown: u64,
     /// Answers of the wrong family.
     pub wrong: u64,
     /// Answers that cannot be right.
     pub nonsense: u64,
+    /// Requests whose connection was over before the answer came.
+    pub lost: u64,
     /// Connections that were lost, or given up because an answer did not come.
     pub cut: u64,
     /// Connections that could not be made.
@@ -62,8 +64,8 @@ pub struct Trouble {
 }
 
 impl Tally {
-    /// Nothing yet.
-    pub fn new(now: Instant) -> Tally {
+    /// Nothing yet. A time of `gap` without a successful write is to be reported.
+    pub fn new(now: Instant, gap: Duration) -> Tally {
         let histogram = || {
             Histogram::new_with_bounds(LATENCY_NANOS_MIN, LATENCY_NANOS_MAX, LATENCY_DIGITS)
                 .expect("the bounds are in order and three digits are allowed")
@@ -73,8 +75,9 @@ impl Tally {
             reads: histogram(),
             reads_absent: 0,
             trouble: Trouble::default(),
-            gaps: Gaps::new(now),
+            gaps: Gaps::new(now, gap),
             since: now,
+            began: SystemTime::now(),
             elapsed: Duration::ZERO,
         }
     }
@@ -95,6 +98,7 @@ impl Tally {
             Outcome::Failed(Family::Unknown) => self.trouble.unknown += 1,
             Outcome::Failed(Family::Wrong) => self.trouble.wrong += 1,
             Outcome::Nonsense => self.trouble.nonsense += 1,
+            Outcome::Lost => self.trouble.lost += 1,
         }
     }
 
@@ -118,7 +122,7 @@ impl Tally {
 impl Trouble {
     /// Requests that were not done.
     pub fn requests(&self) -> u64 {
-        self.refused + self.unknown + self.wrong + self.nonsense
+        self.refused + self.unknown + self.wrong + self.nonsense + self.lost
     }
 
     /// Keeps the first text of each kind.
@@ -129,11 +133,12 @@ impl Trouble {
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Trouble { refused, unknown, wrong, nonsense, cut, not_connected, examples } = self;
+        let Trouble { refused, unknown, wrong, nonsense, lost, cut, not_connected, examples } =
+            self;
         write!(
             f,
-            "refused {refused}, unknown {unknown}, wrong {wrong}, nonsense {nonsense}; connections \
-             cut {cut}, not made {not_connected}"
+            "refused {refused}, unknown {unknown}, lost {lost}, wrong {wrong}, nonsense {nonsense}; \
+             connections cut {cut}, not made {not_connected}"
         )?;
         for (kind, text) in examples {
             write!(f, "; {kind}, first: {text}")?;
@@ -151,42 +156,59 @@ pub struct Gap {
     pub length: Duration,
 }
 
-/// The longest times between two successful writes, of whichever clients.
+/// The times between two successful writes, of whichever clients.
 pub struct Gaps {
     origin: Instant,
     last: Instant,
-    /// Longest first.
-    longest: Vec<Gap>,
+    /// A gap of this length is kept.
+    threshold: Duration,
+    longest: Gap,
+    /// At least of the threshold's length, in the order in which they were; the first so many.
+    kept: Vec<Gap>,
+    /// Those that would have been kept had there been room.
+    more: u64,
     told: Option<Gap>,
 }
 
 impl Gaps {
-    fn new(now: Instant) -> Gaps {
-        Gaps { origin: now, last: now, longest: Vec::new(), told: None }
+    fn new(now: Instant, threshold: Duration) -> Gaps {
+        let longest = Gap { start: Duration::ZERO, length: Duration::ZERO };
+        let (kept, more, told) = (Vec::new(), 0, None);
+        Gaps { origin: now, last: now, threshold, longest, kept, more, told }
     }
 
     fn success(&mut self, now: Instant) {
         let gap = Gap { start: self.last - self.origin, length: now - self.last };
         self.last = now;
-        let shortest_kept = self.longest.get(GAPS_KEPT - 1).map_or(Duration::ZERO, |g| g.length);
-        if gap.length <= shortest_kept {
+        if gap.length > self.longest.length {
+            self.longest = gap;
+        }
+        if gap.length < self.threshold {
             return; // nearly always
         }
-        let at = self.longest.partition_point(|kept| kept.length >= gap.length);
-        self.longest.insert(at, gap);
-        self.longest.truncate(GAPS_KEPT);
-        if gap.length >= GAP_TOLD && self.told.is_none_or(|told| gap.length > told.length) {
+        if self.kept.len() < GAPS_KEPT {
+            self.kept.push(gap);
+        } else {
+            self.more += 1;
+        }
+        if self.told.is_none_or(|told| gap.length > told.length) {
             self.told = Some(gap);
         }
     }
 
-    /// Longest first.
-    pub fn longest(&self) -> &[Gap] {
-        &self.longest
+    /// The longest of all, however short.
+    pub fn longest(&self) -> Gap {
+        self.longest
     }
 
-    /// The longest gap since it was last asked, if it was one that a person would notice.
-    pub fn take_noticed(&mut self) -> Option<Gap> {
+    /// Those that reach the threshold, in the order in which they were, and how many more there
+    /// were than are kept.
+    pub fn long(&self) -> (&[Gap], u64) {
+        (&self.kept, self.more)
+    }
+
+    /// The longest that reached the threshold since it was last asked.
+    pub fn take_told(&mut self) -> Option<Gap> {
         self.told.take()
     }
 }
@@ -203,7 +225,7 @@ mod tests {
     #[test]
     fn each_end_is_counted_once_and_in_its_family() {
         let start = Instant::now();
-        let mut tally = Tally::new(start);
+        let mut tally = Tally::new(start, ms(20));
         let write = Request { made: start, reads: false, key: 1 };
         let read = Request { reads: true, ..write };
         let ends = [
@@ -214,14 +236,15 @@ mod tests {
             (write, Outcome::Failed(Family::Unknown)),
             (read, Outcome::Failed(Family::Wrong)),
             (read, Outcome::Nonsense),
+            (write, Outcome::Lost),
         ];
         for (number, (request, outcome)) in ends.into_iter().enumerate() {
             tally.count(&request, outcome, start + ms(1));
             assert_eq!(tally.ended(), number as u64 + 1);
         }
         assert_eq!((tally.writes.len(), tally.reads.len(), tally.reads_absent), (1, 2, 1));
-        let Trouble { refused, unknown, wrong, nonsense, .. } = tally.trouble;
-        assert_eq!([refused, unknown, wrong, nonsense], [1, 1, 1, 1]);
+        let Trouble { refused, unknown, wrong, nonsense, lost, .. } = tally.trouble;
+        assert_eq!([refused, unknown, wrong, nonsense, lost], [1, 1, 1, 1, 1]);
         assert_eq!(tally.done(), 3);
     }
 
@@ -229,7 +252,7 @@ mod tests {
     #[test]
     fn percentiles_are_right_to_three_digits() {
         let start = Instant::now();
-        let mut tally = Tally::new(start);
+        let mut tally = Tally::new(start, ms(20));
         let request = Request { made: start, reads: false, key: 1 };
         for micros in 1..=10_000 {
             tally.count(&request, Outcome::Done, start + Duration::from_micros(micros));
@@ -242,25 +265,37 @@ mod tests {
 
     /// A pause at the beginning or at the end is one too, and failures do not end one.
     #[test]
-    fn the_longest_gaps_are_found_wherever_they_are() {
+    fn gaps_are_found_wherever_they_are() {
         let start = Instant::now();
-        let mut tally = Tally::new(start);
+        let mut tally = Tally::new(start, ms(20));
         let request = Request { made: start, reads: false, key: 1 };
         for at in [30, 31, 32, 132, 133, 134, 135, 136] {
             tally.count(&request, Outcome::Done, start + ms(at));
         }
-        assert_eq!(tally.gaps.take_noticed(), Some(Gap { start: ms(32), length: ms(100) }));
-        assert_eq!(tally.gaps.take_noticed(), None);
+        assert_eq!(tally.gaps.take_told(), Some(Gap { start: ms(32), length: ms(100) }));
+        assert_eq!(tally.gaps.take_told(), None);
         tally.count(&request, Outcome::Failed(Family::Refused), start + ms(150));
         let read = Request { reads: true, ..request };
         tally.count(&read, Outcome::Done, start + ms(150));
         tally.finish(start + ms(176));
-        let longest: Vec<(u128, u128)> = tally
-            .gaps
-            .longest()
-            .iter()
-            .map(|gap| (gap.start.as_millis(), gap.length.as_millis()))
-            .collect();
-        assert_eq!(longest, [(32, 100), (136, 40), (0, 30), (30, 1), (31, 1)]);
+        let times = |gap: &Gap| (gap.start.as_millis(), gap.length.as_millis());
+        let (long, more) = tally.gaps.long();
+        assert_eq!(long.iter().map(times).collect::<Vec<_>>(), [(0, 30), (32, 100), (136, 40)]);
+        assert_eq!((times(&tally.gaps.longest()), more), ((32, 100), 0));
+    }
+
+    /// A run that creeps for days must not fill the memory; and the longest is known all the same.
+    #[test]
+    fn gaps_beyond_the_bound_are_counted() {
+        let start = Instant::now();
+        let mut tally = Tally::new(start, ms(20));
+        let request = Request { made: start, reads: false, key: 1 };
+        for number in 1..=GAPS_KEPT as u64 + 5 {
+            tally.count(&request, Outcome::Done, start + ms(20 * number));
+        }
+        tally.finish(start + ms(20 * (GAPS_KEPT as u64 + 5) + 21));
+        let (long, more) = tally.gaps.long();
+        assert_eq!((long.len(), more), (GAPS_KEPT, 6));
+        assert_eq!(tally.gaps.longest().length, ms(21));
     }
 }

@@ -32,6 +32,8 @@ pub enum Outcome {
     Absent,
     /// An error was answered.
     Failed(Family),
+    /// No answer came before its connection was over: perhaps it was executed, perhaps not (§8).
+    Lost,
     /// The answer cannot be right.
     Nonsense,
 }
@@ -45,9 +47,9 @@ pub struct Work {
     /// Take the keys in order instead of at random.
     in_order: bool,
     /// Requests that may still be made.
-    pub budget: u64,
+    budget: u64,
     /// Requests that were made.
-    pub made: u64,
+    made: u64,
     dice: Dice,
     filler: Vec<u8>,
     key_prefix: Vec<u8>,
