@@ -220,7 +220,10 @@ impl<D: Disk> Journal<D> {
         if self.poisoned {
             return Err(JournalError::Poisoned);
         }
-        if self.sealed || removed(Rule::QuietJournalIsSealed) {
+        if removed(Rule::QuietJournalIsSealed) {
+            self.sealed = true;
+        }
+        if self.sealed {
             return Ok(false);
         }
         match self.make_room_for(WRITE_OVERHEAD_BYTES) {
