@@ -182,7 +182,7 @@ impl<D: Deliver> Snapshotter<D> {
                     (is_news, server.raft().snapshots_in_use())
                 });
                 if !is_news {
-                    self.shelf.states.lock().restored.retain(|(other, _)| *other != id);
+                    self.shelf.states.lock().take_back(id);
                 }
                 self.replace_older(&file, &used);
             }

@@ -275,12 +275,14 @@ impl Raft {
         snapshot: SnapshotId,
         bytes: u64,
     ) -> bool {
-        if self.incoming(transfer).is_some() {
-            self.snapshots.incoming = None;
+        let index = snapshot.last.index;
+        // The same one may be coming again, from a leader of another term: it is of no use (S82).
+        let is_over =
+            |it: &mut Incoming| it.transfer == transfer || it.snapshot.last.index <= index;
+        if self.snapshots.incoming.take_if(is_over).is_some() {
             // The acknowledgement says it all.
             self.owed.values_mut().for_each(|owed| owed.install = None);
         }
-        let index = snapshot.last.index;
         let is_news = index > self.last_applied;
         if is_news {
             let log_agrees = self.log.term_at(index) == Some(snapshot.last.term)

@@ -203,7 +203,7 @@ impl World {
         let process = self.process(place);
         process.shelf.restored.push((id, state));
         if !process.server.snapshot_installed(transfer, id, bytes) {
-            process.shelf.restored.retain(|(other, _)| *other != id);
+            process.shelf.take_back(id);
         }
         self.published(place, file);
         Ok(())

@@ -206,6 +206,21 @@ fn a_snapshot_outlives_the_leader_that_sent_it() {
     assert_eq!(follower.append_reply(N3).match_index, index(5));
 }
 
+/// A leader that lost its term and won another sends the snapshot again that is being installed.
+/// The second copy is not built, too (S82).
+#[test]
+fn a_snapshot_that_comes_again_is_installed_once() {
+    let mut follower = about_to_install(&[(1, 1)]);
+    let (transfer, snapshot) = follower.store_parts().expect("all parts are there");
+    for offset in [0, 1000, 2000] {
+        follower.step(LEADER, install(term(5), at(5, 2), offset, 1000.min(2500 - offset)));
+    }
+    assert!(follower.snapshot_installed(transfer, snapshot, 2500));
+    assert!(follower.store_parts().is_none() && !follower.work().snapshot);
+    follower.sync();
+    assert_eq!(follower.append_reply(LEADER).match_index, index(5), "the leader is told so");
+}
+
 /// What a snapshot covers need not be on our own disk: a majority of others has it. It is still to
 /// be written, so it is not forgotten (L13).
 #[test]
