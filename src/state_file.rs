@@ -7,7 +7,9 @@ use crate::kv::StateMachine;
 use crate::kv::snapshot::{self, Restore, RestoreError};
 use crate::raft::types::{ServerId, SnapshotId};
 use crate::storage::disk::{Disk, DiskReader};
-use crate::storage::snapshot::{Header, Options, Reader, SnapshotError, SnapshotFile, Snapshots};
+use crate::storage::snapshot::{
+    Header, Options, Reader, Receiver, SnapshotError, SnapshotFile, Snapshots,
+};
 
 /// Why a state cannot be written to a file, or built from one.
 #[derive(Debug, Error)]
@@ -55,6 +57,14 @@ pub fn save<D: Disk>(
         Ok(()) => Ok(writer.finish()?),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Builds the state that a file holds which has been received, and gives the file its name. When
+/// this returns `Ok`, the file is durable; after an error nothing is left of it.
+pub fn install<D: Disk>(
+    receiver: Receiver<D>,
+) -> Result<(SnapshotFile<D>, StateMachine), StateFileError> {
+    receiver.finish_if(load)
 }
 
 /// Builds the state that a file holds.
