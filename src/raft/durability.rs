@@ -14,7 +14,7 @@
 
 use std::hash::Hash;
 
-use super::types::{Entry, HardState, Index, SnapshotId};
+use super::types::{Entry, HardState, Index, Payload, SnapshotId};
 use super::{Raft, Refused};
 use crate::lab::{Rule, removed};
 
@@ -150,7 +150,7 @@ impl Raft {
     /// changes otherwise; before the first time everything fits.
     ///
     /// What does not fit is not written: so a full disk holds up the entries, and acknowledges none
-    /// of them, but terms and votes go on.
+    /// of them, but terms and votes go on, and so do reads.
     pub fn set_room(&mut self, bytes: u64) {
         self.durable.room_bytes = bytes;
         self.durable.wanted_bytes = 0;
@@ -202,7 +202,17 @@ impl Raft {
                 false => too_far = middle,
             }
         }
+        if Index(fits) == durable && self.begins_a_term(durable.next()) {
+            return durable.next();
+        }
         Index(fits)
+    }
+
+    /// Whether this is a new leader's no-op. It is written into what is kept for terms and votes,
+    /// of which a term has no more either: without it nothing is committed and no read answered.
+    fn begins_a_term(&self, index: Index) -> bool {
+        let is_noop = self.log.payload_at(index) == &Payload::Noop;
+        is_noop && self.log.term_at(index) > self.log.term_at(index.previous())
     }
 
     fn room_is_unbounded(&self) -> bool {

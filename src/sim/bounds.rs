@@ -4,7 +4,7 @@
 use super::checks::{Checked, ensure};
 use crate::raft::Raft;
 use crate::raft::durability::{WRITE_OVERHEAD_BYTES, Write};
-use crate::raft::types::{Entry, EntryId, ServerId};
+use crate::raft::types::{Entry, EntryId, Payload, ServerId};
 use crate::server::Server;
 
 /// What a leader has accepted and not committed is bounded, but for one entry that is larger than
@@ -44,11 +44,13 @@ pub fn check_batch(entries: &[Entry], bytes_max: usize) -> Checked {
     })
 }
 
-/// What is written fits into the room that was told, with all that is written around it.
+/// What is written fits into the room that was told, with all that is written around it. Only a new
+/// leader's no-op, alone, may take what is kept for terms and votes.
 pub fn check_room(write: &Write, room_bytes: u64) -> Checked {
     let entries = write.entries.iter().map(|entry| entry.bytes() as u64 + WRITE_OVERHEAD_BYTES);
     let bytes: u64 = entries.sum();
-    ensure(bytes <= room_bytes, "Writes fit into the room that there is", || {
+    let is_noop = matches!(&write.entries[..], [entry] if entry.payload == Payload::Noop);
+    ensure(is_noop || bytes <= room_bytes, "Writes fit into the room that there is", || {
         format!(
             "{} entries take {bytes} bytes; there is room for {room_bytes}",
             write.entries.len()

@@ -46,13 +46,13 @@ impl World {
         }
     }
 
-    /// There is no room even for a write that waits for none: only terms and votes may come to
-    /// that, when all that was kept for them is used up.
+    /// There is no room even for a write that waits for none: only terms, votes and the
+    /// no-ops of new leaders may come to that, when all that was kept for them is used up.
     pub(super) fn write_waits(&mut self, place: Place) -> Checked {
         let machine = &self.machines[usize::from(place)];
-        let carries = machine.disk.waiting_entries();
+        let carries = machine.disk.waiting_commands();
         ensure(carries == 0, "A full disk is no end", || {
-            format!("{}: no room for {carries} entries that were accepted", id_of(place))
+            format!("{}: no room for {carries} commands that were accepted", id_of(place))
         })?;
         self.queue.push(self.now + TICK, Event::Synced(place, machine.life));
         Ok(())

@@ -206,6 +206,21 @@ fn a_snapshot_outlives_the_leader_that_sent_it() {
     assert_eq!(follower.append_reply(N3).match_index, index(5));
 }
 
+/// A leader that lost its term and won another sends the snapshot again that is being installed.
+/// The second copy is not built, too (S82).
+#[test]
+fn a_snapshot_that_comes_again_is_installed_once() {
+    let mut follower = about_to_install(&[(1, 1)]);
+    let (transfer, snapshot) = follower.store_parts().expect("all parts are there");
+    for offset in [0, 1000, 2000] {
+        follower.step(LEADER, install(term(5), at(5, 2), offset, 1000.min(2500 - offset)));
+    }
+    assert!(follower.snapshot_installed(transfer, snapshot, 2500));
+    assert!(follower.store_parts().is_none() && !follower.work().snapshot);
+    follower.sync();
+    assert_eq!(follower.append_reply(LEADER).match_index, index(5), "the leader is told so");
+}
+
 /// What a snapshot covers need not be on our own disk: a majority of others has it. It is still to
 /// be written, so it is not forgotten (L13).
 #[test]
@@ -301,6 +316,42 @@ fn the_log_behind_a_snapshot_under_way_is_kept_up_to_a_bound() {
     }
 }
 
+/// A follower that has to begin again, because what came was damaged or its disk was full, gets the
+/// newest: the leader's older file may be what is damaged, and would be for ever.
+#[test]
+fn who_begins_again_is_sent_the_newest() {
+    let mut leader = sending_leader(1_000_000);
+    assert_eq!(leader.parts(N3), [(0, 1000), (1000, 1000), (2000, 500)]);
+    leader.step(N3, install_reply(term(2), 4, 2500, false));
+    leader.propose(command("x")).expect("it leads");
+    leader.sync();
+    leader.sent(N2);
+    leader.step(N2, reply(term(2)).matching(5));
+    leader.take_applies(usize::MAX);
+    let newest = leader.take_snapshot();
+    leader.ticks(2);
+    assert_eq!(leader.parts(N3), [(2500, 0)], "it may be about to install the older one");
+    leader.step(N3, install_reply(term(2), 4, 0, true));
+    let sent = leader.sent(N3);
+    let parts = sent.iter().filter_map(|message| match message {
+        Message::InstallSnapshot(part) => Some((part.snapshot, part.offset_bytes)),
+        _ => None,
+    });
+    assert_eq!(parts.collect::<Vec<_>>(), [0, 1000, 2000].map(|offset| (newest, offset)));
+    // What it says of the older one from now on is old.
+    leader.step(N3, install_reply(term(2), 4, 0, true));
+    assert_eq!(leader.parts(N3), []);
+    // All of the newest comes to nothing, too: another one is taken as soon as there is news.
+    leader.step(N3, install_reply(term(2), 5, 2500, false));
+    leader.propose(command("y")).expect("it leads");
+    leader.sync();
+    leader.sent(N2);
+    leader.step(N2, reply(term(2)).matching(6));
+    assert!(!freezes(&mut leader));
+    leader.step(N3, install_reply(term(2), 5, 0, true));
+    assert!(freezes(&mut leader));
+}
+
 /// A server that is down must not cost the leader its memory and its disk: when it comes back it is
 /// sent what is newest then.
 #[test]
@@ -318,6 +369,10 @@ fn nothing_is_kept_for_a_follower_that_is_down() {
     let newest = leader.take_snapshot();
     assert_eq!(leader.log().base().index, index(5));
     assert_eq!(leader.snapshots_in_use(), [newest]);
+}
+
+fn freezes(leader: &mut Server) -> bool {
+    leader.take_applies(usize::MAX).iter().any(|apply| matches!(apply, Apply::Freeze(_)))
 }
 
 /// A leader whose log begins behind 4, and which is sending its snapshot to server 3. It keeps so
