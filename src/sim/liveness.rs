@@ -127,7 +127,7 @@ impl World {
     /// How long it takes to send the largest snapshot, and to install it.
     fn snapshot_takes_max(&self) -> Micros {
         let bytes = self.processes().map(|it| it.server.raft().status().snapshot_bytes).max();
-        let chunks = bytes.unwrap_or(0).div_ceil(self.plan.raft.snapshots.chunk_bytes as u64);
+        let chunks = bytes.unwrap_or(0).div_ceil(self.plan.raft.snapshots.chunk_bytes);
         (chunks + 1) * self.plan.chunk_takes_max()
     }
 
