@@ -127,7 +127,7 @@ impl World {
     /// In how many chunks the largest snapshot goes.
     fn snapshot_chunks(&self) -> u64 {
         let bytes = self.processes().map(|it| it.server.raft().status().snapshot_bytes).max();
-        bytes.unwrap_or(0).div_ceil(self.plan.raft.snapshots.chunk_bytes as u64)
+        bytes.unwrap_or(0).div_ceil(self.plan.raft.snapshots.chunk_bytes)
     }
 
     /// How many requests wait in gateways; each may become an entry.
