@@ -224,6 +224,16 @@ fn full_file_systems_stop_no_server() {
         matches!(answer, Answer::Refused(reply) if reply.starts_with("-NOSPACE ")).then_some(())
     });
     assert_eq!(any.ask_until_answered("GET elsewhere"), "+yes");
+    // What is left for deletions is used up, too. Reads go on, behind a new leader as well.
+    wait_for("deletions are refused, too, and at once", NOTICED_WITHIN, || {
+        let answer = any.ask("DEL before");
+        matches!(answer, Answer::Refused(reply) if reply.starts_with("-NOSPACE ")).then_some(())
+    });
+    for _ in 0..3 {
+        let leader = cluster.leader();
+        cluster.client(leader).ask(&format!("RAFT TRANSFER {}", leader % 3 + 1));
+        assert_eq!(any.ask_until_answered("GET elsewhere"), "+yes");
+    }
     disks.iter().for_each(SmallDisk::free);
     serves_again(&mut any);
     for id in 1..=3 {
