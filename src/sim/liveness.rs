@@ -13,8 +13,8 @@
 //! been answered: ten election timeouts, two deadlines of requests and a client's patience. Let
 //! `n` be the entries to come: those that the slowest server misses, the requests that wait in
 //! gateways, and what clients ask until they are content. An entry takes at most `t`: in a world of
-//! the smallest windows they go one by one. So do the chunks of a snapshot that somebody may have to
-//! be sent, which adds their time to `e`. That makes `e + n t`, if each request is asked once.
+//! the smallest windows they go one by one. So do the chunks of a snapshot that somebody may have
+//! to be sent, which adds their time to `e`. That makes `e + n t`, if each request is asked once.
 //!
 //! But one that has waited for a whole deadline ends as "unknown", keeps its place in the log, and
 //! its client asks again. In peace all clients together ask so little that what they have under way
