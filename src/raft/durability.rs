@@ -138,7 +138,9 @@ impl Durable {
         }
         self.index = index;
         self.base_due = Some(snapshot);
-        if let Some(write) = &mut self.in_flight {
+        if let Some(write) = &mut self.in_flight
+            && !removed(Rule::SnapshotClampsWrite)
+        {
             write.index = write.index.min(index);
         }
     }
@@ -249,7 +251,7 @@ impl Raft {
         let changed = hard_state != self.durable.hard_state
             && !(removed(Rule::HardStateIsWritten) && entries.is_empty());
         let hard_state = changed.then_some(hard_state);
-        let base = self.durable.base_due.take();
+        let base = self.durable.base_due.take().filter(|_| !removed(Rule::LogBeginsAnew));
         Some(Write { ticket, hard_state, base, entries })
     }
 

@@ -154,7 +154,7 @@ impl Raft {
                 let Mode::Snapshot(transfer) = &progress.mode else { continue };
                 let needed = transfer.snapshot.last.index.max(self.log.base().index);
                 let held = self.log.bytes_between(needed, self.log.last_index());
-                if held <= options.catch_up_bytes_max {
+                if held <= options.catch_up_bytes_max && !removed(Rule::CatchUpIsKept) {
                     to = to.min(needed);
                 }
             }

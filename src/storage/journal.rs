@@ -191,7 +191,8 @@ impl<D: Disk> Journal<D> {
         let Some(last) = self.older.iter().position(|older| older.followed_by_head) else {
             return Ok(false);
         };
-        if self.older[..=last].iter().any(|older| older.highest > self.published) {
+        let is_needed = |older: &OlderSegment| older.highest > self.published;
+        if self.older[..=last].iter().any(is_needed) && !removed(Rule::OnlyWhatIsCoveredGoes) {
             return Ok(false);
         }
         self.poisoned = true;

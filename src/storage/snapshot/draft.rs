@@ -19,6 +19,7 @@ use std::sync::Arc;
 use super::format::{self, FRAME_HEAD_BYTES, Header, ITEM_HEAD_BYTES, Kind};
 use super::store::SnapshotFile;
 use super::{SnapshotError, file_name, io_error};
+use crate::lab::{Rule, removed};
 use crate::limits::{SNAPSHOT_ITEM_BYTES_MAX, SNAPSHOT_SYNC_BYTES};
 use crate::raft::types::SnapshotId;
 use crate::storage::disk::{Disk, DiskFile};
@@ -243,7 +244,9 @@ impl<D: Disk> Draft<D> {
         cluster_id: &str,
     ) -> Result<SnapshotFile<D>, SnapshotError> {
         let disk = &*self.disk;
-        self.file.sync().map_err(io_error(disk, "syncing", &self.name))?;
+        if !removed(Rule::SnapshotIsWholeWhenNamed) {
+            self.file.sync().map_err(io_error(disk, "syncing", &self.name))?;
+        }
         let file = SnapshotFile::verified(disk, &self.name, id.last, cluster_id)?;
         if file.id() != id {
             return Err(SnapshotError::Damaged {
@@ -275,7 +278,9 @@ impl<D: Disk> Draft<D> {
             return Ok(there);
         }
         disk.rename(&self.name, &name).map_err(io_error(&*disk, "renaming", &self.name))?;
-        if let Err(source) = disk.sync_directory() {
+        if !removed(Rule::SnapshotHasItsName)
+            && let Err(source) = disk.sync_directory()
+        {
             // The next start must not find what may yet be lost, and remove the log behind it.
             let _ = disk.remove(&name);
             return Err(io_error(&*disk, "syncing the directory of", &name)(source));
