@@ -202,6 +202,11 @@ impl Raft {
         if own.incoming.as_ref().is_some_and(|it| snapshot.last.index < it.snapshot.last.index) {
             return true;
         }
+        // After a failure it is not asked for at once: with a full disk here, the leader would send
+        // a window of it with each heartbeat, for nothing.
+        if own.refusal_ticks > 0 {
+            return true;
+        }
         if own.incoming.as_ref().is_none_or(|it| it.snapshot != snapshot) {
             own.last_transfer.0 += 1; // [IS2] a new file
             own.incoming = Some(Incoming {
@@ -271,11 +276,12 @@ impl Raft {
         }
     }
 
-    /// The worker could not store the parts, or the file is not what it should be: it is received
-    /// again from its beginning.
+    /// The worker could not store the parts, or the file is not what it should be: after a pause it
+    /// is received again from its beginning.
     pub fn snapshot_refused(&mut self, transfer: TransferId) {
         if self.incoming(transfer).is_some() {
             self.snapshots.incoming = None;
+            self.snapshots.refusal_ticks = self.options.snapshots.retry_ticks;
         }
     }
 

@@ -6,7 +6,7 @@
 use raft_server::raft::event::Event;
 use raft_server::raft::message::Message;
 use raft_server::raft::types::ServerId;
-use raft_server::raft::{Apply, Refused, RoleName};
+use raft_server::raft::{Apply, Refused, RoleName, SnapshotWork};
 
 use crate::support_raft::*;
 
@@ -92,9 +92,34 @@ fn a_snapshot_counts_when_all_of_it_does() {
     }));
     // The file was damaged on its way.
     follower.snapshot_refused(transfer);
+    follower.ticks(1);
     follower.step(LEADER, install(term(3), at(5, 2), 2500, 0));
     assert_eq!(follower.stored(LEADER), Some((0, true)), "all of it, please");
     assert_eq!(follower.log_ids(), [(1, 1)]);
+}
+
+/// S35: a follower whose disk is full cannot store what it is sent. It says where it is, and asks
+/// for nothing before a pause is over: the leader would send it a window with each heartbeat.
+#[test]
+fn what_could_not_be_stored_is_not_asked_for_at_once() {
+    let mut follower = server(2)
+        .with_log(&[(1, 1)])
+        .with_options(|options| options.snapshots.retry_ticks = 3)
+        .in_term(3);
+    follower.step(LEADER, install(term(3), at(5, 2), 0, 1000));
+    let Some(SnapshotWork::Store { transfer, .. }) = follower.take_snapshot_work() else {
+        panic!("there is a part");
+    };
+    follower.snapshot_refused(transfer);
+    for _ in 0..3 {
+        follower.step(LEADER, install(term(3), at(5, 2), 1000, 1000));
+        follower.step(LEADER, install(term(3), at(5, 2), 2500, 0));
+        assert_eq!(follower.stored(LEADER), Some((0, false)), "nothing is missing yet");
+        assert!(!follower.work().snapshot);
+        follower.ticks(1);
+    }
+    follower.step(LEADER, install(term(3), at(5, 2), 2500, 0));
+    assert_eq!(follower.stored(LEADER), Some((0, true)), "now all of it");
 }
 
 /// [IS5] The newest snapshot is the one that counts; a crash comes back with it.
