@@ -280,10 +280,7 @@ fn a_follower_far_behind_is_sent_the_snapshot() {
         .with_log(&[(1, 1), (2, 1), (3, 1)])
         .with_options(|options| options.snapshots.window_bytes_max = 2000)
         .leader();
-    leader.sync();
-    leader.sent(N2);
-    leader.step(N2, reply(term(2)).matching(4));
-    leader.take_applies(usize::MAX);
+    commit_up_to(&mut leader, 4);
     let taken = leader.take_snapshot();
     assert_eq!(taken.last, at(4, 2));
 
@@ -331,10 +328,7 @@ fn the_log_behind_a_snapshot_under_way_is_kept_up_to_a_bound() {
         let mut leader = sending_leader(bound);
         leader.propose(command("x")).expect("it leads");
         leader.propose(command("y")).expect("it leads");
-        leader.sync();
-        leader.sent(N2);
-        leader.step(N2, reply(term(2)).matching(6));
-        leader.take_applies(usize::MAX);
+        commit_up_to(&mut leader, 6);
         leader.take_snapshot();
         assert_eq!(leader.log().base().index, index(base));
         assert_eq!(leader.snapshots_in_use().len(), 2, "the older file is still needed");
@@ -349,10 +343,7 @@ fn who_begins_again_is_sent_the_newest() {
     assert_eq!(leader.parts(N3), [(0, 1000), (1000, 1000), (2000, 500)]);
     leader.step(N3, install_reply(term(2), 4, 2500, false));
     leader.propose(command("x")).expect("it leads");
-    leader.sync();
-    leader.sent(N2);
-    leader.step(N2, reply(term(2)).matching(5));
-    leader.take_applies(usize::MAX);
+    commit_up_to(&mut leader, 5);
     let newest = leader.take_snapshot();
     leader.ticks(2);
     assert_eq!(leader.parts(N3), [(2500, 0)], "it may be about to install the older one");
@@ -387,13 +378,18 @@ fn nothing_is_kept_for_a_follower_that_is_down() {
         leader.step(N2, reply(term(2)).matching(4));
     }
     leader.propose(command("x")).expect("it leads");
-    leader.sync();
-    leader.sent(N2);
-    leader.step(N2, reply(term(2)).matching(5));
-    leader.take_applies(usize::MAX);
+    commit_up_to(&mut leader, 5);
     let newest = leader.take_snapshot();
     assert_eq!(leader.log().base().index, index(5));
     assert_eq!(leader.snapshots_in_use(), [newest]);
+}
+
+/// All up to `last` is on two disks, committed and handed out.
+fn commit_up_to(leader: &mut Server, last: u64) {
+    leader.sync();
+    leader.sent(N2);
+    leader.step(N2, reply(term(2)).matching(last));
+    leader.take_applies(usize::MAX);
 }
 
 fn freezes(leader: &mut Server) -> bool {
@@ -407,10 +403,7 @@ fn sending_leader(catch_up_bytes_max: u64) -> Server {
         .with_log(&[(1, 1), (2, 1), (3, 1)])
         .with_options(|options| options.snapshots.catch_up_bytes_max = catch_up_bytes_max)
         .leader();
-    leader.sync();
-    leader.sent(N2);
-    leader.step(N2, reply(term(2)).matching(4));
-    leader.take_applies(usize::MAX);
+    commit_up_to(&mut leader, 4);
     leader.take_snapshot();
     leader.sent(N3);
     leader.step(N3, reply(term(2)).mismatch(4, at(0, 0)));
