@@ -29,6 +29,8 @@
 //! - *A snapshot is read back before the one before it goes, and makes a state before it has its
 //!   name; who begins again is sent the newest*: nothing rots under a simulated server. Unit tests
 //!   damage files and memory.
+//! - *A snapshot that comes twice is built once; a follower that cannot store one pauses*: both save
+//!   work, and the shelf has a test of its own.
 //! - *Another leader's snapshot is a new file; a broken connection's parts are sent again*: equal
 //!   states make equal files here, and the next heartbeat would ask for what is missing.
 //! - *A lock while sending* (L15): threads are tested with real processes. *Cloned directories* are
@@ -492,6 +494,10 @@ rules! {
         "An entry is accepted, and written, only into space that is reserved."
         "a write that meets a full disk halfway is the end of the process"
         ["A full disk is no end"]
+    OneNoopIsFree "noops-without-room"
+        "Of a term's no-ops only the first may be written into what is kept for terms and votes."
+        "those that tell the time are many, and would leave a full server without a vote"
+        ["Writes fit into the room that there is"]
     OnlyWhatIsCoveredGoes "segments-removed-early"
         "A segment of the journal is removed only when a durable snapshot covers it."
         "§7; nothing else has what it holds"

@@ -52,8 +52,7 @@ pub struct Needs {
     /// What the journal is to have reserved in any case: else nothing could be deleted any more,
     /// and nothing would ever make room.
     pub journal_bytes: u64,
-    /// What a deletion takes. Less room than this is none: what is left over is never used up to
-    /// the last byte, and a deletion that does not fit would wait for its deadline.
+    /// What a deletion takes.
     pub deletion_bytes: u64,
 }
 
@@ -76,11 +75,7 @@ pub fn judge(left_bytes: u64, needs: Needs, room_bytes: u64, before: Level) -> V
     let budget_bytes = beside_snapshot.max(lacking.min(left_bytes));
     let slack = if before == Level::Ample { 0 } else { needs.reserve_bytes / 4 };
     let is_low = beside_snapshot < needs.reserve_bytes + slack;
-    let level = match is_low {
-        false => Level::Ample,
-        true if room_bytes < needs.deletion_bytes => Level::None,
-        true => Level::Low,
-    };
+    let level = Level::of(is_low, room_bytes, needs.deletion_bytes);
     let is_near = left_bytes < 2 * (needs.snapshot_bytes + needs.reserve_bytes);
     let frees_much = needs.log_bytes > 0 && needs.log_bytes >= left_bytes / 4;
     let snapshot_helps = needs.log_bytes > 0 && is_low || is_near && frees_much;

@@ -214,7 +214,8 @@ impl Raft {
     /// of which a term has no more either: without it nothing is committed and no read answered.
     fn begins_a_term(&self, index: Index) -> bool {
         let is_noop = self.log.payload_at(index) == &Payload::Noop;
-        is_noop && self.log.term_at(index) > self.log.term_at(index.previous())
+        let is_first = self.log.term_at(index) > self.log.term_at(index.previous());
+        is_noop && (is_first || removed(Rule::OneNoopIsFree))
     }
 
     fn room_is_unbounded(&self) -> bool {

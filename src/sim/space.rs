@@ -10,6 +10,9 @@ use crate::gateway::{Level, Space};
 use crate::storage::error::JournalError;
 use crate::storage::reserve;
 
+/// What a deletion takes here, in bytes.
+const DELETION_BYTES: u64 = 200;
+
 impl World {
     /// Between two writes the log writer reserves, and tells the server how much room there is.
     /// Returns whether the server is still there.
@@ -33,11 +36,7 @@ impl World {
     pub(super) fn tell_room(&mut self, place: Place) {
         let disk = &self.machines[usize::from(place)].disk;
         let room_bytes = disk.room_bytes();
-        let level = match (disk.is_full() && disk.reserves(), room_bytes) {
-            (false, _) => Level::Ample,
-            (true, 0) => Level::None,
-            (true, _) => Level::Low,
-        };
+        let level = Level::of(disk.is_full() && disk.reserves(), room_bytes, DELETION_BYTES);
         let server = self.server(place);
         let is_news = server.space().level != level;
         server.set_room(room_bytes);
