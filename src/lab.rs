@@ -29,8 +29,8 @@
 //! - *A snapshot is read back before the one before it goes, and makes a state before it has its
 //!   name; who begins again is sent the newest*: nothing rots under a simulated server. Unit tests
 //!   damage files and memory.
-//! - *A snapshot that comes twice is built once; a follower that cannot store one pauses*: both save
-//!   work, and the shelf has a test of its own.
+//! - *A snapshot that comes twice is built once; a follower that cannot store one pauses*: both
+//!   save work, and the shelf has a test of its own.
 //! - *Another leader's snapshot is a new file; a broken connection's parts are sent again*: equal
 //!   states make equal files here, and the next heartbeat would ask for what is missing.
 //! - *A lock while sending* (L15): threads are tested with real processes. *Cloned directories* are
