@@ -26,6 +26,13 @@
 //!   is one thread, `propose_all` cannot forward, and there is no outcome to answer with.
 //! - *A snapshot of what is committed here anyway changes nothing*: installing it changes nothing
 //!   either; the rule saves the work.
+//! - *A snapshot is read back before the one before it goes, and makes a state before it has its
+//!   name; who begins again is sent the newest*: nothing rots under a simulated server. Unit tests
+//!   damage files and memory.
+//! - *A snapshot that comes twice is built once; a follower that cannot store one pauses*: both
+//!   save work, and the shelf has a test of its own.
+//! - *Another leader's snapshot is a new file; a broken connection's parts are sent again*: equal
+//!   states make equal files here, and the next heartbeat would ask for what is missing.
 //! - *A lock while sending* (L15): threads are tested with real processes. *Cloned directories* are
 //!   told by the hello of `transport`.
 
@@ -286,6 +293,18 @@ rules! {
         "[IS6]; some of them are acknowledged, and needed for a majority"
         ["we vouch only for entries that we have", "Committed is on a majority of disks"]
 
+    LogBeginsAnew "no-base-record"
+        "The journal says that the log begins anew behind a snapshot that was installed."
+        "[IS7]; what is written next leaves a gap behind what was there"
+        ["Log Matching"]
+    SnapshotClampsWrite "install-ignores-write"
+        "A write under way proves nothing of a log that an installed snapshot has replaced."
+        "[IS7]; diss. §10.2.1: the disk works while the lock is free"
+        ["Log Matching", "truncation clamps the write in flight"]
+    CatchUpIsKept "no-log-behind-transfer"
+        "The log behind a snapshot that is being sent is kept, within a bound."
+        "S83; a slow follower of a busy cluster would be sent snapshots for ever"
+        ["Liveness"]
     RestoredIsUnknown "restored-keeps-waiting"
         "A write whose effect came with a snapshot is answered: its outcome is unknown."
         "§7: no entry will come that answers it"
@@ -475,6 +494,30 @@ rules! {
         "An entry is accepted, and written, only into space that is reserved."
         "a write that meets a full disk halfway is the end of the process"
         ["A full disk is no end"]
+    OneNoopIsFree "noops-without-room"
+        "Of a term's no-ops only the first may be written into what is kept for terms and votes."
+        "those that tell the time are many, and would leave a full server without a vote"
+        ["Writes fit into the room that there is"]
+    OnlyWhatIsCoveredGoes "segments-removed-early"
+        "A segment of the journal is removed only when a durable snapshot covers it."
+        "§7; nothing else has what it holds"
+        ["A server that crashed starts again", "What was promised is found again"]
+    SnapshotIsWholeWhenNamed "snapshot-renamed-before-fsync"
+        "A snapshot is synced before it gets its name."
+        "§7; the newest one would be torn, and the log before it gone"
+        ["A server that crashed starts again"]
+    SnapshotHasItsName "snapshot-name-not-synced"
+        "The name of a snapshot is durable before anything is forgotten for it."
+        "S37; the snapshot would be gone with its name, and the log before it with it"
+        ["A server that crashed starts again"]
+    SnapshotRaisesTerm "snapshot-keeps-old-term"
+        "A start that finds a snapshot of a later term than its own is in that term."
+        "a snapshot may be durable before the term in which it came"
+        ["no entry is newer than the recovered term"]
+    FoundSuffixAgrees "start-keeps-any-suffix"
+        "A start keeps what follows its snapshot only if its log agrees with it."
+        "[IS6] [IS7]; a crash between the snapshot and the beginning of the new log"
+        ["terms never fall along the log", "State Machine Safety"]
     RenameIsMadeDurable "rename-not-synced"
         "A file that replaces another counts once the directory is synced."
         "else the old file comes back"

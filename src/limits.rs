@@ -208,6 +208,10 @@ pub const RESERVED_STEP_BYTES: u64 = 1024 * 1024;
 /// disk.
 pub const RESERVED_FOR_VOTES_BYTES: u64 = 64 * 1024;
 
+/// Room in which a deletion fits, in bytes, as long as it does not name a great many keys. A full
+/// disk with less refuses deletions, too.
+pub const DELETION_BYTES: u64 = 4 * 1024;
+
 /// Bytes of log after which a snapshot is taken. It bounds what a start has to replay, in time as
 /// in memory: about half a second.
 pub const SNAPSHOT_LOG_BYTES: u64 = 64 * 1024 * 1024;

@@ -7,7 +7,9 @@ use crate::kv::StateMachine;
 use crate::kv::snapshot::{self, Restore, RestoreError};
 use crate::raft::types::{ServerId, SnapshotId};
 use crate::storage::disk::{Disk, DiskReader};
-use crate::storage::snapshot::{Header, Options, Reader, SnapshotError, SnapshotFile, Snapshots};
+use crate::storage::snapshot::{
+    Header, Options, Reader, Receiver, SnapshotError, SnapshotFile, Snapshots,
+};
 
 /// Why a state cannot be written to a file, or built from one.
 #[derive(Debug, Error)]
@@ -43,6 +45,11 @@ pub fn save<D: Disk>(
     state: &StateMachine,
 ) -> Result<SnapshotFile<D>, StateFileError> {
     assert_eq!(state.applied_index(), id.last.index.0, "a snapshot stands where its state does");
+    // A bit that flipped in memory would make a file that is whole and that no start can use, and
+    // with it the snapshot before and the log would go. They are well now: so this is the time to
+    // end, and to start again from them.
+    let (kept, found) = (state.state_hash(), state.recomputed_hash());
+    assert_eq!(found, kept, "State Machine Safety: the state in memory is not what was applied");
     let header = Header {
         cluster_id: cluster_id.to_owned(),
         membership,
@@ -55,6 +62,14 @@ pub fn save<D: Disk>(
         Ok(()) => Ok(writer.finish()?),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Builds the state that a file holds which has been received, and gives the file its name. When
+/// this returns `Ok`, the file is durable; after an error nothing is left of it.
+pub fn install<D: Disk>(
+    receiver: Receiver<D>,
+) -> Result<(SnapshotFile<D>, StateMachine), StateFileError> {
+    receiver.finish_if(load)
 }
 
 /// Builds the state that a file holds.
@@ -104,5 +119,33 @@ pub fn build<R: DiskReader>(mut reader: Reader<R>) -> Result<StateMachine, State
     match facts.into_iter().find(|(_, agree)| !agree) {
         Some((what, _)) => Err(StateFileError::Differs { id, what }),
         None => Ok(state),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::types::{EntryId, Index, Stamp, Term};
+    use crate::storage::memory_disk::MemoryDisk;
+
+    /// S31, in memory: what is damaged there never replaces a snapshot that is well.
+    #[test]
+    fn a_state_that_is_damaged_in_memory_is_not_saved() {
+        let disk = MemoryDisk::new();
+        let options = Options::new("c".to_owned());
+        let (snapshots, _) = Snapshots::open(disk.clone(), options).expect("memory");
+        let mut state = StateMachine::default();
+        let save_at = |state: &mut StateMachine, index: u64| {
+            state.apply_nothing(index, index, &mut Vec::new());
+            let last = EntryId::new(Term(1), Index(index));
+            let id = SnapshotId { last, stamp: Stamp(index) };
+            save(&snapshots, "c", vec![ServerId(1)], id, state).expect("memory").length_bytes()
+        };
+        save_at(&mut state, 1);
+        let before = disk.list().expect("memory");
+        state.damage();
+        let unwind = std::panic::AssertUnwindSafe(|| save_at(&mut state, 2));
+        assert!(std::panic::catch_unwind(unwind).is_err(), "the process ends");
+        assert_eq!(disk.list().expect("memory"), before);
     }
 }

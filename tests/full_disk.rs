@@ -112,9 +112,10 @@ fn a_full_cluster_reads_on_deletes_and_serves_again() {
         let mut client = cluster.client(id);
         let mut kept = fill(&mut client, &format!("from{id}-"));
         assert_there(&mut client, &kept);
-        let leader = cluster.leader();
-        let says_so = cluster.log_text(leader).contains("disk full");
-        assert!(says_so, "who refuses says why");
+        wait_for("a majority says that it is full", NOTICED_WITHIN, || {
+            let says_so = |id: &usize| cluster.log_text(*id).contains("disk full");
+            ((1..=3).filter(says_so).count() >= 2).then_some(())
+        });
         let most = kept.len() * 3 / 4;
         delete(&mut client, &mut kept, most);
         serves_again(&mut client);
@@ -224,6 +225,16 @@ fn full_file_systems_stop_no_server() {
         matches!(answer, Answer::Refused(reply) if reply.starts_with("-NOSPACE ")).then_some(())
     });
     assert_eq!(any.ask_until_answered("GET elsewhere"), "+yes");
+    // What is left for deletions is used up, too. Reads go on, behind a new leader as well.
+    wait_for("deletions are refused, too, and at once", NOTICED_WITHIN, || {
+        let answer = any.ask("DEL before");
+        matches!(answer, Answer::Refused(reply) if reply.starts_with("-NOSPACE ")).then_some(())
+    });
+    for _ in 0..3 {
+        let leader = cluster.leader();
+        cluster.client(leader).ask(&format!("RAFT TRANSFER {}", leader % 3 + 1));
+        assert_eq!(any.ask_until_answered("GET elsewhere"), "+yes");
+    }
     disks.iter().for_each(SmallDisk::free);
     serves_again(&mut any);
     for id in 1..=3 {

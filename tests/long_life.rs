@@ -10,9 +10,10 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use raft_server::kv::StateMachine;
+use raft_server::raft::types::{EntryId, Index, Term};
 use raft_server::state_file;
 use raft_server::storage::disk::RealDisk;
-use raft_server::storage::snapshot::{self, Snapshots};
+use raft_server::storage::snapshot::{self, Snapshots, file_name};
 use rustix::process::Signal;
 use support::client::Answer;
 use support::load::Load;
@@ -138,6 +139,24 @@ fn a_start_begins_at_the_snapshot() {
     assert_eq!(cluster.client(1).ask_until_answered("DBSIZE"), ":3000");
     assert_eq!(cluster.client(1).ask_until_answered("GET key1234"), "+value1234");
     assert!(cluster.log_text(1).contains("loaded snapshot="));
+}
+
+/// A server that ended between the rename of its newest snapshot and the removal of the one before
+/// has both when it starts. It removes the older one then: on a full disk no newer one may ever be
+/// written that would.
+#[test]
+fn a_start_removes_what_its_newest_snapshot_replaces() {
+    let cluster = tiny_cluster(1);
+    let set = |i: u32| format!("SET key{i} value{i}");
+    assert_eq!(pipeline(&cluster.address(1), (0..300).map(set)), "+OK\n");
+    wait_for("a snapshot", LEADER_WITHIN, || cluster.status(1).filter(|it| it.snapshot > 100));
+    cluster.kill(1);
+    let older = cluster.data(1).join("snapshots").join(file_name(EntryId::new(Term(1), Index(9))));
+    fs::write(&older, "what a crash has left").expect("the directory is ours");
+    cluster.serve(1);
+    wait_for("it answers", LEADER_WITHIN, || cluster.status(1));
+    assert!(!older.exists());
+    assert_eq!(cluster.client(1).ask_until_answered("DBSIZE"), ":300");
 }
 
 /// S72: what decides whether a command is executed travels with the snapshot: the answers of ONCE,

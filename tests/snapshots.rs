@@ -5,8 +5,10 @@
 use std::io;
 
 use proptest::prelude::*;
+use raft_server::kv::StateMachine;
 use raft_server::limits::SNAPSHOT_ITEM_BYTES_MAX;
 use raft_server::raft::types::{EntryId, Index, ServerId, SnapshotId, Stamp, Term};
+use raft_server::state_file::{self, StateFileError};
 use raft_server::storage::disk::{Disk, DiskReader, RealDisk};
 use raft_server::storage::memory_disk::MemoryDisk;
 use raft_server::storage::recording_disk::{Cuts, Files, RecordingDisk};
@@ -275,6 +277,31 @@ fn what_was_not_announced_is_refused() {
     let follower = MemoryDisk::new();
     let more = receive(&follower, options(), id(9, 2), &bytes, length - 1);
     assert!(matches!(more, Err(SnapshotError::Misplaced { .. })));
+}
+
+/// What a leader's damaged memory has written is whole as a file and makes no state. It must not
+/// get its name: the next start would take it, find no state in it and give up, although what was
+/// there before is well.
+#[test]
+fn what_makes_no_state_gets_no_name() {
+    let wrong = MemoryDisk::new();
+    let (snapshots, _) = open(wrong.clone());
+    take(&snapshots, id(9, 2)).expect("it is whole");
+    let bytes = bytes_of(&wrong, id(9, 2));
+
+    let follower = MemoryDisk::new();
+    let (snapshots, _) = open(follower.clone());
+    let mut state = StateMachine::default();
+    (1..=5).for_each(|index| state.apply_nothing(index, 7 * index, &mut Vec::new()));
+    let before = state_file::save(&snapshots, CLUSTER, vec![ServerId(1)], id(5, 1), &state);
+    let before = before.expect("the disk is well").id();
+    let mut receiver = snapshots.receive(id(9, 2), bytes.len() as u64).expect("memory");
+    receiver.store(0, &bytes).expect("memory");
+    let refused = state_file::install(receiver);
+    assert!(matches!(refused, Err(StateFileError::State { .. })), "{refused:?}");
+    assert_eq!(follower.list().expect("memory"), [file_name(before.last)]);
+    let (_, found) = open(follower);
+    state_file::load(&found.newest.expect("it is there")).expect("a start goes on from it");
 }
 
 /// Two states of one index: one of them is wrong, and neither replaces the other unseen.

@@ -31,6 +31,20 @@ pub enum Level {
     Ample,
 }
 
+impl Level {
+    /// What is said by a server that has little room left or not, whose journal has so much
+    /// reserved, and where a deletion takes so much. Less than that is none: what is left over is
+    /// never used up to the last byte, and a deletion that does not fit would wait for its
+    /// deadline.
+    pub fn of(is_low: bool, room_bytes: u64, deletion_bytes: u64) -> Level {
+        match is_low {
+            false => Level::Ample,
+            true if room_bytes < deletion_bytes => Level::None,
+            true => Level::Low,
+        }
+    }
+}
+
 /// What a server says about its room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Space {

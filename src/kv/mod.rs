@@ -160,6 +160,12 @@ impl StateMachine {
         copy.state_hash()
     }
 
+    /// What is stored is no longer what was written: a bit has flipped.
+    #[cfg(test)]
+    pub fn damage(&mut self) {
+        self.store.damage();
+    }
+
     /// Forgets which requests of servers were seen: for a state that another cluster begins with,
     /// and nothing else. Those servers count their lives from 1 again. The failing schedule: server
     /// 1 of the old cluster came to its life 5; server 1 of the new one hands over its first SET as

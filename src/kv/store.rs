@@ -273,6 +273,12 @@ impl Store {
         self.tombstones.sum_up();
     }
 
+    /// See [`StateMachine::damage`](super::StateMachine::damage).
+    #[cfg(test)]
+    pub(super) fn damage(&mut self) {
+        self.sum.add(1);
+    }
+
     fn is_overdue(&self, found: &Versioned) -> bool {
         found.deadline_ms.is_some_and(|deadline_ms| deadline_ms <= self.clock_ms)
     }

@@ -13,7 +13,7 @@ use crate::kv::StateMachine;
 use crate::raft::types::{Bytes, ServerId, SnapshotId};
 use crate::raft::{SnapshotWork, TransferId};
 use crate::server::{self, SnapshotShelf};
-use crate::state_file::{self, StateFileError};
+use crate::state_file;
 use crate::storage::disk::RealDisk;
 use crate::storage::snapshot::{Receiver, SnapshotError, SnapshotFile, Snapshots};
 
@@ -166,12 +166,8 @@ impl<D: Deliver> Snapshotter<D> {
     /// The file is complete: it becomes durable, and its state takes the place of ours.
     fn install(&self, transfer: TransferId, receiver: Receiver<RealDisk>) {
         let (id, since) = (receiver.id(), Instant::now());
-        let built = receiver
-            .finish()
-            .map_err(StateFileError::from)
-            .and_then(|file| Ok((state_file::load(&file)?, file)));
-        match built {
-            Ok((state, file)) => {
+        match state_file::install(receiver) {
+            Ok((file, state)) => {
                 let (keys, ms) = (file.header().keys, since.elapsed().as_millis());
                 log::debug!("verified snapshot={id} keys={keys} ms={ms}");
                 self.files.add(file.clone());
@@ -182,7 +178,7 @@ impl<D: Deliver> Snapshotter<D> {
                     (is_news, server.raft().snapshots_in_use())
                 });
                 if !is_news {
-                    self.shelf.states.lock().restored.retain(|(other, _)| *other != id);
+                    self.shelf.states.lock().take_back(id);
                 }
                 self.replace_older(&file, &used);
             }

@@ -52,6 +52,8 @@ pub struct Needs {
     /// What the journal is to have reserved in any case: else nothing could be deleted any more,
     /// and nothing would ever make room.
     pub journal_bytes: u64,
+    /// What a deletion takes.
+    pub deletion_bytes: u64,
 }
 
 /// What is to be done about it.
@@ -73,11 +75,7 @@ pub fn judge(left_bytes: u64, needs: Needs, room_bytes: u64, before: Level) -> V
     let budget_bytes = beside_snapshot.max(lacking.min(left_bytes));
     let slack = if before == Level::Ample { 0 } else { needs.reserve_bytes / 4 };
     let is_low = beside_snapshot < needs.reserve_bytes + slack;
-    let level = match (is_low, room_bytes) {
-        (false, _) => Level::Ample,
-        (true, 0) => Level::None,
-        (true, _) => Level::Low,
-    };
+    let level = Level::of(is_low, room_bytes, needs.deletion_bytes);
     let is_near = left_bytes < 2 * (needs.snapshot_bytes + needs.reserve_bytes);
     let frees_much = needs.log_bytes > 0 && needs.log_bytes >= left_bytes / 4;
     let snapshot_helps = needs.log_bytes > 0 && is_low || is_near && frees_much;
@@ -176,7 +174,7 @@ impl Keeper {
         };
         let left_bytes = limit_bytes.saturating_sub(used_bytes);
         let needs = monitor.look(|server| self.needs(server));
-        let room_bytes = if self.has_begun { journal.room_bytes() } else { 1 };
+        let room_bytes = if self.has_begun { journal.room_bytes() } else { limits::DELETION_BYTES };
         let verdict = judge(left_bytes, needs, room_bytes, self.space.level);
         let space = Space { level: verdict.level, used_bytes, limit_bytes };
         let is_frugal = space.level < Level::Ample;
@@ -214,6 +212,7 @@ impl Keeper {
             log_bytes,
             reserve_bytes: ahead_bytes + 2 * step_bytes,
             journal_bytes: ahead_bytes,
+            deletion_bytes: limits::DELETION_BYTES,
         }
     }
 
@@ -261,8 +260,13 @@ fn bytes_of(directory: &Path, depth: u32) -> io::Result<u64> {
 mod tests {
     use super::*;
 
-    const NEEDS: Needs =
-        Needs { snapshot_bytes: 100, log_bytes: 50, reserve_bytes: 40, journal_bytes: 10 };
+    const NEEDS: Needs = Needs {
+        snapshot_bytes: 100,
+        log_bytes: 50,
+        reserve_bytes: 40,
+        journal_bytes: 10,
+        deletion_bytes: 4,
+    };
 
     /// S35: what is left is first given to writes, then to those that make room, and never what a
     /// snapshot needs.
@@ -273,8 +277,11 @@ mod tests {
             assert!(budget_bytes + NEEDS.snapshot_bytes <= left.max(NEEDS.snapshot_bytes));
             let expected = if left < 140 { Level::Low } else { Level::Ample };
             assert_eq!(level, expected, "left {left}");
-            let nothing_reserved = judge(left, NEEDS, 0, Level::Ample).level;
-            assert_eq!(nothing_reserved == Level::None, left < 140, "left {left}");
+            // A remainder in which nothing fits is no room either.
+            for room in 0..4 {
+                let nothing_reserved = judge(left, NEEDS, room, Level::Ample).level;
+                assert_eq!(nothing_reserved == Level::None, left < 140, "left {left}");
+            }
         }
     }
 

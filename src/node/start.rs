@@ -163,6 +163,11 @@ fn open_storage(config: &Effective, directory: &DataDirectory) -> Result<Opened,
         entries: recovered.entries,
     };
     let newest = found.newest;
+    // The journal goes on behind it, so it has replaced those before it. The server may have ended
+    // before it removed them, and on a full disk there may never be another one that does.
+    if let Some(Err(error)) = newest.as_ref().map(|newest| snapshots.keep_only(newest)) {
+        log::error!("older snapshots stay: {error}");
+    }
     Ok(Opened { journal, recovered, incarnation, run_id, state, snapshots, newest })
 }
 

@@ -14,7 +14,7 @@
 
 use std::hash::Hash;
 
-use super::types::{Entry, HardState, Index, SnapshotId};
+use super::types::{Entry, HardState, Index, Payload, SnapshotId};
 use super::{Raft, Refused};
 use crate::lab::{Rule, removed};
 
@@ -138,7 +138,9 @@ impl Durable {
         }
         self.index = index;
         self.base_due = Some(snapshot);
-        if let Some(write) = &mut self.in_flight {
+        if let Some(write) = &mut self.in_flight
+            && !removed(Rule::SnapshotClampsWrite)
+        {
             write.index = write.index.min(index);
         }
     }
@@ -150,7 +152,7 @@ impl Raft {
     /// changes otherwise; before the first time everything fits.
     ///
     /// What does not fit is not written: so a full disk holds up the entries, and acknowledges none
-    /// of them, but terms and votes go on.
+    /// of them, but terms and votes go on, and so do reads.
     pub fn set_room(&mut self, bytes: u64) {
         self.durable.room_bytes = bytes;
         self.durable.wanted_bytes = 0;
@@ -202,7 +204,18 @@ impl Raft {
                 false => too_far = middle,
             }
         }
+        if Index(fits) == durable && self.begins_a_term(durable.next()) {
+            return durable.next();
+        }
         Index(fits)
+    }
+
+    /// Whether this is a new leader's no-op. It is written into what is kept for terms and votes,
+    /// of which a term has no more either: without it nothing is committed and no read answered.
+    fn begins_a_term(&self, index: Index) -> bool {
+        let is_noop = self.log.payload_at(index) == &Payload::Noop;
+        let is_first = self.log.term_at(index) > self.log.term_at(index.previous());
+        is_noop && (is_first || removed(Rule::OneNoopIsFree))
     }
 
     fn room_is_unbounded(&self) -> bool {
@@ -239,7 +252,7 @@ impl Raft {
         let changed = hard_state != self.durable.hard_state
             && !(removed(Rule::HardStateIsWritten) && entries.is_empty());
         let hard_state = changed.then_some(hard_state);
-        let base = self.durable.base_due.take();
+        let base = self.durable.base_due.take().filter(|_| !removed(Rule::LogBeginsAnew));
         Some(Write { ticket, hard_state, base, entries })
     }
 

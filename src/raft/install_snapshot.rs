@@ -143,6 +143,10 @@ impl Raft {
     }
 
     /// A follower says how much of a snapshot it has. An answer about another one is old.
+    ///
+    /// One that has to begin again, because what came was damaged or its disk was full, gets the
+    /// newest: our file of the older one may be what is damaged, and no attempt would ever succeed.
+    /// For the same reason another one is taken if all of it was stored and came to nothing.
     pub(super) fn handle_install_snapshot_reply(
         &mut self,
         from: ServerId,
@@ -150,13 +154,22 @@ impl Raft {
     ) {
         let current = reply.term == self.current_term;
         assert!(current || removed(Rule::StaleRepliesAreDropped), "step runs the term rules first");
+        let (newest, bytes) = (self.snapshots.newest, self.snapshots.newest_bytes);
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
         progress.heard_ago_ticks = 0;
-        if let Mode::Snapshot(transfer) = &mut progress.mode
-            && transfer.snapshot.last.index == reply.last_index
-        {
-            transfer.stored(reply.stored_bytes, reply.gap);
+        let Mode::Snapshot(transfer) = &mut progress.mode else { return };
+        if transfer.snapshot.last.index != reply.last_index {
+            return;
+        }
+        let begins_again = reply.stored_bytes == 0 && transfer.stored_bytes > 0;
+        let was_complete = transfer.stored_bytes == transfer.total_bytes;
+        transfer.stored(reply.stored_bytes, reply.gap);
+        if begins_again && newest.last.index > reply.last_index {
+            progress.send_snapshot(newest, bytes);
+            self.record(Event::SendsSnapshot { follower: from, snapshot: newest, bytes });
+        } else if begins_again && was_complete {
+            self.request_snapshot();
         }
     }
 }
@@ -187,6 +200,11 @@ impl Raft {
         let own = &mut self.snapshots;
         // Of one leader, snapshots only rise: an older one is late.
         if own.incoming.as_ref().is_some_and(|it| snapshot.last.index < it.snapshot.last.index) {
+            return true;
+        }
+        // After a failure it is not asked for at once: with a full disk here, the leader would send
+        // a window of it with each heartbeat, for nothing.
+        if own.refusal_ticks > 0 {
             return true;
         }
         if own.incoming.as_ref().is_none_or(|it| it.snapshot != snapshot) {
@@ -258,11 +276,12 @@ impl Raft {
         }
     }
 
-    /// The worker could not store the parts, or the file is not what it should be: it is received
-    /// again from its beginning.
+    /// The worker could not store the parts, or the file is not what it should be: after a pause it
+    /// is received again from its beginning.
     pub fn snapshot_refused(&mut self, transfer: TransferId) {
         if self.incoming(transfer).is_some() {
             self.snapshots.incoming = None;
+            self.snapshots.refusal_ticks = self.options.snapshots.retry_ticks;
         }
     }
 
@@ -275,12 +294,14 @@ impl Raft {
         snapshot: SnapshotId,
         bytes: u64,
     ) -> bool {
-        if self.incoming(transfer).is_some() {
-            self.snapshots.incoming = None;
+        let index = snapshot.last.index;
+        // The same one may be coming again, from a leader of another term: it is of no use (S82).
+        let is_over =
+            |it: &mut Incoming| it.transfer == transfer || it.snapshot.last.index <= index;
+        if self.snapshots.incoming.take_if(is_over).is_some() {
             // The acknowledgement says it all.
             self.owed.values_mut().for_each(|owed| owed.install = None);
         }
-        let index = snapshot.last.index;
         let is_news = index > self.last_applied;
         if is_news {
             let log_agrees = self.log.term_at(index) == Some(snapshot.last.term)

@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 
-use super::types::{Entry, EntryId, Index, SnapshotId, Stamp, Term};
+use super::types::{Entry, EntryId, Index, Payload, SnapshotId, Stamp, Term};
 
 /// The entries after `base`, with their sizes summed up so that byte bounds cost nothing to ask.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -163,6 +163,11 @@ impl Log {
     /// Bytes of the entry at `index`.
     pub fn bytes_at(&self, index: Index) -> usize {
         self.entry_at(index).expect("the index is within the log").bytes()
+    }
+
+    /// What the entry at `index` carries. Requires that it is in the log.
+    pub fn payload_at(&self, index: Index) -> &Payload {
+        &self.entry_at(index).expect("the index is within the log").payload
     }
 
     /// The last entry at or before `id.index` whose term is not above `id.term`.

@@ -31,6 +31,8 @@ pub struct Snapshots {
     pub(super) age_ticks: u64,
     /// Ticks until the next attempt after one that failed.
     pub(super) pause_ticks: u64,
+    /// Ticks until another one is received after one that was of no use, or could not be stored.
+    pub(super) refusal_ticks: u64,
     /// The one that is being received.
     pub(super) incoming: Option<Incoming>,
     /// Numbers what is received, for the worker's answers to name it.
@@ -49,6 +51,7 @@ impl Snapshots {
             requested: false,
             age_ticks: 0,
             pause_ticks: 0,
+            refusal_ticks: 0,
             incoming: None,
             last_transfer: TransferId(0),
             restore: None,
@@ -74,6 +77,7 @@ impl Snapshots {
     /// What belongs to a term and is dropped with it: another leader's file may differ.
     pub(super) fn enter_term(&mut self) {
         self.incoming = None;
+        self.refusal_ticks = 0;
     }
 }
 
@@ -86,6 +90,7 @@ impl Raft {
     pub(super) fn tick_snapshots(&mut self) {
         self.snapshots.age_ticks += 1;
         self.snapshots.pause_ticks = self.snapshots.pause_ticks.saturating_sub(1);
+        self.snapshots.refusal_ticks = self.snapshots.refusal_ticks.saturating_sub(1);
     }
 
     /// Whether the state machine, as far as entries have been handed out, is to be frozen. One at a
@@ -154,7 +159,7 @@ impl Raft {
                 let Mode::Snapshot(transfer) = &progress.mode else { continue };
                 let needed = transfer.snapshot.last.index.max(self.log.base().index);
                 let held = self.log.bytes_between(needed, self.log.last_index());
-                if held <= options.catch_up_bytes_max {
+                if held <= options.catch_up_bytes_max && !removed(Rule::CatchUpIsKept) {
                     to = to.min(needed);
                 }
             }

@@ -90,6 +90,17 @@ pub struct Shelf {
     pub restored: Vec<(SnapshotId, StateMachine)>,
 }
 
+impl Shelf {
+    /// The state that was built last, from this snapshot, is not needed: its snapshot was no news.
+    ///
+    /// An older one of the same snapshot may still wait for its turn. (A leader sends a snapshot,
+    /// loses its term, wins another and sends the same one again: when the second copy is complete,
+    /// the first has been installed, and the applier may not have come to it.)
+    pub fn take_back(&mut self, snapshot: SnapshotId) {
+        self.restored.pop_if(|(last, _)| *last == snapshot);
+    }
+}
+
 impl SnapshotShelf for Shelf {
     fn freeze(&mut self, snapshot: SnapshotId, state: StateMachine) {
         self.frozen = Some((snapshot, state));
@@ -211,5 +222,30 @@ fn apply(
             let applied = machine.apply(id.index.0, stamp.0, &command.0, changes);
             Some(Finished::Applied { request: applied.request, outcome: applied.outcome })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::types::{EntryId, Term};
+
+    /// S82: a snapshot that comes twice is installed once, and the applier finds its state.
+    #[test]
+    fn a_state_that_is_no_news_leaves_the_one_that_was() {
+        let snapshot = SnapshotId { last: EntryId::new(Term(1), Index(5)), stamp: Stamp(7) };
+        let mut shelf = Shelf::default();
+        shelf.restored.push((snapshot, StateMachine::default()));
+        shelf.restored.push((snapshot, StateMachine::default()));
+        shelf.take_back(snapshot);
+        assert_eq!(shelf.restored.len(), 1);
+        let mut machine = StateMachine::default();
+        let now = Stamp::default();
+        let executed = execute(&mut machine, vec![Task::Restore(snapshot)], now, &mut shelf);
+        assert!(executed.restored_at.is_some());
+        // The applier was faster, and the copy that is left is the second.
+        shelf.restored.push((snapshot, StateMachine::default()));
+        shelf.take_back(snapshot);
+        assert!(shelf.restored.is_empty());
     }
 }

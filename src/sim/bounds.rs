@@ -4,7 +4,8 @@
 use super::checks::{Checked, ensure};
 use crate::raft::Raft;
 use crate::raft::durability::{WRITE_OVERHEAD_BYTES, Write};
-use crate::raft::types::{Entry, EntryId, ServerId};
+use crate::raft::log::Log;
+use crate::raft::types::{Entry, EntryId, Payload, ServerId};
 use crate::server::Server;
 
 /// What a leader has accepted and not committed is bounded, but for one entry that is larger than
@@ -44,11 +45,20 @@ pub fn check_batch(entries: &[Entry], bytes_max: usize) -> Checked {
     })
 }
 
-/// What is written fits into the room that was told, with all that is written around it.
-pub fn check_room(write: &Write, room_bytes: u64) -> Checked {
+/// Whether this is one no-op with which a leader has begun its term. (One that tells the time is a
+/// no-op, too, and there may be any number of those.)
+pub fn is_a_terms_first(entries: &[Entry], log: &Log) -> bool {
+    let [Entry { id, payload: Payload::Noop, .. }] = entries else { return false };
+    log.term_at(id.index.previous()).is_none_or(|before| before != id.term)
+}
+
+/// What is written fits into the room that was told, with all that is written around it. Only a new
+/// leader's no-op, alone, may take what is kept for terms and votes.
+pub fn check_room(write: &Write, room_bytes: u64, log: &Log) -> Checked {
     let entries = write.entries.iter().map(|entry| entry.bytes() as u64 + WRITE_OVERHEAD_BYTES);
     let bytes: u64 = entries.sum();
-    ensure(bytes <= room_bytes, "Writes fit into the room that there is", || {
+    let fits = bytes <= room_bytes || is_a_terms_first(&write.entries, log);
+    ensure(fits, "Writes fit into the room that there is", || {
         format!(
             "{} entries take {bytes} bytes; there is room for {room_bytes}",
             write.entries.len()

@@ -11,7 +11,7 @@ use super::snapshots::Snapshotter;
 use crate::kv::StateMachine;
 use crate::raft::Recovered;
 use crate::raft::durability::Write;
-use crate::raft::types::{EntryId, HardState, Index, SnapshotId};
+use crate::raft::types::{Entry, EntryId, HardState, Index, SnapshotId};
 use crate::state_file;
 use crate::storage::error::JournalError;
 use crate::storage::journal::{self, Journal};
@@ -254,9 +254,9 @@ impl Disk {
         self.journal.as_ref().map_or(0, Journal::room_bytes)
     }
 
-    /// How many entries wait for room.
-    pub fn waiting_entries(&self) -> usize {
-        self.pending.as_ref().map_or(0, |write| write.entries.len())
+    /// The entries of the write that is under way.
+    pub fn pending_entries(&self) -> &[Entry] {
+        self.pending.as_ref().map_or(&[], |write| &write.entries)
     }
 
     /// Whether a full disk is no end here.

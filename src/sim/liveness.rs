@@ -13,7 +13,8 @@
 //! been answered: ten election timeouts, two deadlines of requests and a client's patience. Let
 //! `n` be the entries to come: those that the slowest server misses, the requests that wait in
 //! gateways, and what clients ask until they are content. An entry takes at most `t`: in a world of
-//! the smallest windows they go one by one. That makes `e + n t`, if each request is asked once.
+//! the smallest windows they go one by one. So do the chunks of a snapshot that somebody may have
+//! to be sent, which adds their time to `e`. That makes `e + n t`, if each request is asked once.
 //!
 //! But one that has waited for a whole deadline ends as "unknown", keeps its place in the log, and
 //! its client asks again. In peace all clients together ask so little that what they have under way
@@ -62,6 +63,7 @@ impl World {
         let to_come = self.clients.requests_to_come(&self.plan.clients);
         let entries = self.entries_missing() + self.requests_waiting() + to_come;
         let recovery = ELECTION_TIMEOUTS_MAX * self.election_timeout() + deadlines;
+        let recovery = recovery + self.snapshot_takes_max();
         let mut until = excused + 2 * (recovery + entries * self.plan.entry_takes_max());
         self.clients.expect_service();
         let mut look_at = self.now;
@@ -75,7 +77,8 @@ impl World {
             if self.clients.all_served() && !self.clients.quiet {
                 self.clients.quiet = true;
                 let entries = self.entries_missing() + self.requests_waiting();
-                until = until.max(self.now) + entries * self.plan.entry_takes_max();
+                let entries_take = entries * self.plan.entry_takes_max();
+                until = until.max(self.now) + entries_take + self.snapshot_takes_max();
             }
             // Before a leader is to be left alone, what is left of the faults must be over: one
             // whose disk still hangs has to step down.
@@ -119,6 +122,13 @@ impl World {
         let end = processes.clone().map(|it| it.server.raft().log().last_index().0).max();
         let start = processes.map(|it| it.state.applied_index()).min();
         end.unwrap_or(0).saturating_sub(start.unwrap_or(0))
+    }
+
+    /// How long it takes to send the largest snapshot, and to install it.
+    fn snapshot_takes_max(&self) -> Micros {
+        let bytes = self.processes().map(|it| it.server.raft().status().snapshot_bytes).max();
+        let chunks = bytes.unwrap_or(0).div_ceil(self.plan.raft.snapshots.chunk_bytes);
+        (chunks + 1) * self.plan.chunk_takes_max()
     }
 
     /// How many requests wait in gateways; each may become an entry.

@@ -219,6 +219,13 @@ impl Plan {
             + self.apply_max.into_iter().max().unwrap_or(0)
             + self.disk.sync_max
     }
+
+    /// The same for a chunk of a snapshot, which the snapshotter stores.
+    pub fn chunk_takes_max(&self) -> Micros {
+        2 * (self.network.delay_max + self.wake_max + self.socket_max)
+            + self.wake_max
+            + self.snapshot_max
+    }
 }
 
 /// Of the kinds that are allowed, a seed has each with two chances in three.

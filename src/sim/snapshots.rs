@@ -15,7 +15,7 @@ use crate::raft::message::Message;
 use crate::raft::types::{Bytes, ServerId, SnapshotId};
 use crate::raft::{SnapshotOptions, SnapshotWork, TransferId};
 use crate::server::Outgoing;
-use crate::state_file;
+use crate::state_file::{self, StateFileError};
 use crate::storage::snapshot::{Receiver, SnapshotError, SnapshotFile, Snapshots};
 
 /// What a snapshotter has to do with.
@@ -69,7 +69,7 @@ impl Snapshotter {
             }
             Some(Job::Work(SnapshotWork::Install { .. })) => {
                 if let Some((_, receiver)) = self.receiving.take() {
-                    drop(receiver.finish());
+                    drop(state_file::install(receiver));
                 }
             }
             None => {}
@@ -179,23 +179,18 @@ impl World {
             self.server(place).snapshot_refused(transfer);
             return Ok(());
         };
-        let file = match receiver.finish() {
-            Ok(file) => file,
-            Err(error @ SnapshotError::Damaged { .. }) => {
+        let (file, state) = match state_file::install(receiver) {
+            Ok(installed) => installed,
+            Err(StateFileError::File(SnapshotError::Io { .. })) => {
+                self.server(place).snapshot_refused(transfer);
+                return Ok(());
+            }
+            Err(error) => {
                 return ensure(false, "A snapshot that was received is whole", || {
                     format!("{}: {error}", id_of(place))
                 });
             }
-            Err(_) => {
-                self.server(place).snapshot_refused(transfer);
-                return Ok(());
-            }
         };
-        let state = state_file::load(&file);
-        let state = state.map_err(|error| super::checks::Violation {
-            property: "A snapshot that was received is whole",
-            detail: format!("{}: {error}", id_of(place)),
-        })?;
         self.checks.state(place, &state)?;
         self.tell(|| format!("{} installs snapshot {id}", id_of(place)));
         self.stats.installs += 1;
@@ -203,7 +198,7 @@ impl World {
         let process = self.process(place);
         process.shelf.restored.push((id, state));
         if !process.server.snapshot_installed(transfer, id, bytes) {
-            process.shelf.restored.retain(|(other, _)| *other != id);
+            process.shelf.take_back(id);
         }
         self.published(place, file);
         Ok(())

@@ -1,13 +1,17 @@
 //! Room on a simulated disk: what the log writer does about it, and what must be true of it.
 
+use super::bounds::is_a_terms_first;
 use super::checks::{Checked, Violation, ensure};
 use super::disk::Ending;
 use super::faults::TICK;
 use super::queue::{Event, Place};
-use super::world::{World, id_of};
+use super::world::{Machine, World, id_of};
 use crate::gateway::{Level, Space};
 use crate::storage::error::JournalError;
 use crate::storage::reserve;
+
+/// What a deletion takes here, in bytes.
+const DELETION_BYTES: u64 = 200;
 
 impl World {
     /// Between two writes the log writer reserves, and tells the server how much room there is.
@@ -32,11 +36,7 @@ impl World {
     pub(super) fn tell_room(&mut self, place: Place) {
         let disk = &self.machines[usize::from(place)].disk;
         let room_bytes = disk.room_bytes();
-        let level = match (disk.is_full() && disk.reserves(), room_bytes) {
-            (false, _) => Level::Ample,
-            (true, 0) => Level::None,
-            (true, _) => Level::Low,
-        };
+        let level = Level::of(disk.is_full() && disk.reserves(), room_bytes, DELETION_BYTES);
         let server = self.server(place);
         let is_news = server.space().level != level;
         server.set_room(room_bytes);
@@ -46,15 +46,18 @@ impl World {
         }
     }
 
-    /// There is no room even for a write that waits for none: only terms and votes may come to
-    /// that, when all that was kept for them is used up.
+    /// There is no room even for a write that waits for none: only terms, votes and the
+    /// no-ops of new leaders may come to that, when all that was kept for them is used up.
     pub(super) fn write_waits(&mut self, place: Place) -> Checked {
-        let machine = &self.machines[usize::from(place)];
-        let carries = machine.disk.waiting_entries();
-        ensure(carries == 0, "A full disk is no end", || {
-            format!("{}: no room for {carries} entries that were accepted", id_of(place))
+        let Machine { disk, process, life, .. } = &self.machines[usize::from(place)];
+        let entries = disk.pending_entries();
+        let is_noop = process
+            .as_ref()
+            .is_some_and(|process| is_a_terms_first(entries, process.server.raft().log()));
+        ensure(is_noop || entries.is_empty(), "A full disk is no end", || {
+            format!("{}: no room for {} entries that were accepted", id_of(place), entries.len())
         })?;
-        self.queue.push(self.now + TICK, Event::Synced(place, machine.life));
+        self.queue.push(self.now + TICK, Event::Synced(place, *life));
         Ok(())
     }
 

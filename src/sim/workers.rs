@@ -124,7 +124,7 @@ impl World {
             return Ok(false);
         };
         check_batch(&write.entries, bytes_max)?;
-        check_room(&write, room_bytes)?;
+        check_room(&write, room_bytes, server.raft().log())?;
         self.stats.writes += 1;
         let machine = &mut self.machines[usize::from(place)];
         let at = machine.disk.begin(now, &self.plan.disk, write);

@@ -191,7 +191,8 @@ impl<D: Disk> Journal<D> {
         let Some(last) = self.older.iter().position(|older| older.followed_by_head) else {
             return Ok(false);
         };
-        if self.older[..=last].iter().any(|older| older.highest > self.published) {
+        let is_needed = |older: &OlderSegment| older.highest > self.published;
+        if self.older[..=last].iter().any(is_needed) && !removed(Rule::OnlyWhatIsCoveredGoes) {
             return Ok(false);
         }
         self.poisoned = true;
@@ -220,7 +221,10 @@ impl<D: Disk> Journal<D> {
         if self.poisoned {
             return Err(JournalError::Poisoned);
         }
-        if self.sealed || removed(Rule::QuietJournalIsSealed) {
+        if removed(Rule::QuietJournalIsSealed) {
+            self.sealed = true;
+        }
+        if self.sealed {
             return Ok(false);
         }
         match self.make_room_for(WRITE_OVERHEAD_BYTES) {

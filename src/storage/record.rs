@@ -145,7 +145,9 @@ impl Image {
     /// holds its last entry [IS6]; else all of the log is void [IS7]. Says whether it was void, so
     /// that what is written next leaves a gap behind what was there.
     pub fn begin_behind(&mut self, snapshot: SnapshotId) -> bool {
-        let void = !self.contains(snapshot.last);
+        let reaches = (self.base.index..=self.last().index).contains(&snapshot.last.index);
+        let agrees = self.contains(snapshot.last) || removed(Rule::FoundSuffixAgrees) && reaches;
+        let void = !agrees;
         let covered = if void {
             self.entries.len()
         } else {

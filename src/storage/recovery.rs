@@ -181,7 +181,8 @@ pub(super) fn settle<D: Disk>(
         return Err(damaged(disk, oldest_segment, 0, damage));
     }
     // A snapshot may have become durable before the term in which it came.
-    if image.hard_state.current_term < snapshot.last.term {
+    let is_newer = image.hard_state.current_term < snapshot.last.term;
+    if is_newer && !removed(Rule::SnapshotRaisesTerm) {
         image.hard_state = HardState { current_term: snapshot.last.term, voted_for: None };
         records.push(Record::HardState(image.hard_state));
     }

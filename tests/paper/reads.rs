@@ -47,6 +47,34 @@ fn an_echo_confirms_only_reads_that_came_before_its_message() {
     assert_eq!(leader.take_applies(usize::MAX), [ready(ReadId(41), 1)]);
 }
 
+/// Reads go on while all disks are full (S35), behind a new leader, too. Its reads wait for its
+/// no-op, so that is written into what is kept for terms and votes: a term has one of each.
+#[test]
+fn a_fresh_leader_of_full_servers_answers_reads() {
+    let [mut candidate, mut follower] = [1, 2].map(|id| server(id).with_log(&[(1, 1)]));
+    candidate.set_room(0);
+    follower.set_room(0);
+    let mut leader = candidate.leader();
+    assert!(matches!(leader.propose(command("x")), Err(Refused::NoRoom { .. })));
+    leader.request_read(READ).expect("it leads");
+    leader.sync();
+    for _ in 0..3 {
+        leader.ticks(2);
+        for message in leader.sent(N2) {
+            follower.step(LEADER, message);
+        }
+        follower.sync();
+        for message in follower.sent(LEADER) {
+            leader.step(N2, message);
+        }
+    }
+    assert_eq!(leader.status().commit_index, index(2));
+    assert!(leader.take_applies(usize::MAX).contains(&ready(READ, 2)));
+    // Nothing else is written there.
+    follower.step(LEADER, append(term(2)).after(2, 2).entries(&[(3, 2)]));
+    assert!(follower.waits_for_room() && !follower.has_write());
+}
+
 /// Any number of reads share one round, and no disk is involved.
 #[test]
 fn reads_that_arrive_together_share_a_round() {

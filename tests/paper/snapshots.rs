@@ -6,7 +6,7 @@
 use raft_server::raft::event::Event;
 use raft_server::raft::message::Message;
 use raft_server::raft::types::ServerId;
-use raft_server::raft::{Apply, Refused, RoleName};
+use raft_server::raft::{Apply, Refused, RoleName, SnapshotWork};
 
 use crate::support_raft::*;
 
@@ -92,9 +92,34 @@ fn a_snapshot_counts_when_all_of_it_does() {
     }));
     // The file was damaged on its way.
     follower.snapshot_refused(transfer);
+    follower.ticks(1);
     follower.step(LEADER, install(term(3), at(5, 2), 2500, 0));
     assert_eq!(follower.stored(LEADER), Some((0, true)), "all of it, please");
     assert_eq!(follower.log_ids(), [(1, 1)]);
+}
+
+/// S35: a follower whose disk is full cannot store what it is sent. It says where it is, and asks
+/// for nothing before a pause is over: the leader would send it a window with each heartbeat.
+#[test]
+fn what_could_not_be_stored_is_not_asked_for_at_once() {
+    let mut follower = server(2)
+        .with_log(&[(1, 1)])
+        .with_options(|options| options.snapshots.retry_ticks = 3)
+        .in_term(3);
+    follower.step(LEADER, install(term(3), at(5, 2), 0, 1000));
+    let Some(SnapshotWork::Store { transfer, .. }) = follower.take_snapshot_work() else {
+        panic!("there is a part");
+    };
+    follower.snapshot_refused(transfer);
+    for _ in 0..3 {
+        follower.step(LEADER, install(term(3), at(5, 2), 1000, 1000));
+        follower.step(LEADER, install(term(3), at(5, 2), 2500, 0));
+        assert_eq!(follower.stored(LEADER), Some((0, false)), "nothing is missing yet");
+        assert!(!follower.work().snapshot);
+        follower.ticks(1);
+    }
+    follower.step(LEADER, install(term(3), at(5, 2), 2500, 0));
+    assert_eq!(follower.stored(LEADER), Some((0, true)), "now all of it");
 }
 
 /// [IS5] The newest snapshot is the one that counts; a crash comes back with it.
@@ -206,6 +231,21 @@ fn a_snapshot_outlives_the_leader_that_sent_it() {
     assert_eq!(follower.append_reply(N3).match_index, index(5));
 }
 
+/// A leader that lost its term and won another sends the snapshot again that is being installed.
+/// The second copy is not built, too (S82).
+#[test]
+fn a_snapshot_that_comes_again_is_installed_once() {
+    let mut follower = about_to_install(&[(1, 1)]);
+    let (transfer, snapshot) = follower.store_parts().expect("all parts are there");
+    for offset in [0, 1000, 2000] {
+        follower.step(LEADER, install(term(5), at(5, 2), offset, 1000.min(2500 - offset)));
+    }
+    assert!(follower.snapshot_installed(transfer, snapshot, 2500));
+    assert!(follower.store_parts().is_none() && !follower.work().snapshot);
+    follower.sync();
+    assert_eq!(follower.append_reply(LEADER).match_index, index(5), "the leader is told so");
+}
+
 /// What a snapshot covers need not be on our own disk: a majority of others has it. It is still to
 /// be written, so it is not forgotten (L13).
 #[test]
@@ -240,10 +280,7 @@ fn a_follower_far_behind_is_sent_the_snapshot() {
         .with_log(&[(1, 1), (2, 1), (3, 1)])
         .with_options(|options| options.snapshots.window_bytes_max = 2000)
         .leader();
-    leader.sync();
-    leader.sent(N2);
-    leader.step(N2, reply(term(2)).matching(4));
-    leader.take_applies(usize::MAX);
+    commit_up_to(&mut leader, 4);
     let taken = leader.take_snapshot();
     assert_eq!(taken.last, at(4, 2));
 
@@ -291,14 +328,44 @@ fn the_log_behind_a_snapshot_under_way_is_kept_up_to_a_bound() {
         let mut leader = sending_leader(bound);
         leader.propose(command("x")).expect("it leads");
         leader.propose(command("y")).expect("it leads");
-        leader.sync();
-        leader.sent(N2);
-        leader.step(N2, reply(term(2)).matching(6));
-        leader.take_applies(usize::MAX);
+        commit_up_to(&mut leader, 6);
         leader.take_snapshot();
         assert_eq!(leader.log().base().index, index(base));
         assert_eq!(leader.snapshots_in_use().len(), 2, "the older file is still needed");
     }
+}
+
+/// A follower that has to begin again, because what came was damaged or its disk was full, gets the
+/// newest: the leader's older file may be what is damaged, and would be for ever.
+#[test]
+fn who_begins_again_is_sent_the_newest() {
+    let mut leader = sending_leader(1_000_000);
+    assert_eq!(leader.parts(N3), [(0, 1000), (1000, 1000), (2000, 500)]);
+    leader.step(N3, install_reply(term(2), 4, 2500, false));
+    leader.propose(command("x")).expect("it leads");
+    commit_up_to(&mut leader, 5);
+    let newest = leader.take_snapshot();
+    leader.ticks(2);
+    assert_eq!(leader.parts(N3), [(2500, 0)], "it may be about to install the older one");
+    leader.step(N3, install_reply(term(2), 4, 0, true));
+    let sent = leader.sent(N3);
+    let parts = sent.iter().filter_map(|message| match message {
+        Message::InstallSnapshot(part) => Some((part.snapshot, part.offset_bytes)),
+        _ => None,
+    });
+    assert_eq!(parts.collect::<Vec<_>>(), [0, 1000, 2000].map(|offset| (newest, offset)));
+    // What it says of the older one from now on is old.
+    leader.step(N3, install_reply(term(2), 4, 0, true));
+    assert_eq!(leader.parts(N3), []);
+    // All of the newest comes to nothing, too: another one is taken as soon as there is news.
+    leader.step(N3, install_reply(term(2), 5, 2500, false));
+    leader.propose(command("y")).expect("it leads");
+    leader.sync();
+    leader.sent(N2);
+    leader.step(N2, reply(term(2)).matching(6));
+    assert!(!freezes(&mut leader));
+    leader.step(N3, install_reply(term(2), 5, 0, true));
+    assert!(freezes(&mut leader));
 }
 
 /// A server that is down must not cost the leader its memory and its disk: when it comes back it is
@@ -311,13 +378,22 @@ fn nothing_is_kept_for_a_follower_that_is_down() {
         leader.step(N2, reply(term(2)).matching(4));
     }
     leader.propose(command("x")).expect("it leads");
-    leader.sync();
-    leader.sent(N2);
-    leader.step(N2, reply(term(2)).matching(5));
-    leader.take_applies(usize::MAX);
+    commit_up_to(&mut leader, 5);
     let newest = leader.take_snapshot();
     assert_eq!(leader.log().base().index, index(5));
     assert_eq!(leader.snapshots_in_use(), [newest]);
+}
+
+/// All up to `last` is on two disks, committed and handed out.
+fn commit_up_to(leader: &mut Server, last: u64) {
+    leader.sync();
+    leader.sent(N2);
+    leader.step(N2, reply(term(2)).matching(last));
+    leader.take_applies(usize::MAX);
+}
+
+fn freezes(leader: &mut Server) -> bool {
+    leader.take_applies(usize::MAX).iter().any(|apply| matches!(apply, Apply::Freeze(_)))
 }
 
 /// A leader whose log begins behind 4, and which is sending its snapshot to server 3. It keeps so
@@ -327,10 +403,7 @@ fn sending_leader(catch_up_bytes_max: u64) -> Server {
         .with_log(&[(1, 1), (2, 1), (3, 1)])
         .with_options(|options| options.snapshots.catch_up_bytes_max = catch_up_bytes_max)
         .leader();
-    leader.sync();
-    leader.sent(N2);
-    leader.step(N2, reply(term(2)).matching(4));
-    leader.take_applies(usize::MAX);
+    commit_up_to(&mut leader, 4);
     leader.take_snapshot();
     leader.sent(N3);
     leader.step(N3, reply(term(2)).mismatch(4, at(0, 0)));

@@ -2,7 +2,10 @@
 //! one.
 //!
 //! Both ways end in the same steps: sync the file, read all of it back through the code that a
-//! start uses, rename it, sync the directory. The crash points of that:
+//! start uses, rename it, sync the directory. What is received must also make a state before it is
+//! renamed: a start takes the newest file that is whole, and one that is whole and makes no state
+//! (a leader whose memory had been damaged wrote it) would keep a server from starting that was
+//! well without it. The crash points of that:
 //!
 //! 1. before the rename is durable: the file has no snapshot's name, and the next start removes it.
 //! 2. after: it is whole, because it was synced under its old name.
@@ -16,6 +19,7 @@ use std::sync::Arc;
 use super::format::{self, FRAME_HEAD_BYTES, Header, ITEM_HEAD_BYTES, Kind};
 use super::store::SnapshotFile;
 use super::{SnapshotError, file_name, io_error};
+use crate::lab::{Rule, removed};
 use crate::limits::{SNAPSHOT_ITEM_BYTES_MAX, SNAPSHOT_SYNC_BYTES};
 use crate::raft::types::SnapshotId;
 use crate::storage::disk::{Disk, DiskFile};
@@ -78,7 +82,9 @@ impl<D: Disk> Writer<D> {
         self.block.extend(self.items.to_le_bytes());
         format::finish(self.crc, Kind::End, &mut self.block);
         self.draft.append(&self.block)?;
-        self.draft.publish(self.header.id, &self.header.cluster_id)
+        let (file, ()) =
+            self.draft.publish(self.header.id, &self.header.cluster_id, nothing_more)?;
+        Ok(file)
     }
 
     /// Gives the snapshot up and removes its file.
@@ -146,13 +152,27 @@ impl<D: Disk> Receiver<D> {
     /// Verifies what has been received, makes it durable and gives it its name. When this returns
     /// `Ok`, no crash can lose it. Bytes that are still missing are found as damage.
     pub fn finish(self) -> Result<SnapshotFile<D>, SnapshotError> {
-        self.draft.publish(self.id, &self.cluster_id)
+        let (file, ()) = self.finish_if(nothing_more)?;
+        Ok(file)
+    }
+
+    /// As `finish`, but only if `build` can make something of it, which is returned as well.
+    pub fn finish_if<T, E: From<SnapshotError>>(
+        self,
+        build: impl FnOnce(&SnapshotFile<D>) -> Result<T, E>,
+    ) -> Result<(SnapshotFile<D>, T), E> {
+        self.draft.publish(self.id, &self.cluster_id, build)
     }
 
     /// Gives the snapshot up and removes its file.
     pub fn abandon(mut self) {
         self.draft.discard();
     }
+}
+
+/// The bytes are all there is to be looked at.
+fn nothing_more<D: Disk>(_file: &SnapshotFile<D>) -> Result<(), SnapshotError> {
+    Ok(())
 }
 
 /// A file that does not have its name yet.
@@ -200,40 +220,56 @@ impl<D: Disk> Draft<D> {
         Ok(())
     }
 
-    fn publish(
+    fn publish<T, E: From<SnapshotError>>(
         mut self,
         id: SnapshotId,
         cluster_id: &str,
-    ) -> Result<SnapshotFile<D>, SnapshotError> {
+        build: impl FnOnce(&SnapshotFile<D>) -> Result<T, E>,
+    ) -> Result<(SnapshotFile<D>, T), E> {
         self.check_alive()?;
-        let published = self.prove_and_rename(id, cluster_id);
+        let published = self.prove(id, cluster_id).map_err(E::from).and_then(|file| {
+            let built = build(&file)?;
+            Ok((self.rename(file, cluster_id)?, built))
+        });
         if published.is_err() {
             self.discard();
         }
         published
     }
 
-    fn prove_and_rename(
+    /// Makes the file durable and reads it back.
+    fn prove(
         &mut self,
         id: SnapshotId,
         cluster_id: &str,
     ) -> Result<SnapshotFile<D>, SnapshotError> {
-        let disk = self.disk.clone();
-        self.file.sync().map_err(io_error(&*disk, "syncing", &self.name))?;
-        let file = SnapshotFile::verified(&*disk, &self.name, id.last, cluster_id)?;
-        let damaged = |reason| SnapshotError::Damaged {
-            file: disk.path(&self.name),
-            offset_bytes: 0,
-            reason,
-        };
-        if file.id() != id {
-            return Err(damaged("it is not the snapshot that was announced"));
+        let disk = &*self.disk;
+        if !removed(Rule::SnapshotIsWholeWhenNamed) {
+            self.file.sync().map_err(io_error(disk, "syncing", &self.name))?;
         }
-        let name = file_name(id.last);
+        let file = SnapshotFile::verified(disk, &self.name, id.last, cluster_id)?;
+        if file.id() != id {
+            return Err(SnapshotError::Damaged {
+                file: disk.path(&self.name),
+                offset_bytes: 0,
+                reason: "it is not the snapshot that was announced",
+            });
+        }
+        Ok(file)
+    }
+
+    /// Gives the file that was proven its name.
+    fn rename(
+        &mut self,
+        file: SnapshotFile<D>,
+        cluster_id: &str,
+    ) -> Result<SnapshotFile<D>, SnapshotError> {
+        let (disk, last) = (self.disk.clone(), file.id().last);
+        let name = file_name(last);
         // A snapshot that is there, and well, may be all that is left of the log: it stays.
         let listed = disk.list().map_err(io_error(&*disk, "listing", ""))?;
         if listed.contains(&name)
-            && let Ok(there) = SnapshotFile::verified(&*disk, &name, id.last, cluster_id)
+            && let Ok(there) = SnapshotFile::verified(&*disk, &name, last, cluster_id)
         {
             if there.header() != file.header() {
                 return Err(SnapshotError::Differs { file: disk.path(&name) });
@@ -242,7 +278,9 @@ impl<D: Disk> Draft<D> {
             return Ok(there);
         }
         disk.rename(&self.name, &name).map_err(io_error(&*disk, "renaming", &self.name))?;
-        if let Err(source) = disk.sync_directory() {
+        if !removed(Rule::SnapshotHasItsName)
+            && let Err(source) = disk.sync_directory()
+        {
             // The next start must not find what may yet be lost, and remove the log behind it.
             let _ = disk.remove(&name);
             return Err(io_error(&*disk, "syncing the directory of", &name)(source));
