@@ -1,5 +1,7 @@
 //! The load generator against real servers: what it counts is what they did.
 
+#![cfg(target_os = "linux")]
+
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -130,9 +132,9 @@ fn a_timed_run_tells_how_it_goes() {
     assert!(progress.contains("a second, 4 connected"), "{progress}");
 }
 
-/// README, "Kill the leader": writes go on after a moment, every one that was acknowledged is there,
-/// and the tool says how long the moment was. It would not be there if the tool counted a lost
-/// request as done, or a server forgot one.
+/// README, "Kill the leader": writes go on after a moment, every one that was acknowledged is
+/// there, and the tool says how long the moment was. It would not be there if the tool counted a
+/// lost request as done, or a server forgot one.
 #[test]
 fn an_outage_is_survived_and_nothing_acknowledged_is_lost() {
     let cluster = Cluster::start(3);
@@ -146,7 +148,7 @@ fn an_outage_is_survived_and_nothing_acknowledged_is_lost() {
         load.join().expect("the load ran")
     });
     let (done, lost) = (number(&json, "/done"), number(&json, "/errors/lost"));
-    let perhaps = lost + number(&json, "/errors/unknown") + 8; // 8: in flight at the end
+    let perhaps = lost + number(&json, "/errors/unknown") + number(&json, "/unfinished");
     let keys = keys(&cluster);
     assert!((done - 20..=done + perhaps).contains(&keys), "{keys} keys: {json}");
     assert!(number(&json, "/connections/cut") >= 1, "{json}");
@@ -166,7 +168,7 @@ fn keys(cluster: &Cluster) -> u64 {
 #[test]
 fn a_gap_is_reported_with_its_beginning_and_its_length() {
     let cluster = Cluster::start(3);
-    let options = "--outage --seconds 5 --warmup 0 --gap-ms 1000";
+    let options = "--outage --seconds 4 --warmup 0 --gap-ms 1000";
     let frozen = Duration::from_millis(1500);
     let unix_ms = || SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
     let (json, began) = thread::scope(|scope| {
@@ -218,23 +220,47 @@ fn a_signal_ends_the_run_with_a_report() {
     assert!(text.contains("stopped before anything was measured"), "{text}");
 }
 
+/// Servers that are gone do not end a run, and its report does not look like a good one: requests
+/// that got no answer are there, and who cut them off.
+#[test]
+fn a_cluster_that_dies_midway_is_in_the_report() {
+    let cluster = Cluster::start(1);
+    let json = thread::scope(|scope| {
+        let options = "--seconds 1.5 --warmup 0 --clients 5 --pipeline 2";
+        let load = scope.spawn(|| report(&cluster.addresses(), options));
+        let leader = cluster.leader();
+        wait_for("there is load", LEADER_WITHIN, || {
+            (last_index(&cluster, leader) > 1000).then_some(())
+        });
+        cluster.kill(leader);
+        load.join().expect("the load ran")
+    });
+    assert_eq!(number(&json, "/connections/cut"), 5, "{json}");
+    assert!((5..=10).contains(&number(&json, "/errors/lost")), "{json}");
+    assert!(number(&json, "/connections/not_made") > 0 && json["outage"].is_null(), "{json}");
+    let cut = json["examples"]["cut"].as_str().expect("a text");
+    assert!(cut.contains(&cluster.address(1)), "{cut}");
+}
+
 /// Clients that are to load the leader do so also after it has changed, and the run goes on.
 #[test]
 fn the_load_follows_the_leader() {
     let cluster = Cluster::start(3);
     let leader = cluster.leader();
     thread::scope(|scope| {
-        let options = "--to leader --seconds 6 --warmup 0 --clients 9";
+        let options = "--to leader --seconds 4 --warmup 0 --clients 9";
         let load = scope.spawn(|| report(&cluster.addresses(), options));
-        thread::sleep(Duration::from_secs(1));
+        let all_are_at = |server| {
+            wait_for("all clients are there", Duration::from_secs(3), || {
+                let status = ask(&cluster, server, "STATUS");
+                let count = status.lines().find_map(|line| line.strip_prefix("+connections: "));
+                // All nine, and who asks.
+                (count.and_then(|count| count.parse().ok()).unwrap_or(0) >= 10).then_some(())
+            });
+        };
+        all_are_at(leader);
         cluster.kill(leader);
-        let next = cluster.leader();
-        // All nine, and whoever asks.
-        wait_for("the clients move", Duration::from_secs(4), || {
-            let status = ask(&cluster, next, "STATUS");
-            let count = status.lines().find_map(|line| line.strip_prefix("+connections: "));
-            (count.and_then(|count| count.parse().ok()).unwrap_or(0) >= 10).then_some(())
-        });
+        all_are_at(cluster.leader());
         load.join().expect("the load ran");
     });
 }
@@ -280,6 +306,27 @@ fn nobody_to_measure_is_exit_1() {
     let output = bench(&[address], "--requests 10");
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert!(text(&output).contains("can be reached"), "{}", text(&output));
+}
+
+/// The wrong port is the first mistake that everybody makes: it must not cost ten seconds, and the
+/// message must say what is there instead.
+#[test]
+fn a_port_of_something_else_is_exit_1_and_says_so() {
+    let cases = [
+        ("-ERR unknown command 'STATUS'\r\n", "it says -ERR unknown command 'STATUS'"),
+        ("HTTP/1.1 400 Bad Request\r\n", "it says HTTP/1.1 400 Bad Request"),
+        ("", "no answer to STATUS"),
+    ];
+    for (answer, said) in cases {
+        let address = server_that_says(answer);
+        let began = Instant::now();
+        let output = bench(std::slice::from_ref(&address), "");
+        assert!(began.elapsed() < Duration::from_secs(5), "{answer}");
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        for part in [&address, said, "--to spread"] {
+            assert!(text(&output).contains(part), "{part}: {}", text(&output));
+        }
+    }
 }
 
 /// A server that answers whatever it reads, on every connection, with what `answer` makes of it.

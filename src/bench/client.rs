@@ -196,9 +196,9 @@ impl Client {
         !self.output.is_empty()
     }
 
-    /// Whether a connected client has nothing to wait for.
-    pub fn is_idle(&self) -> bool {
-        self.flight.is_empty()
+    /// Requests whose answers have not come.
+    pub fn in_flight(&self) -> usize {
+        self.flight.len()
     }
 
     /// Whether the oldest request has waited longer than this.

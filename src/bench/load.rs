@@ -83,7 +83,7 @@ pub struct Progress {
     pub filling: bool,
     /// Whether the measuring has begun.
     pub measuring: bool,
-    /// Time since the part began.
+    /// Time since the part, or the measuring, began.
     pub elapsed: Duration,
     /// Requests a second that succeeded since the last report.
     pub per_second: f64,
@@ -93,6 +93,8 @@ pub struct Progress {
     pub connected: usize,
     /// The longest time without a successful write since the last report, if it was long enough.
     pub gap: Option<Gap>,
+    /// How long no write has succeeded by now, if it is long enough.
+    pub silent: Option<Duration>,
 }
 
 /// All clients of a run and the one thread's view of them.
@@ -182,7 +184,8 @@ impl<'a> Load<'a> {
                 tell(&self.progress(now));
             }
             if self.is_over(now)? {
-                self.shared.tally.finish(now);
+                let unfinished = self.clients.iter().map(Client::in_flight).sum();
+                self.shared.tally.finish(now, unfinished);
                 return Ok(self.shared.tally);
             }
         }
@@ -272,17 +275,20 @@ impl<'a> Load<'a> {
     }
 
     fn not_connected(&mut self, number: usize, reason: &str) {
+        let address = self.places.address(self.clients[number].place);
         let trouble = &mut self.shared.tally.trouble;
         trouble.not_connected += 1;
-        trouble.example("not connected", || reason.to_owned());
+        trouble.example("not connected", || format!("{address}: {reason}"));
         self.rest(number, REST_UNCONNECTED);
     }
 
     /// A connection is over: on to the next server.
     fn ended(&mut self, number: usize, end: &End) {
         if let End::Cut(reason) = end {
-            self.shared.tally.trouble.cut += 1;
-            self.shared.tally.trouble.example("cut", || reason.clone());
+            let address = self.places.address(self.clients[number].place);
+            let trouble = &mut self.shared.tally.trouble;
+            trouble.cut += 1;
+            trouble.example("cut", || format!("{address}: {reason}"));
         }
         self.rest(number, REST);
     }
@@ -319,7 +325,7 @@ impl<'a> Load<'a> {
                         format!("no answer within {} ms", self.options.timeout.as_millis());
                     self.ended(number, &End::Cut(reason));
                 }
-                State::Connected(_) if client.leaving && client.is_idle() => {
+                State::Connected(_) if client.leaving && client.in_flight() == 0 => {
                     self.ended(number, &End::Left);
                 }
                 _ => {}
@@ -349,11 +355,12 @@ impl<'a> Load<'a> {
         Progress {
             filling: self.plan.in_order,
             measuring: self.measuring,
-            elapsed: now - self.start,
+            elapsed: now - self.shared.tally.since,
             per_second: (done - done_before) as f64 / (now - before).as_secs_f64(),
             failed: self.shared.tally.trouble.requests(),
             connected: self.clients.iter().filter(is_connected).count(),
             gap: self.shared.tally.gaps.take_told(),
+            silent: self.shared.tally.gaps.silent(now),
         }
     }
 }

@@ -1,27 +1,29 @@
 //! The load generator behind `raft-server bench`: some clients that write and read as fast as they
 //! are answered, and what they saw.
 //!
-//! Each client is one connection with a fixed number of requests in flight; an answer makes room for
-//! the next request (a *closed loop*). So throughput and latency are two sides of one thing: clients ×
-//! pipeline = throughput × mean latency, and a server that stops is not flooded meanwhile.
+//! Each client is one connection with a fixed number of requests in flight; an answer makes room
+//! for the next request (a *closed loop*). So throughput and latency are two sides of one thing
+//! (clients × pipeline = throughput × mean latency), and a server that stops is not flooded
+//! meanwhile.
 //!
 //! One thread drives all clients with `epoll` ([`load`]). The machine often runs the servers too,
-//! and a thread for each client would take from them what is to be measured. Latency counts from the
-//! moment a request is made until the moment its answer was read; percentiles are those of a
+//! and a thread for each client would take from them what is to be measured. Latency counts from
+//! the moment a request is made until the moment its answer was read; percentiles are those of a
 //! histogram of every answer, to three digits ([`tally`]).
 //!
 //! **Trouble is a result, not the end.** A connection that is cut or refused tries the next server;
-//! a refused, unknown or wrong answer is counted in its family, and so is a request whose connection
-//! ended before its answer. A run ends with an error only if nothing at all was done. While somebody
-//! kills servers, [`Options::outage`] reports the times in which no write succeeded.
+//! a refused, unknown or wrong answer is counted in its family, and so is a request whose
+//! connection ended before its answer. A run ends with an error only if nothing at all was done.
+//! While somebody kills servers, [`Options::outage`] reports the times in which no write succeeded.
 //!
 //! **Answers are checked** ([`work`]): every value says whose it is and can be recomputed, so a
 //! store that answers what nobody wrote is noticed. Whether it answered the *newest* value is not
 //! checked here; the simulator and the tests do that.
 //!
 //! The room knows nothing of ours but the bytes on the wire ([`wire`]), and STATUS to find the
-//! leader ([`places`]). With `To::Spread` it can be run against any server that speaks RESP. Left out: open loops (requests at a given rate) and more than one thread; who
-//! needs more load starts it twice.
+//! leader ([`places`]). With [`To::Spread`] it can be run against any server that speaks RESP. Left
+//! out: open loops (requests at a given rate) and more than one thread; who needs more load starts
+//! it twice.
 
 mod client;
 mod load;
@@ -124,14 +126,24 @@ pub enum BenchError {
         /// Why the last one could not.
         reason: String,
     },
-    /// Nobody leads, or nobody knows STATUS.
+    /// Somebody listens, but not a server of ours.
     #[error(
-        "none of {addresses} leads within {} s; for servers that do not know STATUS say --to spread",
+        "no address is the client port of a server that knows STATUS, so the leader cannot be \
+         found (say --to spread to load other servers): {said}"
+    )]
+    NoStatus {
+        /// What each said instead.
+        said: String,
+    },
+    /// Nobody leads.
+    #[error(
+        "no leader within {} s; give the client addresses of all servers, and see `raft-server \
+         status`: {said}",
         places::LEADER_WITHIN.as_secs()
     )]
     NoLeader {
-        /// All of them.
-        addresses: String,
+        /// What each said.
+        said: String,
     },
     /// There are not enough sockets.
     #[error(

@@ -1,6 +1,6 @@
 //! The servers, and which of them leads: asked with STATUS, again and again while a run lasts.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -66,17 +66,36 @@ impl Places {
             return Err(BenchError::NoServer { addresses: names.join(", "), reason });
         }
         let places = Places { to, addresses, leadership: AtomicU64::new(0) };
+        if to == To::Leader {
+            places.wait_for_leader(names, stop)?;
+        }
+        Ok(places)
+    }
+
+    /// An election may be on its way; but waiting does not make a server of what is none.
+    fn wait_for_leader(&self, names: &[String], stop: &AtomicBool) -> Result<(), BenchError> {
         let end = Instant::now() + LEADER_WITHIN;
-        while to == To::Leader && !places.look_for_leader() {
+        loop {
+            let answers = self.look_for_leader();
+            if answers.iter().any(|answer| matches!(answer, Ok(Some(_)))) {
+                return Ok(());
+            }
             if stop.load(Ordering::Relaxed) {
                 return Err(BenchError::Stopped);
             }
+            let said = |(name, answer): (&String, &Standing)| match answer {
+                Ok(_) => format!("{name} does not lead"),
+                Err(reason) => format!("{name}: {reason}"),
+            };
+            let said = names.iter().zip(&answers).map(said).collect::<Vec<_>>().join("; ");
+            if answers.iter().all(Result::is_err) {
+                return Err(BenchError::NoStatus { said });
+            }
             if Instant::now() >= end {
-                return Err(BenchError::NoLeader { addresses: names.join(", ") });
+                return Err(BenchError::NoLeader { said });
             }
             thread::sleep(Duration::from_millis(50));
         }
-        Ok(places)
     }
 
     /// Where a client belongs, if everything there is well.
@@ -127,33 +146,62 @@ impl Places {
         })
     }
 
-    /// Asks everybody; whether one of them leads. Of two, the one of the higher term does (§5.1).
-    fn look_for_leader(&self) -> bool {
-        let places = (0..).zip(&self.addresses);
-        let leading = places.filter_map(|(place, at)| Some((leading_term(at)?, place)));
-        let Some((_, place)) = leading.max() else { return false };
-        let times = self.leadership() / 256 + 1; // nobody else writes it
-        self.leadership.store(times * 256 + place, Ordering::Relaxed);
-        true
+    /// Asks everybody. Of two that lead, the one of the higher term does (§5.1).
+    fn look_for_leader(&self) -> Vec<Standing> {
+        let answers: Vec<Standing> = self.addresses.iter().map(standing).collect();
+        let places = (0..).zip(&answers);
+        let leading =
+            places.filter_map(|(place, answer)| Some((answer.as_ref().ok()?.as_ref()?, place)));
+        if let Some((_, place)) = leading.max() {
+            let times = self.leadership() / 256 + 1; // nobody else writes it
+            self.leadership.store(times * 256 + place, Ordering::Relaxed);
+        }
+        answers
     }
 }
 
-/// The term that a server leads and in which it can serve (§8), if it does.
-fn leading_term(address: &SocketAddr) -> Option<u64> {
-    let status = status(address).ok()?;
+/// What a server says of itself: the term that it leads and in which it can serve (§8), if it does;
+/// or why it cannot be asked.
+type Standing = Result<Option<u64>, String>;
+
+fn standing(address: &SocketAddr) -> Standing {
+    let status = status(address).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => "no answer to STATUS".to_owned(),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => CLOSED.to_owned(),
+        _ => error.to_string(),
+    })?;
     let says = |what: &str| status.iter().any(|line| line == what);
     let term = status.iter().find_map(|line| line.strip_prefix("+term: "));
+    let term = term.and_then(|term| term.parse().ok()).ok_or_else(|| match status.first() {
+        Some(line) => format!("to STATUS it says {line}"),
+        None => CLOSED.to_owned(),
+    })?;
     let leads = says("+role: leader") && says("+committed_in_term: yes");
-    leads.then(|| term?.parse().ok()).flatten()
+    Ok(leads.then_some(term))
 }
 
-/// The lines that a server answers to STATUS: `*N`, and N lines.
+/// What servers do that do not understand a word.
+const CLOSED: &str = "it closes the connection when it is asked";
+
+/// The lines that a server answers to STATUS: `*N`, and N lines. Of anything else the first line,
+/// for the person who reads about it.
 fn status(address: &SocketAddr) -> io::Result<Vec<String>> {
     let stream = TcpStream::connect_timeout(address, ANSWER_WITHIN)?;
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
     (&stream).write_all(b"STATUS\n")?;
-    let mut lines = BufReader::new(stream.take(STATUS_BYTES_MAX)).lines();
-    let first = lines.next().unwrap_or(Ok(String::new()))?;
-    let count = first.strip_prefix('*').and_then(|count| count.parse().ok()).unwrap_or(0);
-    lines.take(count).collect()
+    let mut answer = BufReader::new(stream.take(STATUS_BYTES_MAX));
+    let mut line = || {
+        let mut bytes = Vec::new();
+        answer.read_until(b'\n', &mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+        io::Result::Ok((!bytes.is_empty()).then_some(text))
+    };
+    let Some(first) = line()? else { return Ok(Vec::new()) };
+    let Some(count) = first.strip_prefix('*').and_then(|count| count.parse::<usize>().ok()) else {
+        return Ok(vec![first.chars().take(FOREIGN_CHARS_MAX).collect()]);
+    };
+    (0..count).map_while(|_| line().transpose()).collect()
 }
+
+/// How much of an answer is shown that is none to STATUS.
+const FOREIGN_CHARS_MAX: usize = 60;

@@ -15,6 +15,7 @@
 //!   "writes": { … }, "reads": null,          the same for each kind, null if there was none
 //!   "reads_absent": 0,                       reads that found no such key
 //!   "errors": { "refused": 0, "unknown": 0, "lost": 0, "wrong": 0, "nonsense": 0 },
+//!   "unfinished": 64,                        in flight at the end: perhaps executed, not counted
 //!   "connections": { "cut": 0, "not_made": 0 },
 //!   "examples": { "refused": "…" },          the first text of each kind of trouble
 //!   "outage": {                              only if it was asked for
@@ -57,6 +58,7 @@ pub struct Report {
     reads: Option<Latencies>,
     reads_absent: u64,
     errors: Errors,
+    unfinished: u64,
     connections: Connections,
     examples: BTreeMap<&'static str, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,6 +141,7 @@ impl Report {
                 wrong: trouble.wrong,
                 nonsense: trouble.nonsense,
             },
+            unfinished: tally.unfinished,
             connections: Connections { cut: trouble.cut, not_made: trouble.not_connected },
             examples: trouble.examples.clone(),
             outage: options.outage.then(|| Outage::of(options, tally)),
@@ -194,7 +197,10 @@ impl fmt::Display for Outage {
         let Outage { longest, threshold_ms, gaps, gaps_unlisted } = self;
         let count = gaps.len() as u64 + gaps_unlisted;
         write!(f, "outage     no write succeeded for {longest}")?;
-        write!(f, "\n           {count} such times of {threshold_ms} ms or more")?;
+        write!(f, "\n           times of {threshold_ms} ms or more: {count}")?;
+        if count <= 1 {
+            return Ok(()); // it would be the longest again
+        }
         for gap in gaps {
             write!(f, "\n             {gap}")?;
         }
@@ -272,8 +278,10 @@ impl fmt::Display for Report {
         let Connections { cut, not_made } = self.connections;
         write!(
             f,
-            "errors     refused {refused}, unknown {unknown}, lost {lost}, wrong {wrong}, nonsense \
-             {nonsense}; connections cut {cut}, not made {not_made}"
+            "errors     refused {refused}, wrong {wrong}: not executed; unknown {unknown}, lost \
+             {lost}, unfinished {}: perhaps executed\n           nonsense {nonsense}; connections \
+             cut {cut}, not made {not_made}",
+            self.unfinished
         )?;
         for (kind, text) in &self.examples {
             write!(f, "\n           the first {kind}: {text}")?;

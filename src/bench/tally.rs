@@ -30,6 +30,8 @@ pub struct Tally {
     pub reads: Histogram<u64>,
     /// Reads that found no such key.
     pub reads_absent: u64,
+    /// Requests that were in flight at the end: perhaps executed, perhaps not.
+    pub unfinished: u64,
     /// What went wrong.
     pub trouble: Trouble,
     /// When writes stood still.
@@ -74,6 +76,7 @@ impl Tally {
             writes: histogram(),
             reads: histogram(),
             reads_absent: 0,
+            unfinished: 0,
             trouble: Trouble::default(),
             gaps: Gaps::new(now, gap),
             since: now,
@@ -102,9 +105,10 @@ impl Tally {
         }
     }
 
-    /// The run is over.
-    pub fn finish(&mut self, now: Instant) {
+    /// The run is over, and so many requests were in flight.
+    pub fn finish(&mut self, now: Instant, unfinished: usize) {
         self.elapsed = now - self.since;
+        self.unfinished = unfinished as u64;
         self.gaps.success(now); // a silence that lasts to the end is one too
     }
 
@@ -137,8 +141,8 @@ impl fmt::Display for Trouble {
             self;
         write!(
             f,
-            "refused {refused}, unknown {unknown}, lost {lost}, wrong {wrong}, nonsense {nonsense}; \
-             connections cut {cut}, not made {not_connected}"
+            "refused {refused}, unknown {unknown}, lost {lost}, wrong {wrong}, nonsense \
+             {nonsense}; connections cut {cut}, not made {not_connected}"
         )?;
         for (kind, text) in examples {
             write!(f, "; {kind}, first: {text}")?;
@@ -205,6 +209,11 @@ impl Gaps {
     /// were than are kept.
     pub fn long(&self) -> (&[Gap], u64) {
         (&self.kept, self.more)
+    }
+
+    /// How long it is now since the last success, if that reaches the threshold.
+    pub fn silent(&self, now: Instant) -> Option<Duration> {
+        Some(now - self.last).filter(|silent| *silent >= self.threshold)
     }
 
     /// The longest that reached the threshold since it was last asked.
@@ -277,7 +286,12 @@ mod tests {
         tally.count(&request, Outcome::Failed(Family::Refused), start + ms(150));
         let read = Request { reads: true, ..request };
         tally.count(&read, Outcome::Done, start + ms(150));
-        tally.finish(start + ms(176));
+        assert_eq!(
+            (tally.gaps.silent(start + ms(155)), tally.gaps.silent(start + ms(156))),
+            (None, Some(ms(20)))
+        );
+        tally.finish(start + ms(176), 3);
+        assert_eq!(tally.unfinished, 3);
         let times = |gap: &Gap| (gap.start.as_millis(), gap.length.as_millis());
         let (long, more) = tally.gaps.long();
         assert_eq!(long.iter().map(times).collect::<Vec<_>>(), [(0, 30), (32, 100), (136, 40)]);
@@ -293,7 +307,7 @@ mod tests {
         for number in 1..=GAPS_KEPT as u64 + 5 {
             tally.count(&request, Outcome::Done, start + ms(20 * number));
         }
-        tally.finish(start + ms(20 * (GAPS_KEPT as u64 + 5) + 21));
+        tally.finish(start + ms(20 * (GAPS_KEPT as u64 + 5) + 21), 0);
         let (long, more) = tally.gaps.long();
         assert_eq!((long.len(), more), (GAPS_KEPT, 6));
         assert_eq!(tally.gaps.longest().length, ms(21));

@@ -48,6 +48,7 @@ still costs is what --outage reports.
 Errors are counted apart: refused (certainly not executed), unknown (answered so: perhaps executed),
 lost (no answer before the connection was over or given up: perhaps executed), wrong (the request
 cannot be executed), nonsense (no right answer). Latencies are those of requests that succeeded.
+What is in flight when the time is over is unfinished: perhaps executed, and counted nowhere else.
 
 Ctrl-C ends the run early, with a report of what was measured; a second one ends it at once.
 
@@ -231,7 +232,8 @@ fn options(arguments: &BenchArguments) -> Result<Options, Failure> {
 
 /// `    3 s   31743 a second, 64 connected`, and what is unusual.
 fn progress_line(progress: &Progress, options: &Options) -> String {
-    let Progress { filling, measuring, elapsed, per_second, failed, connected, gap } = progress;
+    let Progress { filling, measuring, elapsed, per_second, failed, connected, gap, silent } =
+        progress;
     let part = match (filling, measuring) {
         (true, _) => " (writing every key)",
         (false, false) => " (warming up)",
@@ -247,6 +249,9 @@ fn progress_line(progress: &Progress, options: &Options) -> String {
     if let Some(gap) = gap.filter(|_| options.outage) {
         let (start, length) = (gap.start.as_secs_f64(), gap.length.as_secs_f64() * 1e3);
         line += &format!(", no write succeeded for {length:.0} ms from second {start:.3}");
+    }
+    if let Some(silent) = silent.filter(|_| options.outage) {
+        line += &format!(", none for {:.1} s by now", silent.as_secs_f64());
     }
     line
 }
