@@ -6,22 +6,22 @@
 //! (clients × pipeline = throughput × mean latency), and a server that stops is not flooded
 //! meanwhile.
 //!
-//! One thread drives all clients with `epoll` ([`load`]). The machine often runs the servers too,
+//! One thread drives all clients with `epoll` (`load`). The machine often runs the servers too,
 //! and a thread for each client would take from them what is to be measured. Latency counts from
 //! the moment a request is made until the moment its answer was read; percentiles are those of a
-//! histogram of every answer, to three digits ([`tally`]).
+//! histogram of every answer, to three digits (`tally`).
 //!
 //! **Trouble is a result, not the end.** A connection that is cut or refused tries the next server;
 //! a refused, unknown or wrong answer is counted in its family, and so is a request whose
 //! connection ended before its answer. A run ends with an error only if nothing at all was done.
 //! While somebody kills servers, [`Options::outage`] reports the times in which no write succeeded.
 //!
-//! **Answers are checked** ([`work`]): every value says whose it is and can be recomputed, so a
+//! **Answers are checked** (`work`): every value says whose it is and can be recomputed, so a
 //! store that answers what nobody wrote is noticed. Whether it answered the *newest* value is not
 //! checked here; the simulator and the tests do that.
 //!
-//! The room knows nothing of ours but the bytes on the wire ([`wire`]), and STATUS to find the
-//! leader ([`places`]). With [`To::Spread`] it can be run against any server that speaks RESP. Left
+//! The room knows nothing of ours but the bytes on the wire (`wire`), and STATUS to find the
+//! leader (`places`). With [`To::Spread`] it can be run against any server that speaks RESP. Left
 //! out: open loops (requests at a given rate) and more than one thread; who needs more load starts
 //! it twice.
 

@@ -20,7 +20,7 @@ const QUESTION_EVERY: Duration = Duration::from_millis(250);
 /// The longest answer to STATUS that is read, in bytes.
 const STATUS_BYTES_MAX: u64 = 1024 * 1024;
 
-/// The highest number of addresses: a place fits into a byte of a [`Leadership`].
+/// The highest number of addresses: a place fits into a byte of a `Leadership`.
 pub const PLACES_MAX: usize = 255;
 
 /// How often a leader was found, and the place that led when it last was, in one word:
