@@ -35,6 +35,7 @@ use super::admin::Admins;
 use super::backup::Backups;
 use super::client::Clients;
 use super::connections::{Connections, connections_max};
+use super::crowd::crowd;
 use super::doorbell::{Bell, doorbell};
 use super::ending::{self, Diverged, Ending, LAST_WORDS_MAX, ServeError};
 use super::history::History;
@@ -349,7 +350,12 @@ impl Running {
             tick_ms: TICK_MS,
         });
         let closer = client_listener.closer();
-        spawn("client-accept", move || clients.accept(client_listener))?;
+        let crowd_error =
+            |source| ServeError::System { doing: "preparing to wait for clients", source };
+        let (door, crowd) = crowd().map_err(crowd_error)?;
+        let readers = Arc::clone(&clients);
+        spawn("client-read", move || crowd.run(&readers))?;
+        spawn("client-accept", move || clients.accept(client_listener, &door))?;
         Ok(closer)
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! # One SET
 //!
-//! A client's thread (`node/client.rs`) parses it and calls `submit`, which gives it a request id
+//! Whoever reads from clients (`node/crowd.rs`) parses it and calls `submit`, which gives it a request id
 //! ([`Gateway`], `gateway/writes.rs`). If this server leads, `join` proposes it to
 //! [`Raft`]; otherwise the next `take_messages` to the leader carries it there, and the leader's
 //! `step` proposes it. When the entry is committed, *every* server's `take_tasks` hands it to its
@@ -182,11 +182,13 @@ impl Server {
         self.join();
     }
 
-    /// A client's requests, in their order; slots rise from call to call. Each is answered exactly
-    /// once by `take_answers`, at the latest after the gateway's deadline, unless the client hangs
-    /// up first.
-    pub fn submit(&mut self, client: ClientId, requests: Vec<(Slot, Request)>) {
-        self.gateway.submit(client, requests);
+    /// Requests that have arrived together, of any number of clients, those of each in their order;
+    /// slots rise from call to call. Each is answered exactly once by `take_answers`, at the latest
+    /// after the gateway's deadline, unless its client hangs up first.
+    pub fn submit(&mut self, arrived: impl IntoIterator<Item = (ClientId, Vec<(Slot, Request)>)>) {
+        for (client, requests) in arrived {
+            self.gateway.submit(client, requests);
+        }
         self.join();
     }
 
