@@ -288,7 +288,7 @@ mod tests {
         let id = ServerId(1);
         let server = Server::new(id, membership, raft_options, gateway_options, recovered, 1, 1);
         let (log_writer, _) = doorbell();
-        let (applier, _) = doorbell();
+        let (applier, _) = bounded(1);
         let (snapshotter, _) = doorbell();
         let links = Arc::new(Links::new([], Arc::default()));
         Monitor::new(server, log_writer, applier, snapshotter, links, Nobody)

@@ -5,7 +5,7 @@
 //! | `main` | 1 | signals, and the end of a worker | `stop`, questions | – |
 //! | `ticker` | 1 | a ticking channel | `tick` | – |
 //! | `log-writer` | 1 | its bell | `take_write`, `persisted` | write, fsync |
-//! | `applier` | 1 | its bell | `take_tasks`, `finished` | the state machine it owns |
+//! | `applier` | 1 | a channel | `take_tasks`, `finished` | the state machine, while it has it |
 //! | `snapshotter` | 1 | its bell | `take_snapshot_work`, `snapshot_…` | snapshot files |
 //! | `peer-send-N` | one a peer | its bell | `take_messages` | connect, what would block |
 //! | `peer-accept`, `peer-recv-…` | 1 + one a peer | socket | `connected`, `step` | read, decode |
@@ -18,8 +18,9 @@
 //! | `logger`, `signals` | 1 each | queue, signals | – | write log lines; forward signals |
 //! | `progress` | during a start | a channel | – | tell how it goes on |
 //!
-//! All touch the server only through `monitor`, the one mutex. Whoever leaves it delivers answers
-//! and sends to idle peers itself, so that the path of a write has as few hand-overs as possible:
+//! All touch the server only through `monitor`, the one mutex. Whoever leaves it delivers answers,
+//! sends to idle peers and applies what is small itself, so that the path of a write has as few
+//! hand-overs as possible:
 //!
 //! ```text
 //! client-read ─propose─▶ [mutex] ──send──▶ follower's peer-recv ──store──▶ log-writer ──fsync──┐
