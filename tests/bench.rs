@@ -159,7 +159,7 @@ fn an_outage_is_survived_and_nothing_acknowledged_is_lost() {
 }
 
 fn keys(cluster: &Cluster) -> u64 {
-    let answer = cluster.client(cluster.follower()).ask_until_answered("DBSIZE");
+    let answer = cluster.client(cluster.leader()).ask_until_answered("DBSIZE");
     answer.trim_start_matches(':').parse().unwrap_or_else(|_| panic!("DBSIZE: {answer}"))
 }
 

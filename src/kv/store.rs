@@ -57,11 +57,26 @@ pub struct Versioned {
     pub version: u64,
     /// When the key expires, in milliseconds of log time; `None`: never.
     pub deadline_ms: Option<u64>,
+    /// The hash of all this under its key. Kept, because whoever replaces a value needs its hash,
+    /// and to compute it again would mean to fetch from memory a value that nobody wants any more.
+    pub(super) hash: u64,
 }
 
 impl Versioned {
-    /// The hash of this value under its key.
-    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+    /// A value under a key, with its hash.
+    pub(super) fn new(
+        key: &[u8],
+        value: Bytes,
+        version: u64,
+        deadline_ms: Option<u64>,
+    ) -> Versioned {
+        let mut new = Versioned { value, version, deadline_ms, hash: 0 };
+        new.hash = new.computed_hash(key);
+        new
+    }
+
+    /// The hash, computed afresh from every byte.
+    fn computed_hash(&self, key: &[u8]) -> u64 {
         // No deadline is that late.
         let deadline_ms = self.deadline_ms.unwrap_or(u64::MAX);
         let digest = Digest::of(Kind::Pair).bytes(key).bytes(&self.value);
@@ -168,13 +183,13 @@ impl Store {
         value: Bytes,
         deadline_ms: Option<u64>,
     ) {
-        let new = Versioned { value: value.clone(), version: entry.index, deadline_ms };
+        let new = Versioned::new(&key, value.clone(), entry.index, deadline_ms);
         let sought = Key::new(&key[..]);
         // The key that is there stays: the other orders share its memory.
         if let Some((kept, found)) = self.values.get_key_value_mut(&sought) {
-            self.sum.add(new.hash(&key));
+            self.sum.add(new.hash);
             let old = std::mem::replace(found, new);
-            self.sum.subtract(old.hash(&key));
+            self.sum.subtract(old.hash);
             let old_ms = old.deadline_ms;
             if old_ms != deadline_ms {
                 let name = Name::clone(kept.name());
@@ -185,7 +200,7 @@ impl Store {
             let name = Name::from(&key[..]);
             self.move_deadline(&name, None, deadline_ms);
             self.positions.insert((scan::position(&key), Name::clone(&name)));
-            self.sum.add(new.hash(&key));
+            self.sum.add(new.hash);
             self.values.insert(Key::new(name), new);
         }
         entry.changed(key, Some(value));
@@ -201,10 +216,11 @@ impl Store {
     ) {
         let found = self.values.get_mut(&Key::new(&key[..]));
         let found = found.expect("only a key that exists is changed");
-        self.sum.subtract(found.hash(&key));
+        self.sum.subtract(found.hash);
         found.value = change(std::mem::take(&mut found.value));
         found.version = entry.index;
-        self.sum.add(found.hash(&key));
+        found.hash = found.computed_hash(&key);
+        self.sum.add(found.hash);
         entry.changed(key, Some(found.value.clone()));
     }
 
@@ -212,12 +228,13 @@ impl Store {
     pub(super) fn set_deadline(&mut self, entry: &Entry<'_>, key: &[u8], deadline_ms: Option<u64>) {
         let found = self.values.get_key_value_mut(&Key::new(key));
         let (kept, found) = found.expect("only a key that exists gets a deadline");
-        self.sum.subtract(found.hash(key));
+        self.sum.subtract(found.hash);
         if !removed(Rule::DeadlineIsAChange) {
             found.version = entry.index;
         }
         let old_ms = std::mem::replace(&mut found.deadline_ms, deadline_ms);
-        self.sum.add(found.hash(key));
+        found.hash = found.computed_hash(key);
+        self.sum.add(found.hash);
         let name = Name::clone(kept.name());
         self.move_deadline(&name, old_ms, deadline_ms);
     }
@@ -269,7 +286,7 @@ impl Store {
 
     /// Computes the sums afresh from every key and tombstone.
     pub(super) fn sum_up(&mut self) {
-        self.sum = self.values.iter().map(|(key, found)| found.hash(key.name())).collect();
+        self.sum = self.values.iter().map(|(key, found)| found.computed_hash(key.name())).collect();
         self.tombstones.sum_up();
     }
 
@@ -285,7 +302,7 @@ impl Store {
 
     fn take_out(&mut self, sought: &Key<&[u8]>) -> Option<(Key, Versioned)> {
         let (key, found) = self.values.remove_with_key(sought)?;
-        self.sum.subtract(found.hash(key.name()));
+        self.sum.subtract(found.hash);
         self.positions.remove(&(scan::position(key.name()), Name::clone(key.name())));
         self.move_deadline(key.name(), found.deadline_ms, None);
         Some((key, found))

@@ -1,13 +1,12 @@
-//! Clients: accepting them, and the thread that reads from each.
+//! Clients: accepting them, and what each has said and is owed.
 //!
-//! A reader parses all that one `read` brought and enters the server once with it. It never waits
-//! for replies (see `output`), except when its client is too far ahead: then it stops reading, and
-//! TCP tells the client to wait.
+//! Whoever reads from a client (the crowd's thread, or one of its own if it must wait) parses all
+//! that one `read` brought and enters the server once with it. It never waits for replies (see
+//! `output`).
 
-use std::io::{self, Read};
+use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::Limits;
@@ -21,28 +20,20 @@ use crate::transport::socket::prepare_for_client;
 
 use super::admin::Admins;
 use super::connections::Connections;
+use super::crowd::Door;
 use super::feed::Feed;
 use super::history::{History, Position};
 use super::insight::Insights;
 use super::monitor::{Deliver, Monitor};
-use super::output::{Due, Expected, Output};
-
-/// Stack of a reader thread, in bytes. It is reserved, not used: an idle connection costs a few
-/// pages.
-const READER_STACK_BYTES: usize = 256 * 1024;
-
-/// Bytes read at once.
-const READ_BYTES: usize = 16 * 1024;
+use super::output::{Due, Expected, Output, Watched};
 
 /// Bytes of answers that are made before any of them is given to the output, about.
 const REPLY_BYTES_AT_ONCE: usize = 256 * 1024;
 
-/// After the last words to a client: how long, and how many bytes of, what it still sends is
-/// swallowed, so that the kernel does not destroy the words by resetting the connection.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long somebody who is refused may take to be told so.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What reader threads share.
+/// What those who read from clients share.
 pub struct Clients<D: Deliver> {
     /// The server.
     pub monitor: Arc<Monitor<D>>,
@@ -60,160 +51,267 @@ pub struct Clients<D: Deliver> {
     pub tick_ms: u64,
 }
 
+/// One connection, in the hands of whoever reads from it.
+pub struct Client {
+    id: ClientId,
+    /// Shared, not cloned: one descriptor for each connection.
+    socket: Arc<TcpStream>,
+    output: Arc<Output>,
+    conversation: Conversation,
+    /// What the client calls itself, as the output knows it.
+    label: Vec<u8>,
+    /// When the request that is arriving must be complete.
+    deadline: Option<Instant>,
+}
+
+/// Requests of one client that were read together.
+#[derive(Default)]
+struct Batch {
+    /// All of them, in their order.
+    expected: Vec<Expected>,
+    /// Those that the server is asked, by their place in `expected`.
+    requests: Vec<(u64, gateway::Request)>,
+    /// One of them begins a feed; behind it are only PING and QUIT.
+    feed: Option<Feed>,
+    /// The last of them asked for a feed and does not get it.
+    feed_refused: bool,
+    /// Bytes of the answers that are known already.
+    reply_bytes: usize,
+}
+
+/// Requests of any number of clients with which the server is entered once.
+#[derive(Default)]
+pub struct Round {
+    requests: Vec<(ClientId, Vec<(Slot, gateway::Request)>)>,
+    /// Feeds that begin, each behind the request in this slot.
+    feeds: Vec<(Feed, Slot)>,
+}
+
+/// What must happen before more of a client can be understood.
+pub enum Wait {
+    /// The WATCH in this slot is answered: what follows it depends on the answer.
+    Watch(Slot),
+    /// Replies leave: there are too many.
+    Room,
+    /// This wish, which takes long, is fulfilled.
+    Wish(Box<Parsed>),
+}
+
+/// Why a client gets a thread of its own.
+pub enum Leave {
+    /// It must wait.
+    Waits(Wait),
+    /// It has ended, or is to be ended, and its last replies may take their time. `half_closed`: it
+    /// has said itself that it will send nothing more.
+    Ended {
+        /// It has.
+        half_closed: bool,
+    },
+}
+
+impl Client {
+    /// By which number the server knows it.
+    pub fn id(&self) -> ClientId {
+        self.id
+    }
+
+    /// Where to read from it.
+    pub fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Where its replies go.
+    pub fn output(&self) -> &Arc<Output> {
+        &self.output
+    }
+
+    /// When the request that is arriving must be complete, if one is. Between requests a client may
+    /// think as long as it likes.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The request that is arriving has taken too long.
+    pub fn tell_too_slow(&self, patience_ms: u64) {
+        self.say_last(format!("the request did not arrive within {patience_ms} ms"));
+    }
+
+    /// What the WATCH that was waited for has found.
+    pub fn watched(&mut self, seen: Option<Watched>) {
+        self.conversation.watched(seen);
+    }
+
+    /// Whether nothing that the client still sends is of interest.
+    fn is_over(&self) -> bool {
+        self.conversation.is_closed() || self.output.is_broken()
+    }
+
+    /// An error that answers no request, in its turn.
+    fn say_last(&self, text: String) {
+        use crate::protocol::line::LineEnd;
+        // An error looks alike in all dialects, if it ends in what programs wait for.
+        let dialect = Dialect::Line(LineEnd::CrLf);
+        self.output.expect(vec![Expected {
+            dialect,
+            bytes: 0,
+            due: Some(Due::Reply(Reply::err(text))),
+        }]);
+    }
+
+    fn note_label(&mut self) {
+        if self.conversation.name() != self.label {
+            self.label = self.conversation.name().to_owned();
+            self.output.set_label(&self.label);
+        }
+    }
+}
+
 impl<D: Deliver + Send + Sync + 'static> Clients<D> {
-    /// The body of the thread `client-accept`: one reader thread for each connection, until the
-    /// listener is closed.
-    pub fn accept(self: Arc<Self>, mut listener: Listener) {
+    /// The body of the thread `client-accept`: lets clients into the crowd until the listener is
+    /// closed.
+    pub fn accept(&self, mut listener: Listener, door: &Door) {
         loop {
-            let (socket, peer) = match listener.accept() {
-                Accepted::Connection(socket, peer) => (socket, peer),
-                Accepted::Trouble(error) => {
-                    log::warn!("cannot accept a client: {error}");
-                    continue;
+            match listener.accept() {
+                Accepted::Connection(socket, peer) => {
+                    if let Some(client) = self.admit(socket, peer) {
+                        door.enter(client);
+                    }
                 }
+                Accepted::Trouble(error) => log::warn!("cannot accept a client: {error}"),
                 Accepted::Closed => return,
-            };
-            let client = self.connections.next_id();
-            let shared = Arc::clone(&self);
-            let thread = thread::Builder::new()
-                .name(format!("client-{}", client.0))
-                .stack_size(READER_STACK_BYTES);
-            // Shared, not cloned: one descriptor for each connection.
-            let socket = Arc::new(socket);
-            let reader = Arc::clone(&socket);
-            if let Err(error) = thread.spawn(move || shared.serve(client, reader, peer)) {
-                log::warn!("refusing client {peer}: no thread for it: {error}");
-                refuse(&socket, "this server has no thread left for another connection");
             }
         }
     }
 
-    /// The body of a reader thread.
-    fn serve(&self, client: ClientId, socket: Arc<TcpStream>, peer: SocketAddr) {
+    fn admit(&self, socket: TcpStream, peer: SocketAddr) -> Option<Client> {
         if let Err(error) = prepare_for_client(&socket) {
-            return log::debug!("client {peer} is gone already: {error}");
+            log::debug!("client {peer} is gone already: {error}");
+            return None;
         }
-        let limits = Arc::clone(&self.limits);
-        let output = Output::new(peer.to_string(), Arc::clone(&socket), limits);
-        if !self.connections.add(client, peer, &output) {
+        let socket = Arc::new(socket);
+        let output = Output::new(peer.to_string(), Arc::clone(&socket), Arc::clone(&self.limits));
+        let id = self.connections.next_id();
+        if !self.connections.add(id, peer, &output) {
             log::warn!("refusing client {peer}: too many connections (limits.connections)");
-            return refuse(&socket, "too many connections; limits.connections is reached");
+            refuse(&socket, "too many connections; limits.connections is reached");
+            return None;
         }
         let conversation =
-            Conversation::new(client.0, peer.to_string(), conversation_limits(&self.limits));
-        let half_closed = self.read_requests(client, conversation, &socket, &output);
-        output.end();
-        output.wait_until_done();
-        self.monitor.with(|server| server.hang_up(client));
-        self.admins.backups.end(client);
-        if !half_closed && !output.is_broken() {
-            linger(&socket);
-        }
-        // Only now: as long as it has threads and a descriptor, it counts.
-        output.wait_for_helpers();
-        self.connections.remove(client);
+            Conversation::new(id.0, peer.to_string(), conversation_limits(&self.limits));
+        let (label, deadline) = (Vec::new(), None);
+        Some(Client { id, socket, output, conversation, label, deadline })
     }
 
-    /// Reads and submits until the client ends, or is to be ended. Returns whether the client has
-    /// said that it will send nothing more.
-    fn read_requests(
+    /// A client that was admitted cannot be served after all.
+    pub fn turn_away(&self, client: &Client, why: &str) {
+        refuse(&client.socket, why);
+        client.output.cut();
+        self.connections.remove(client.id);
+    }
+
+    /// Adds to the round what a client asks with the bytes that have arrived now. Returns why it
+    /// cannot go on like this, if it cannot.
+    pub fn take(
         &self,
-        client: ClientId,
-        mut conversation: Conversation,
-        socket: &TcpStream,
-        output: &Arc<Output>,
-    ) -> bool {
-        let mut buffer = [0; READ_BYTES];
-        let mut begun: Option<Instant> = None;
-        let mut label = Vec::new();
-        loop {
-            output.wait_for_room();
-            let count = match (&*socket).read(&mut buffer) {
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if is_timeout(&error) => {
-                    output.expect(vec![too_slow(self.limits.request_arrival_ms)]);
-                    return false;
-                }
-                Err(_reset) => {
-                    output.cut();
-                    return true;
-                }
-            };
-            conversation.push(&buffer[..count]);
-            let completed = self.take_requests(client, &mut conversation, output, count == 0);
-            if conversation.name() != label {
-                label = conversation.name().to_owned();
-                output.set_label(&label);
-            }
-            if count == 0 {
-                return true;
-            }
-            if conversation.is_closed() || output.is_broken() {
-                return false;
-            }
-            let before = begun;
-            begun = begun_at(before, completed, conversation.is_within_request(), Instant::now());
-            self.set_deadline(socket, before, begun);
+        client: &mut Client,
+        received: &[u8],
+        now: Instant,
+        round: &mut Round,
+    ) -> Option<Leave> {
+        client.conversation.push(received);
+        let wait = self.gather(client, now, round);
+        client.note_label();
+        match wait {
+            Some(wait) => Some(Leave::Waits(wait)),
+            None if client.is_over() => Some(Leave::Ended { half_closed: false }),
+            None => None,
         }
     }
 
-    /// Submits everything that has arrived completely, in one go as a rule: only a WATCH must be
-    /// answered before what follows it can be understood. Returns whether there was anything.
-    fn take_requests(
-        &self,
-        client: ClientId,
-        conversation: &mut Conversation,
-        output: &Arc<Output>,
-        is_end: bool,
-    ) -> bool {
-        let mut completed = false;
+    /// Adds to the round what can be understood of what has arrived: all of it, in one batch, as a
+    /// rule. Returns what must be waited for before the rest.
+    pub fn gather(&self, client: &mut Client, now: Instant, round: &mut Round) -> Option<Wait> {
         let mut batch = Batch::default();
-        while let Some(parsed) = conversation.next() {
-            completed = true;
-            let watches = matches!(parsed.input, Input::Request(Request::Watch { .. }));
-            if let Input::Request(Request::Local(Local::Admin(wish))) = &parsed.input
-                && wish.waits()
-            {
-                self.submit(client, output, std::mem::take(&mut batch));
+        let mut wait = None;
+        while let Some(parsed) = client.conversation.next() {
+            // A client that never pauses between two requests is not slow: each has its own time.
+            client.deadline = None;
+            match parsed.input {
+                Input::Request(Request::Local(Local::Admin(ref wish))) if wish.waits() => {
+                    wait = Some(Wait::Wish(Box::new(parsed)));
+                    break;
+                }
+                Input::Request(Request::Watch { .. }) => {
+                    self.add(client, parsed, &mut batch);
+                    let last = self.place(client, mem::take(&mut batch), round);
+                    return Some(Wait::Watch(last));
+                }
+                _ => self.add(client, parsed, &mut batch),
             }
-            self.add(client, parsed, output, &mut batch);
-            if std::mem::take(&mut batch.feed_refused) {
-                conversation.feed_refused();
+            if mem::take(&mut batch.feed_refused) {
+                client.conversation.feed_refused();
             }
             if batch.reply_bytes > REPLY_BYTES_AT_ONCE {
-                self.submit(client, output, std::mem::take(&mut batch));
-                output.wait_for_room();
-            }
-            if watches {
-                let last = self.submit(client, output, std::mem::take(&mut batch));
-                conversation.watched(output.wait_for_watch(last));
+                wait = Some(Wait::Room);
+                break;
             }
         }
-        if is_end && let Some(parsed) = conversation.finish() {
-            completed = true;
-            self.add(client, parsed, output, &mut batch);
+        if wait.is_none() {
+            let due = now + Duration::from_millis(self.limits.request_arrival_ms);
+            let is_arriving = client.conversation.is_within_request();
+            client.deadline = is_arriving.then(|| client.deadline.unwrap_or(due));
         }
-        self.submit(client, output, batch);
-        completed
+        self.place(client, batch, round);
+        wait
     }
 
-    /// A request that has begun to arrive must be complete in time; between requests a client may
-    /// think as long as it likes.
-    fn set_deadline(&self, socket: &TcpStream, before: Option<Instant>, begun: Option<Instant>) {
-        if before.is_none() && begun.is_none() {
-            return;
+    /// The client will send no more.
+    pub fn finish(&self, client: &mut Client) {
+        if let Some(parsed) = client.conversation.finish() {
+            let mut batch = Batch::default();
+            self.add(client, parsed, &mut batch);
+            client.output.expect(batch.expected);
         }
-        let patience = Duration::from_millis(self.limits.request_arrival_ms);
-        let rest = |begun: Instant| patience.saturating_sub(begun.elapsed());
-        let timeout = begun.map(|begun| rest(begun).max(Duration::from_millis(1)));
-        if let Err(error) = socket.set_read_timeout(timeout) {
-            log::debug!("a client's socket takes no timeout: {error}");
+    }
+
+    /// Fulfils a wish that takes long.
+    pub fn fulfil(&self, client: &Client, wish: Parsed) {
+        let mut batch = Batch::default();
+        self.add(client, wish, &mut batch);
+        client.output.expect(batch.expected);
+    }
+
+    /// Gives the requests their places in the client's output, and adds to the round what the
+    /// server is asked. Returns the slot of the last.
+    fn place(&self, client: &Client, batch: Batch, round: &mut Round) -> Slot {
+        let Batch { expected, requests, feed, .. } = batch;
+        let count = expected.len() as u64;
+        // Before the server has them: an answer finds its place waiting, however soon it comes.
+        let first = client.output.expect(expected);
+        let last = Slot((first.0 + count).saturating_sub(1));
+        if !requests.is_empty() {
+            let in_slots =
+                requests.into_iter().map(|(at, request)| (Slot(first.0 + at), request)).collect();
+            round.requests.push((client.id, in_slots));
+        }
+        if let Some(feed) = feed {
+            round.feeds.push((feed, last));
+        }
+        last
+    }
+
+    /// Enters the server once with all of the round.
+    pub fn submit(&self, round: Round) {
+        if !round.requests.is_empty() {
+            self.monitor.with(|server| server.submit(round.requests));
+        }
+        for (feed, last) in round.feeds {
+            feed.start(last);
         }
     }
 
     /// Sorts what was parsed: what is answered here, and what the server is asked.
-    fn add(&self, client: ClientId, parsed: Parsed, output: &Arc<Output>, batch: &mut Batch) {
+    fn add(&self, client: &Client, parsed: Parsed, batch: &mut Batch) {
         let Parsed { input, dialect, bytes } = parsed;
         let mut ask = |request| batch.requests.push((batch.expected.len() as u64, request));
         let due = match input {
@@ -222,9 +320,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
                 log::info!("closing a client connection: {reason}");
                 Some(Due::Farewell(reason))
             }
-            Input::Request(Request::Local(local)) => {
-                Some(Due::Reply(self.answer(client, &local, output)))
-            }
+            Input::Request(Request::Local(local)) => Some(Due::Reply(self.answer(client, &local))),
             Input::Request(Request::Write(write)) => {
                 let command = Command(Arc::from(encoding::encode(&write)));
                 ask(gateway::Request::Write(command));
@@ -250,7 +346,8 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
             Input::Request(Request::Feed { prefix, from }) => {
                 Some(Due::Reply(match self.begin_feed(from) {
                     Ok((position, from)) => {
-                        let (history, output) = (Arc::clone(&self.history), Arc::clone(output));
+                        let output = Arc::clone(&client.output);
+                        let history = Arc::clone(&self.history);
                         batch.feed =
                             Some(Feed { history, output, dialect, prefix, position, from });
                         Reply::Integer(i64::try_from(from).unwrap_or(i64::MAX))
@@ -292,30 +389,12 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
         }
     }
 
-    /// Enters the server once with all of the batch. Returns the slot of its last request.
-    fn submit(&self, client: ClientId, output: &Arc<Output>, batch: Batch) -> Slot {
-        let Batch { expected, requests, feed, .. } = batch;
-        let count = expected.len() as u64;
-        // Before the server has them: an answer finds its place waiting, however soon it comes.
-        let first = output.expect(expected);
-        let last = Slot((first.0 + count).saturating_sub(1));
-        if !requests.is_empty() {
-            let in_slots =
-                requests.into_iter().map(|(at, request)| (Slot(first.0 + at), request)).collect();
-            self.monitor.with(|server| server.submit(client, in_slots));
-        }
-        if let Some(feed) = feed {
-            feed.start(last);
-        }
-        last
-    }
-
-    fn answer(&self, client: ClientId, local: &Local, output: &Output) -> Reply {
+    fn answer(&self, client: &Client, local: &Local) -> Reply {
         let reply = match local {
             Local::Insight(question) => self.insights.answer(question),
             // Bounded by itself: a part of a backup.
             Local::Admin(wish) => {
-                return self.admins.answer(client, wish, output.is_local());
+                return self.admins.answer(client.id, wish, client.output.is_local());
             }
             local => local.reply().expect("all else the protocol knows"),
         };
@@ -324,21 +403,6 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
         }
         reply
     }
-}
-
-/// Requests that were read together.
-#[derive(Default)]
-struct Batch {
-    /// All of them, in their order.
-    expected: Vec<Expected>,
-    /// Those that the server is asked, by their place in `expected`.
-    requests: Vec<(u64, gateway::Request)>,
-    /// One of them begins a feed; behind it are only PING and QUIT.
-    feed: Option<Feed>,
-    /// The last of them asked for a feed and does not get it.
-    feed_refused: bool,
-    /// Bytes of the answers that are known already.
-    reply_bytes: usize,
 }
 
 /// The bounds that the protocol keeps.
@@ -354,67 +418,10 @@ fn conversation_limits(limits: &Limits) -> protocol::Limits {
     }
 }
 
-/// When the request that is arriving now began to, after one more read. One that was completed by
-/// that read makes room for the next: a client that never pauses between two requests is not slow.
-fn begun_at(
-    begun: Option<Instant>,
-    completed: bool,
-    within_request: bool,
-    now: Instant,
-) -> Option<Instant> {
-    let same_request = begun.filter(|_| !completed);
-    within_request.then(|| same_request.unwrap_or(now))
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-}
-
-fn too_slow(patience_ms: u64) -> Expected {
-    use crate::protocol::line::LineEnd;
-    let text = format!("the request did not arrive within {patience_ms} ms");
-    let due = Some(Due::Reply(Reply::err(text)));
-    // An error looks alike in all dialects, if it ends in what programs wait for.
-    Expected { dialect: Dialect::Line(LineEnd::CrLf), bytes: 0, due }
-}
-
 fn refuse(mut socket: &TcpStream, why: &str) {
     use std::io::Write;
     // Whoever is refused may be gone already; nothing is owed to it.
-    let _ = socket.set_write_timeout(Some(LINGER));
+    let _ = socket.set_write_timeout(Some(REFUSAL_PATIENCE));
     let _ = socket.write_all(format!("-ERR {why}\r\n").as_bytes());
     let _ = socket.shutdown(Shutdown::Write);
-}
-
-/// Closes our direction and swallows what still comes, for a moment.
-fn linger(socket: &TcpStream) {
-    if socket.shutdown(Shutdown::Write).is_err() || socket.set_read_timeout(Some(LINGER)).is_err() {
-        return;
-    }
-    let since = Instant::now();
-    let mut swallowed = 0;
-    let mut buffer = [0; READ_BYTES];
-    while let Ok(count @ 1..) = (&*socket).read(&mut buffer) {
-        swallowed += count;
-        if swallowed > LINGER_BYTES_MAX || since.elapsed() > LINGER {
-            return;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A bulk load is cut into reads at any byte, so it is always within some request; each has its
-    /// own deadline.
-    #[test]
-    fn each_request_has_a_deadline_of_its_own() {
-        let start = Instant::now();
-        let later = start + Duration::from_secs(1);
-        assert_eq!(begun_at(None, false, true, start), Some(start));
-        assert_eq!(begun_at(Some(start), false, true, later), Some(start), "byte by byte");
-        assert_eq!(begun_at(Some(start), true, true, later), Some(later));
-        assert_eq!(begun_at(Some(start), true, false, later), None);
-    }
 }

@@ -16,8 +16,8 @@ use crate::protocol::Reply;
 use super::output::Output;
 
 /// Descriptors that clients do not get: for the journal and its directory, the listeners, the
-/// standard streams, connections that are about to be refused.
-const DESCRIPTORS_KEPT: usize = 24;
+/// standard streams, waiting for clients, connections that are about to be refused.
+const DESCRIPTORS_KEPT: usize = 26;
 
 /// The same for each peer: two connections, two more while they are replaced.
 const DESCRIPTORS_KEPT_FOR_PEER: usize = 4;
@@ -169,7 +169,7 @@ mod tests {
     fn clients_leave_the_journal_and_the_peers_their_descriptors() {
         assert_eq!(clients_admitted(4096, 2, None), 4096);
         assert_eq!(clients_admitted(4096, 2, Some(1 << 20)), 4096);
-        assert_eq!(clients_admitted(4096, 2, Some(1024)), 1024 - 24 - 8);
+        assert_eq!(clients_admitted(4096, 2, Some(1024)), 1024 - 26 - 8);
         assert_eq!(clients_admitted(4096, 8, Some(10)), 0);
     }
 }

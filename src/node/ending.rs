@@ -288,7 +288,7 @@ mod tests {
         let id = ServerId(1);
         let server = Server::new(id, membership, raft_options, gateway_options, recovered, 1, 1);
         let (log_writer, _) = doorbell();
-        let (applier, _) = doorbell();
+        let (applier, _) = bounded(1);
         let (snapshotter, _) = doorbell();
         let links = Arc::new(Links::new([], Arc::default()));
         Monitor::new(server, log_writer, applier, snapshotter, links, Nobody)
@@ -300,7 +300,7 @@ mod tests {
     fn a_disk_that_fails_while_the_server_stops_ends_it_at_once() {
         let monitor = lonely_server();
         let read = Request::Read(Query::Count);
-        monitor.with(|server| server.submit(ClientId(1), vec![(Slot(0), read)]));
+        monitor.with(|server| server.submit([(ClientId(1), vec![(Slot(0), read)])]));
         let (workers, endings) = bounded(4);
         workers.send(Ending::Disk(JournalError::Poisoned)).expect("there is room");
         let since = Instant::now();

@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 use crate::limits;
 use crate::raft::durability::Write;
 use crate::raft::types::SnapshotId;
-use crate::server::Server;
 use crate::storage::disk::Disk;
 use crate::storage::error::JournalError;
 use crate::storage::journal::Journal;
 
 use super::doorbell::Bell;
-use super::monitor::{Deliver, Monitor, Worker};
+use super::monitor::{Deliver, Monitor};
 use super::space::{Keeper, LOOK_EVERY};
 
 /// A sync that takes longer than this is worth a person's attention: every write waits for it,
@@ -38,8 +37,7 @@ pub fn run<D: Deliver>(
     }
     let mut sealed = false;
     let mut round = || -> Result<(), JournalError> {
-        let take = |server: &mut Server| server.take_write(limits::WRITE_BYTES_MAX);
-        while let Some(write) = monitor.take_or_wait(Worker::LogWriter, take) {
+        while let Some(write) = monitor.take_write_or_wait(limits::WRITE_BYTES_MAX) {
             append(monitor, journal, keeper, &write)?;
             sealed = false;
             let room = journal.room_bytes();

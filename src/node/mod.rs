@@ -5,22 +5,25 @@
 //! | `main` | 1 | signals, and the end of a worker | `stop`, questions | – |
 //! | `ticker` | 1 | a ticking channel | `tick` | – |
 //! | `log-writer` | 1 | its bell | `take_write`, `persisted` | write, fsync |
-//! | `applier` | 1 | its bell | `take_tasks`, `finished` | the state machine it owns |
+//! | `applier` | 1 | a channel | `take_tasks`, `finished` | the state machine, while it has it |
 //! | `snapshotter` | 1 | its bell | `take_snapshot_work`, `snapshot_…` | snapshot files |
 //! | `peer-send-N` | one a peer | its bell | `take_messages` | connect, what would block |
 //! | `peer-accept`, `peer-recv-…` | 1 + one a peer | socket | `connected`, `step` | read, decode |
-//! | `client-accept`, `client-N` | 1 + one a client | socket | `submit` | read, parse |
+//! | `client-accept` | 1 | socket | – | – |
+//! | `client-read` | 1 | the sockets of all clients | `submit` | read, parse |
+//! | `client-N` | from when a client had to wait | socket | `submit` | read, parse |
 //! | `client-out-…` | while a client is slow | socket | – | write replies |
 //! | `client-feed-…` | while a client feeds | history | – | print changes |
 //! | `client-query-…` | while it has a long question | – | – | answer from a frozen view |
 //! | `logger`, `signals` | 1 each | queue, signals | – | write log lines; forward signals |
 //! | `progress` | during a start | a channel | – | tell how it goes on |
 //!
-//! All touch the server only through `monitor`, the one mutex. Whoever leaves it delivers answers
-//! and sends to idle peers itself, so that the path of a write has as few hand-overs as possible:
+//! All touch the server only through `monitor`, the one mutex. Whoever leaves it delivers answers,
+//! sends to idle peers and applies what is small itself, so that the path of a write has as few
+//! hand-overs as possible:
 //!
 //! ```text
-//! client-N ──propose──▶ [mutex] ──send──▶ follower's peer-recv ──store──▶ log-writer ──fsync──┐
+//! client-read ─propose─▶ [mutex] ──send──▶ follower's peer-recv ──store──▶ log-writer ──fsync──┐
 //!                          └─ring─▶ log-writer ──fsync──┐                 (acknowledges)      │
 //! client ◀──reply── applier ◀─ring── [mutex] ◀──────────┴──── peer-recv ◀─────────────────────┘
 //! ```
@@ -34,6 +37,7 @@ mod applier;
 mod backup;
 mod client;
 mod connections;
+mod crowd;
 mod doorbell;
 mod ending;
 mod feed;
@@ -43,6 +47,7 @@ mod links;
 mod log_writer;
 mod monitor;
 mod output;
+mod own_thread;
 mod peer_receiver;
 mod peer_sender;
 mod peers;

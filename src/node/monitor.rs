@@ -2,9 +2,10 @@
 //! and inside it there is no I/O, no logging, no encoding and no waiting.
 //!
 //! When a thread leaves, it carries out what its input made possible, so that nothing waits for a
-//! wake-up: it delivers the answers that became known, and it *takes and sends* to every peer whose
-//! link is idle. On the path of a single write that saves a hand-over between threads (about 25 µs
-//! each) at the leader's proposal, the follower's echo, and the follower's acknowledgement.
+//! wake-up: it delivers the answers that became known, it *takes and sends* to every peer whose
+//! link is idle, and it applies what is small. On the path of a single write that saves a hand-over
+//! between threads (about 25 µs each) at the leader's proposal, the follower's echo, the follower's
+//! acknowledgement, and when the leader learns that the write is committed.
 //!
 //! # Who may send to a peer
 //!
@@ -14,19 +15,27 @@
 //! idle, it need not do or ring anything: the holder will see them. The holder is either a thread
 //! that passes by, which never blocks, or the link's own worker, which may: it connects, and sends
 //! what a full socket did not take.
+//!
+//! # Who applies
+//!
+//! The same, with a thing instead of a right: the state machine rests behind the mutex while nobody
+//! applies (see `applier`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crossbeam_channel::Sender;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::gateway::Answered;
+use crate::raft::durability::Write;
 use crate::raft::event::Event;
 use crate::raft::types::ServerId;
 use crate::server::divergence::Difference;
 use crate::server::{Outgoing, Server};
 
+use super::applier::Applier;
 use super::doorbell::Button;
 use super::links::Links;
 
@@ -39,7 +48,8 @@ pub struct Monitor<D: Deliver> {
     state: Mutex<State>,
     started: Instant,
     log_writer: Button,
-    applier: Button,
+    /// The applier's thread. It is busy while there is one in the channel, so there are no two.
+    applier: Sender<Box<Applier>>,
     snapshotter: Button,
     links: Arc<Links>,
     deliver: D,
@@ -59,10 +69,25 @@ struct State {
     server: Server,
     /// Whether the log writer waits at its bell. Only then it must be rung for.
     log_writer_waits: bool,
-    /// Whether the applier waits at its bell.
-    applier_waits: bool,
+    /// Who applies, while it rests.
+    applier: Option<Box<Applier>>,
     /// The right to send to each peer.
     rights: BTreeMap<ServerId, Right>,
+}
+
+impl State {
+    /// The state machine with tasks, if it rests and there are any.
+    fn take_applier(&mut self) -> Option<Box<Applier>> {
+        if !self.server.has_tasks() {
+            return None;
+        }
+        let mut applier = self.applier.take()?;
+        if applier.take(&mut self.server) {
+            return Some(applier);
+        }
+        self.applier = Some(applier);
+        None
+    }
 }
 
 /// Who may send to a peer.
@@ -74,29 +99,19 @@ enum Right {
     Taken,
 }
 
-/// A worker that waits at a bell of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Worker {
-    /// Writes the journal.
-    LogWriter,
-    /// Applies entries and executes reads.
-    Applier,
-}
-
 impl<D: Deliver> Monitor<D> {
     /// Puts `server` behind the mutex. All workers start awake, and all links' workers hold their
-    /// rights.
+    /// rights; the state machine is not there until `apply` was called.
     pub fn new(
         server: Server,
         log_writer: Button,
-        applier: Button,
+        applier: Sender<Box<Applier>>,
         snapshotter: Button,
         links: Arc<Links>,
         deliver: D,
     ) -> Monitor<D> {
         let rights = links.peers().map(|peer| (peer, Right::Taken)).collect();
-        let (log_writer_waits, applier_waits) = (false, false);
-        let state = State { server, log_writer_waits, applier_waits, rights };
+        let state = State { server, log_writer_waits: false, applier: None, rights };
         Monitor {
             state: Mutex::new(state),
             started: Instant::now(),
@@ -110,30 +125,57 @@ impl<D: Deliver> Monitor<D> {
 
     /// Enters, lets `act` happen to the server, leaves, and carries out what that made possible.
     pub fn with<R>(&self, act: impl FnOnce(&mut Server) -> R) -> R {
-        let mut state = self.state.lock();
-        state.server.set_time(self.now_ms());
+        let mut state = self.enter();
         let result = act(&mut state.server);
         self.leave(state);
         result
     }
 
-    /// As `with`, for a worker that takes something: when there was nothing to take, it is noted
-    /// that the worker is about to wait at its bell.
-    pub fn take_or_wait<R>(
-        &self,
-        worker: Worker,
-        take: impl FnOnce(&mut Server) -> Option<R>,
-    ) -> Option<R> {
+    /// As `with`, for the log writer: when there is nothing to take, it is noted that it is about to
+    /// wait at its bell.
+    pub fn take_write_or_wait(&self, bytes_max: usize) -> Option<Write> {
+        let mut state = self.enter();
+        let write = state.server.take_write(bytes_max);
+        state.log_writer_waits = write.is_none();
+        self.leave(state);
+        write
+    }
+
+    /// For whoever has the state machine: does its tasks and what has become due meanwhile, and
+    /// lays it to rest.
+    pub fn apply(&self, mut applier: Box<Applier>) {
+        loop {
+            applier.execute();
+            let mut state = self.enter();
+            applier.tell(&mut state.server);
+            if !applier.take(&mut state.server) {
+                state.applier = Some(applier);
+                return self.leave(state);
+            }
+            self.leave(state);
+        }
+    }
+
+    /// As `apply`, for a thread that passes by and has done all it came for: what is too much for
+    /// it, it hands over.
+    fn apply_passing(&self, mut applier: Box<Applier>) {
+        if applier.is_quickly_done() {
+            applier.execute();
+            let mut state = self.enter();
+            applier.tell(&mut state.server);
+            if !applier.take(&mut state.server) {
+                state.applier = Some(applier);
+                return self.leave(state);
+            }
+            self.leave(state);
+        }
+        self.applier.send(applier).expect("the applier's thread lives as long as the process");
+    }
+
+    fn enter(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         state.server.set_time(self.now_ms());
-        let taken = take(&mut state.server);
-        let waits = taken.is_none();
-        match worker {
-            Worker::LogWriter => state.log_writer_waits = waits,
-            Worker::Applier => state.applier_waits = waits,
-        }
-        self.leave(state);
-        taken
+        state
     }
 
     /// What our monotonic clock says, in milliseconds since the start. Asked under the lock: a
@@ -167,9 +209,10 @@ impl<D: Deliver> Monitor<D> {
 
     /// Unlocks, then does what `state.server` now wants done.
     fn leave(&self, mut state: MutexGuard<'_, State>) {
+        // First: what may be applied can make more to send.
+        let applier = state.take_applier();
         let work = state.server.work();
         let ring_log_writer = work.write && std::mem::take(&mut state.log_writer_waits);
-        let ring_applier = work.apply && std::mem::take(&mut state.applier_waits);
         let mut outgoing = Vec::new();
         for peer in work.send {
             if state.rights.get(&peer) == Some(&Right::Free) {
@@ -186,9 +229,6 @@ impl<D: Deliver> Monitor<D> {
             self.log_writer.ring();
         }
         self.send(outgoing);
-        if ring_applier {
-            self.applier.ring();
-        }
         if work.snapshot {
             self.snapshotter.ring();
         }
@@ -200,6 +240,9 @@ impl<D: Deliver> Monitor<D> {
         }
         if let Some(difference) = difference {
             self.deliver.difference(difference);
+        }
+        if let Some(applier) = applier {
+            self.apply_passing(applier);
         }
     }
 

@@ -84,6 +84,18 @@ impl State {
         self.first > slot.0
     }
 
+    /// Another thread works for the connection.
+    fn has_helpers(&self) -> bool {
+        self.has_query_thread || self.has_feed_thread || self.writer_bytes.is_some()
+    }
+
+    /// A reader may go on, if only to see that it is over.
+    fn has_room(&self, limits: &Limits) -> bool {
+        let has_room = self.waiting.len() < limits.pipeline_commands
+            && self.waiting_bytes < limits.pipeline_bytes;
+        has_room || self.broken
+    }
+
     /// Every request is answered and every reply has left.
     fn is_done(&self) -> bool {
         self.waiting.is_empty() && self.unsent.is_empty() && self.writer_bytes.is_none()
@@ -276,9 +288,15 @@ impl Output {
     /// Waits until no other thread works for this connection: each holds its socket open.
     pub fn wait_for_helpers(&self) {
         let mut state = self.state.lock();
-        while state.has_query_thread || state.has_feed_thread || state.writer_bytes.is_some() {
+        while state.has_helpers() {
             self.progress.wait(&mut state);
         }
+    }
+
+    /// Whether the connection can end without waiting: neither for a reply nor for a thread.
+    pub fn needs_nobody(&self) -> bool {
+        let state = self.state.lock();
+        (state.broken || state.is_done()) && !state.has_helpers()
     }
 
     /// Whether the client is on this host: it has come over loopback, or from the very address that
@@ -319,13 +337,15 @@ impl Output {
         &self.name
     }
 
-    /// Waits until the connection has few enough unanswered requests for the reader to go on.
+    /// Whether the connection has few enough unanswered requests for its reader to go on.
+    pub fn has_room(&self) -> bool {
+        self.state.lock().has_room(&self.limits)
+    }
+
+    /// Waits for that.
     pub fn wait_for_room(&self) {
         let mut state = self.state.lock();
-        while !state.broken
-            && (state.waiting.len() >= self.limits.pipeline_commands
-                || state.waiting_bytes >= self.limits.pipeline_bytes)
-        {
+        while !state.has_room(&self.limits) {
             self.progress.wait(&mut state);
         }
     }

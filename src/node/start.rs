@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 
 use crate::config::{Effective, Limits, Storage};
 use crate::gateway::{self, Answered};
@@ -32,9 +32,11 @@ use crate::transport::hello::Identity;
 use crate::transport::listener::{Listener, ListenerCloser};
 
 use super::admin::Admins;
+use super::applier::{self, Applier};
 use super::backup::Backups;
 use super::client::Clients;
 use super::connections::{Connections, connections_max};
+use super::crowd::crowd;
 use super::doorbell::{Bell, doorbell};
 use super::ending::{self, Diverged, Ending, LAST_WORDS_MAX, ServeError};
 use super::history::History;
@@ -49,7 +51,7 @@ use super::report::Reporter;
 use super::snapshot_files::SnapshotFiles;
 use super::snapshotter::{Shelf, Snapshotter};
 use super::space::Keeper;
-use super::{applier, log_writer, ticker};
+use super::{log_writer, ticker};
 
 /// Milliseconds of one tick: all timeouts of the core and the gateway are multiples of it.
 const TICK_MS: u64 = 10;
@@ -222,7 +224,7 @@ impl Running {
             directory.peers_met()?,
         ));
         let (log_writer_button, log_writer_bell) = doorbell();
-        let (applier_button, applier_bell) = doorbell();
+        let (applier_sender, applier_receiver) = crossbeam_channel::bounded(1);
         let (buttons, mut bells): (Vec<_>, BTreeMap<ServerId, Bell>) = peers
             .ids()
             .into_iter()
@@ -240,7 +242,7 @@ impl Running {
         let monitor = Arc::new(Monitor::new(
             server(config, recovered, incarnation, run_id),
             log_writer_button.clone(),
-            applier_button,
+            applier_sender,
             snapshotter_button.clone(),
             Arc::clone(&links),
             Deliveries { id, connections: Arc::clone(&connections), endings: endings.clone() },
@@ -252,8 +254,9 @@ impl Running {
         let keeper = keeper(config);
         running.start_log_writer(journal, keeper, log_writer_bell, endings)?;
         let shelf = Shelf::new(snapshotter_button);
-        let reply_bytes_max = config.limits.reply_bytes;
-        running.start_applier(state, applier_bell, reply_bytes_max, shelf.clone())?;
+        let history = Arc::clone(&running.history);
+        let applier = Applier::new(state, history, config.limits.reply_bytes, shelf.clone());
+        running.start_applier(applier, applier_receiver)?;
         let snapshotter = Snapshotter {
             monitor: Arc::clone(&running.monitor),
             shelf,
@@ -291,14 +294,13 @@ impl Running {
 
     fn start_applier(
         &self,
-        mut state: StateMachine,
-        bell: Bell,
-        reply_bytes_max: usize,
-        mut shelf: Shelf,
+        applier: Applier,
+        handed_over: Receiver<Box<Applier>>,
     ) -> Result<(), ServeError> {
-        let (monitor, history) = (Arc::clone(&self.monitor), Arc::clone(&self.history));
+        let monitor = Arc::clone(&self.monitor);
         spawn("applier", move || {
-            applier::run(&monitor, &bell, &mut state, &history, reply_bytes_max, &mut shelf);
+            monitor.apply(Box::new(applier));
+            applier::run(&monitor, &handed_over);
         })
     }
 
@@ -349,7 +351,12 @@ impl Running {
             tick_ms: TICK_MS,
         });
         let closer = client_listener.closer();
-        spawn("client-accept", move || clients.accept(client_listener))?;
+        let crowd_error =
+            |source| ServeError::System { doing: "preparing to wait for clients", source };
+        let (door, crowd) = crowd().map_err(crowd_error)?;
+        let readers = Arc::clone(&clients);
+        spawn("client-read", move || crowd.run(&readers))?;
+        spawn("client-accept", move || clients.accept(client_listener, &door))?;
         Ok(closer)
     }
 }

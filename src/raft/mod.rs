@@ -348,6 +348,14 @@ impl Raft {
         messages
     }
 
+    /// Whether `take_applies` would return anything.
+    pub fn has_applies(&self) -> bool {
+        self.last_applied < self.commit_index
+            || self.has_done_reads()
+            || self.has_restore()
+            || self.snapshot_is_due()
+    }
+
     /// A snapshot to go on from, committed entries in order [ALL1], up to `bytes_max` of them (at
     /// least one if there is one), the reads that may be answered after them, and the snapshot that
     /// is to be taken then.
@@ -383,13 +391,6 @@ impl Raft {
     }
 
     // ---- Private steps. ----
-
-    fn has_applies(&self) -> bool {
-        self.last_applied < self.commit_index
-            || self.has_done_reads()
-            || self.has_restore()
-            || self.snapshot_is_due()
-    }
 
     fn take_requests(&mut self, to: ServerId, messages: &mut Vec<Message>) {
         match self.role {

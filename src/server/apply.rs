@@ -6,13 +6,16 @@ use std::collections::VecDeque;
 use super::divergence::StateHash;
 use crate::gateway::{ClientId, Slot};
 use crate::kv::StateMachine;
-use crate::kv::command::{Change, Outcome, RequestId};
+use crate::kv::command::{Change, Outcome, Query, RequestId};
 use crate::kv::session::Sessions;
 use crate::lab::{Rule, removed};
 use crate::limits::{self, STATE_HASH_EVERY_ENTRIES};
 use crate::raft::types::{Entry, Index, Payload, SnapshotId, Stamp};
 
 pub use crate::gateway::PendingRead;
+
+/// An entry of up to so many bytes is short.
+const SHORT_ENTRY_BYTES_MAX: usize = 4096;
 
 /// Something for the state machine, to be done in the order it was handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +28,19 @@ pub enum Task {
     Apply(Entry),
     /// Execute this query as the store is now.
     Query(PendingRead),
+}
+
+impl Task {
+    /// Whether it is certain to cost about as much as looking up a key.
+    pub fn is_short(&self) -> bool {
+        match self {
+            Task::Restore(_) | Task::Freeze(_) => false,
+            Task::Apply(entry) => entry.payload.len() <= SHORT_ENTRY_BYTES_MAX,
+            Task::Query(read) => {
+                matches!(read.query, Query::Get { .. } | Query::Type { .. } | Query::AppliedIndex)
+            }
+        }
+    }
 }
 
 /// What became of a task.

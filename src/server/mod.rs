@@ -6,8 +6,8 @@
 //!
 //! # One SET
 //!
-//! A client's thread (`node/client.rs`) parses it and calls `submit`, which gives it a request id
-//! ([`Gateway`], `gateway/writes.rs`). If this server leads, `join` proposes it to
+//! Whoever reads from clients (`node/crowd.rs`) parses it and calls `submit`, which gives it a
+//! request id ([`Gateway`], `gateway/writes.rs`). If this server leads, `join` proposes it to
 //! [`Raft`]; otherwise the next `take_messages` to the leader carries it there, and the leader's
 //! `step` proposes it. When the entry is committed, *every* server's `take_tasks` hands it to its
 //! state machine (`node/applier.rs`), and the server that accepted the request answers it
@@ -182,11 +182,13 @@ impl Server {
         self.join();
     }
 
-    /// A client's requests, in their order; slots rise from call to call. Each is answered exactly
-    /// once by `take_answers`, at the latest after the gateway's deadline, unless the client hangs
-    /// up first.
-    pub fn submit(&mut self, client: ClientId, requests: Vec<(Slot, Request)>) {
-        self.gateway.submit(client, requests);
+    /// Requests that have arrived together, of any number of clients, those of each in their order;
+    /// slots rise from call to call. Each is answered exactly once by `take_answers`, at the latest
+    /// after the gateway's deadline, unless its client hangs up first.
+    pub fn submit(&mut self, arrived: impl IntoIterator<Item = (ClientId, Vec<(Slot, Request)>)>) {
+        for (client, requests) in arrived {
+            self.gateway.submit(client, requests);
+        }
         self.join();
     }
 
@@ -278,13 +280,13 @@ impl Server {
 
     /// Which takes would return something.
     pub fn work(&self) -> Work {
-        let raft::Work { write, mut send, apply, snapshot } = self.raft.work();
+        let raft::Work { write, mut send, apply: _, snapshot } = self.raft.work();
         for peer in self.raft.membership().peers_of(self.raft.id()) {
             if self.has_gateway_messages(peer) && !send.contains(&peer) {
                 send.push(peer);
             }
         }
-        let apply = apply || self.gateway.has_queries(self.raft.last_applied());
+        let apply = self.has_tasks();
         Work { write, send, apply, answers: self.gateway.has_answers(), snapshot }
     }
 
@@ -311,6 +313,11 @@ impl Server {
             gateway.push(GatewayMessage::StateHash { index, hash });
         }
         Outgoing { raft: self.raft.take_messages(to), gateway }
+    }
+
+    /// Whether `take_tasks` would return something.
+    pub fn has_tasks(&self) -> bool {
+        self.raft.has_applies() || self.gateway.has_queries(self.raft.last_applied())
     }
 
     /// For the applier: committed entries, up to `bytes_max` of them but at least one, and the

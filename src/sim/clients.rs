@@ -232,6 +232,11 @@ impl Clients {
         Ok(Action::Submit(connection.place, connection.life, connection.id, requests))
     }
 
+    /// Whom `act` may be asked about: as many, counted from 0.
+    pub fn count(&self) -> u16 {
+        self.clients.len() as u16
+    }
+
     /// The server that a client is connected to, unless it is about to lose its patience with it.
     pub fn place_of(&self, who: u16, now: Micros, habits: &ClientHabits) -> Option<Place> {
         let connection = self.clients[usize::from(who)].connection.as_ref()?;

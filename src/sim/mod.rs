@@ -18,7 +18,8 @@
 //!    hash map is ever walked through, no real time is ever read.
 //! 4. **Lie as the world does, and no worse.** [`network`] loses and reorders; [`files`] forgets
 //!    what was not synced, and keeps a part of it torn, zeroed or stale; [`clients`] lose patience
-//!    and ask elsewhere. What is synced stays: a protocol owes nothing to a disk that lies.
+//!    and ask elsewhere, and some reach a server together (`crowd`). What is synced stays: a
+//!    protocol owes nothing to a disk that lies.
 //! 5. **Swarm.** Each seed draws which kinds of trouble its world has at all, and how much.
 //!    ([`plan`], `schedule`)
 //! 6. **Lie in ambush.** Crashes at random times hit a server between two steps of its work about
@@ -70,6 +71,7 @@ pub mod world;
 
 mod bounds;
 mod connections;
+mod crowd;
 mod expiry;
 mod gateways;
 mod judge;

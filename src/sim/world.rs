@@ -7,7 +7,7 @@
 use super::absence::Absence;
 use super::bounds::{check_pending, check_uncommitted};
 use super::checks::{Checked, Checks, ensure};
-use super::clients::{Action, Clients};
+use super::clients::Clients;
 use super::disk::{Disk, Ending, Outcome};
 use super::faults::{Moment, TICK};
 use super::gateways::{self, Courier};
@@ -300,37 +300,6 @@ impl World {
         self.after(place)
     }
 
-    fn client(&mut self, client: u16) -> Checked {
-        if let Some(until) = self.is_kept_waiting(client) {
-            self.queue.push(until, Event::Client(client)); // its bytes wait in the socket
-            return Ok(());
-        }
-        let pause = self.random.between(100, self.plan.clients.think_max);
-        self.queue.push(self.now + pause, Event::Client(client));
-        let mut lives = [None; 8];
-        for (place, (life, machine)) in lives.iter_mut().zip(&self.machines).enumerate() {
-            let process = machine.process.as_ref().filter(|_| !self.is_out(place as Place));
-            *life = process.map(|process| (machine.life, process.ticks));
-        }
-        let when = (self.now, self.stats.steps);
-        let lives = &lives[..self.plan.servers];
-        let deadline = self.plan.gateway.deadline_ticks;
-        match self.clients.act(client, when, &self.plan.clients, lives, deadline)? {
-            Action::Wait => Ok(()),
-            Action::HangUp(place, _, connection) => {
-                self.tell(|| format!("client {client} hangs up on {}", id_of(place)));
-                self.server(place).hang_up(connection);
-                self.after(place)
-            }
-            Action::Submit(place, _, connection, requests) => {
-                self.tell(|| format!("client {client} asks {}: {requests:?}", id_of(place)));
-                self.tell_time(place);
-                self.server(place).submit(connection, requests);
-                self.after(place)
-            }
-        }
-    }
-
     // ---- Workers. ----
 
     /// After every step: workers take, checks look.
@@ -379,16 +348,6 @@ impl World {
         self.stats.mix(raft.commit_index().0 ^ raft.current_term().0 << 32);
         check_uncommitted(raft, self.plan.raft.uncommitted_bytes_max)?;
         check_pending(&process.server, self.plan.gateway.pending_bytes_max)
-    }
-
-    /// Until when the server that this client talks to is frozen, if the client bears with that.
-    fn is_kept_waiting(&self, client: u16) -> Option<Micros> {
-        let place = self.clients.place_of(client, self.now, &self.plan.clients)?;
-        if self.is_out(place) {
-            return None; // its clients have given it up
-        }
-        let until = self.machines[usize::from(place)].frozen_until;
-        (until > self.now).then_some(until)
     }
 
     /// Until when the server that this happens to is frozen.

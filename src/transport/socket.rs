@@ -62,6 +62,17 @@ fn send(stream: &TcpStream, bytes: &[u8], flags: SendFlags) -> io::Result<usize>
     }
 }
 
+/// Receives what has arrived without waiting: 0 bytes at the end, `WouldBlock` if nothing has.
+pub fn receive_nonblocking(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match rustix::net::recv(stream, &mut *buffer, RecvFlags::DONTWAIT) {
+            Ok((_, count)) => return Ok(count),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Whether the peer still holds an outgoing connection. It never writes on it, so anything to read
 /// is its end or its error.
 pub fn is_open(stream: &TcpStream) -> bool {

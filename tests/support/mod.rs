@@ -209,11 +209,21 @@ impl Cluster {
 
     /// The most memory that a server has had.
     pub fn peak_memory_kib(&self, id: usize) -> usize {
+        self.number_of_process(id, "VmHWM:")
+    }
+
+    /// How many threads a server has.
+    pub fn threads(&self, id: usize) -> usize {
+        self.number_of_process(id, "Threads:")
+    }
+
+    /// What Linux says about a server's process under this name.
+    fn number_of_process(&self, id: usize, name: &str) -> usize {
         let pid = self.pid(id).as_raw_nonzero();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak = peak.and_then(|text| text.split_whitespace().next());
-        peak.and_then(|kib| kib.parse().ok()).expect("Linux tells the peak")
+        let number = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = number.and_then(|text| text.split_whitespace().next());
+        number.and_then(|number| number.parse().ok()).expect("Linux tells it")
     }
 
     pub fn signal(&self, id: usize, signal: Signal) {

@@ -65,8 +65,8 @@ impl Loading {
         let is_time = |at_ms: u64| at_ms > 0 && i64::try_from(at_ms).is_ok();
         ensure(deadline_ms.is_none_or(is_time), "a deadline is no time")?;
 
-        let found = Versioned { value: Bytes::copy_from_slice(value), version, deadline_ms };
-        self.sum.add(found.hash(key));
+        let found = Versioned::new(key, Bytes::copy_from_slice(value), version, deadline_ms);
+        self.sum.add(found.hash);
         let name = Name::from(key);
         self.positions.push((scan::position(key), Name::clone(&name)));
         if let Some(deadline_ms) = deadline_ms {
