@@ -131,8 +131,8 @@ impl<D: Deliver> Monitor<D> {
         result
     }
 
-    /// As `with`, for the log writer: when there is nothing to take, it is noted that it is about to
-    /// wait at its bell.
+    /// As `with`, for the log writer: when there is nothing to take, it is noted that it is about
+    /// to wait at its bell.
     pub fn take_write_or_wait(&self, bytes_max: usize) -> Option<Write> {
         let mut state = self.enter();
         let write = state.server.take_write(bytes_max);
