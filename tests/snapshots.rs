@@ -11,6 +11,7 @@ use raft_server::raft::types::{EntryId, Index, ServerId, SnapshotId, Stamp, Term
 use raft_server::state_file::{self, StateFileError};
 use raft_server::storage::disk::{Disk, DiskReader, RealDisk};
 use raft_server::storage::memory_disk::MemoryDisk;
+use raft_server::storage::pace::Pace;
 use raft_server::storage::recording_disk::{Cuts, Files, RecordingDisk};
 use raft_server::storage::snapshot::format::{self, Kind};
 use raft_server::storage::snapshot::{
@@ -21,7 +22,7 @@ const CLUSTER: &str = "c";
 
 /// Blocks of two or three items.
 fn options() -> Options {
-    Options { cluster_id: CLUSTER.to_owned(), block_bytes: 40 }
+    Options { block_bytes: 40, ..Options::new(CLUSTER.to_owned()) }
 }
 
 fn id(index: u64, term: u64) -> SnapshotId {
@@ -245,6 +246,28 @@ fn an_open_snapshot_outlives_its_name() {
     assert!(!old.path().exists() && new.path().exists());
     assert_eq!(old.clone().chunk(0, 10_000).expect("it is open"), whole);
     assert_eq!(read(old.read().expect("it is open")).expect("it is well"), items(id(5, 1)));
+}
+
+/// Of the files that a newer one replaces, that which somebody reads stays whole for him, and the
+/// space of the others is given back before their removal returns, though we have them open.
+#[test]
+fn what_is_read_stays_whole_and_what_is_not_is_freed() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut options = options();
+    options.pace = Pace::Considerate;
+    let disk = RealDisk::open(directory.path()).expect("it exists");
+    let (snapshots, _) = Snapshots::open(disk, options).expect("it is empty");
+    let taken = |index| take(&snapshots, id(index, 1)).expect("the disk is well");
+    let (read_on, unread, new) = (taken(5), taken(6), taken(9));
+    assert!(!read_on.is_shared());
+    let reader = read_on.clone();
+    assert!(read_on.is_shared() && reader.is_shared());
+    let is_read = |last| last == read_on.id().last;
+    assert_eq!(snapshots.remove_before(&new, is_read).expect("the disk is well"), 2);
+    assert_eq!(read(reader.read().expect("it is open")).expect("it is well"), items(id(5, 1)));
+    assert!(unread.chunk(0, 1).is_err(), "nothing is left of it");
+    let disk = RealDisk::open(directory.path()).expect("it exists");
+    assert_eq!(store::look(&disk, CLUSTER).expect("it is well").id(), new.id());
 }
 
 /// A leader's file must be what was announced, and of this cluster.

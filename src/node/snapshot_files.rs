@@ -85,9 +85,9 @@ impl SnapshotFiles {
         }
     }
 
-    /// Closes all others.
-    pub fn keep_only(&self, used: &[SnapshotId]) {
-        self.open.lock().files.retain(|file| used.contains(&file.id()));
+    /// Gives all others up. Nobody who does not have them can get at them any more.
+    pub fn keep_only(&self, used: &[SnapshotId]) -> Vec<SnapshotFile<RealDisk>> {
+        self.open.lock().files.extract_if(.., |file| !used.contains(&file.id())).collect()
     }
 
     /// An open file.

@@ -26,6 +26,7 @@ use crate::state_file;
 use crate::storage::disk::RealDisk;
 use crate::storage::identity::{DataDirectory, Expected, random_number};
 use crate::storage::journal::{Journal, Options};
+use crate::storage::pace::Pace;
 use crate::storage::recovery;
 use crate::storage::snapshot::{self, SnapshotFile, Snapshots};
 use crate::transport::hello::Identity;
@@ -123,7 +124,8 @@ struct Opened {
 
 fn open_storage(config: &Effective, directory: &DataDirectory) -> Result<Opened, ServeError> {
     let progress = Progress::new("verifying the newest snapshot");
-    let options = snapshot::Options::new(config.cluster.clone());
+    let mut options = snapshot::Options::new(config.cluster.clone());
+    options.pace = Pace::Considerate;
     let (snapshots, found) = Snapshots::open(directory.snapshots_disk()?, options)?;
     for error in &found.damaged {
         log::error!("{error}; trying to do without it");

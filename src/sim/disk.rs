@@ -382,7 +382,8 @@ impl Disk {
     fn open_snapshots(
         &self,
     ) -> Result<(Snapshots<Directory>, Option<SnapshotFile<Directory>>), String> {
-        let options = snapshot::Options { cluster_id: CLUSTER.to_owned(), block_bytes: 100 };
+        let options =
+            snapshot::Options { block_bytes: 100, ..snapshot::Options::new(CLUSTER.to_owned()) };
         let opened = Snapshots::open(self.snapshots.clone(), options);
         let (snapshots, found) = opened.map_err(|error| error.to_string())?;
         match found.damaged.first() {

@@ -13,6 +13,9 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::pace::Pace;
+use crate::limits::FREED_STEP_BYTES;
+
 /// One directory, holding files only.
 pub trait Disk {
     /// A file open for writing.
@@ -36,6 +39,11 @@ pub trait Disk {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
+    /// Removes a file, which may be large, that nobody has open. A disk that would hold up others
+    /// with it frees the space a little at a time, at this pace.
+    fn remove_unread(&self, name: &str, _pace: Pace) -> io::Result<()> {
+        self.remove(name)
+    }
     /// Makes everything done to names so far durable.
     fn sync_directory(&self) -> io::Result<()>;
     /// What a person calls this file, for error messages.
@@ -134,6 +142,14 @@ impl Disk for RealDisk {
         fs::remove_file(self.path(name))
     }
 
+    fn remove_unread(&self, name: &str, pace: Pace) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(self.path(name))?;
+        self.remove(name)?;
+        // No crash may leave the name with a part of the file.
+        self.sync_directory()?;
+        free_in_steps(&file, pace) // what an error leaves is freed when the file is closed
+    }
+
     fn sync_directory(&self) -> io::Result<()> {
         self.handle.sync_all()
     }
@@ -141,6 +157,22 @@ impl Disk for RealDisk {
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
+}
+
+/// Cuts a file down to nothing, so that no single step takes long. A file system frees all that a
+/// file has in one commit, and where it also tells the device (`discard`) every sync waits for it:
+/// the journal's waited up to 220 ms for the removal of 1 GiB. The sync after each step makes it a
+/// commit of its own.
+fn free_in_steps(file: &File, pace: Pace) -> io::Result<()> {
+    let mut length_bytes = file.metadata()?.len();
+    while length_bytes > 0 {
+        length_bytes = length_bytes.saturating_sub(FREED_STEP_BYTES);
+        pace.work(|| {
+            file.set_len(length_bytes)?;
+            file.sync_all()
+        })?;
+    }
+    Ok(())
 }
 
 /// A file of the operating system.

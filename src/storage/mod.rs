@@ -12,7 +12,8 @@
 //! - [`journal`]: writing; [`reserve`]: into space that it has before; [`walk`]: reading, and
 //!   telling a tear from damage; [`recovery`]: what a start makes of it, and making sure that it
 //!   counts.
-//! - [`snapshot`]: the whole state machine at one index, in a file of its own.
+//! - [`snapshot`]: the whole state machine at one index, in a file of its own; [`pace`]: written
+//!   so that entries do not wait for it.
 //! - [`identity`]: whose directory this is; [`init`]: how it comes to be; [`peers_met`]: whom we
 //!   have met; [`dump`]: for people.
 
@@ -24,6 +25,7 @@ pub mod identity;
 pub mod init;
 pub mod journal;
 pub mod memory_disk;
+pub mod pace;
 pub mod peers_met;
 pub mod record;
 pub mod recording_disk;

@@ -23,6 +23,7 @@ use crate::lab::{Rule, removed};
 use crate::limits::{SNAPSHOT_ITEM_BYTES_MAX, SNAPSHOT_SYNC_BYTES};
 use crate::raft::types::SnapshotId;
 use crate::storage::disk::{Disk, DiskFile};
+use crate::storage::pace::Pace;
 
 /// How the name of a file begins that we write, and of one that we receive.
 pub(super) const WRITTEN: &str = "written";
@@ -184,6 +185,7 @@ pub(super) struct Draft<D: Disk> {
     length_bytes: u64,
     /// Of these, how many have not been synced.
     unsynced_bytes: u64,
+    pace: Pace,
     /// It was removed after an error.
     discarded: bool,
 }
@@ -194,6 +196,7 @@ impl<D: Disk> Draft<D> {
         disk: &Arc<D>,
         kind: &str,
         serial: u64,
+        pace: Pace,
     ) -> Result<Draft<D>, SnapshotError> {
         let listed = disk.list().map_err(io_error(&**disk, "listing", ""))?;
         for leftover in listed.iter().filter(|name| self::serial(name, kind).is_some()) {
@@ -202,7 +205,7 @@ impl<D: Disk> Draft<D> {
         let name = format!("{kind}-{serial}.new");
         let file = disk.create(&name).map_err(io_error(&**disk, "creating", &name))?;
         let disk = disk.clone();
-        Ok(Draft { disk, name, file, length_bytes: 0, unsynced_bytes: 0, discarded: false })
+        Ok(Draft { disk, name, file, length_bytes: 0, unsynced_bytes: 0, pace, discarded: false })
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
@@ -213,7 +216,7 @@ impl<D: Disk> Draft<D> {
         self.unsynced_bytes += bytes.len() as u64;
         // One sync of it all at the end would keep the journal's syncs waiting for seconds.
         if self.unsynced_bytes >= SNAPSHOT_SYNC_BYTES {
-            let synced = self.file.sync();
+            let synced = self.pace.work(|| self.file.sync());
             self.or_discard("syncing", synced)?;
             self.unsynced_bytes = 0;
         }

@@ -17,6 +17,7 @@ use super::{SnapshotError, entry_of_name, file_name, io_error, is_draft};
 use crate::limits::SNAPSHOT_BLOCK_BYTES;
 use crate::raft::types::{EntryId, SnapshotId};
 use crate::storage::disk::{Disk, DiskReader};
+use crate::storage::pace::Pace;
 
 /// What is to be known to open the directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,12 +26,15 @@ pub struct Options {
     pub cluster_id: String,
     /// Items are gathered into blocks of about this length, in bytes.
     pub block_bytes: usize,
+    /// At which pace snapshots are written and removed. They are received at full pace: the server
+    /// that receives one is of no use to anybody before it has it.
+    pub pace: Pace,
 }
 
 impl Options {
-    /// Options with blocks of the usual size.
+    /// Options with blocks of the usual size, and at full pace.
     pub fn new(cluster_id: String) -> Options {
-        Options { cluster_id, block_bytes: SNAPSHOT_BLOCK_BYTES }
+        Options { cluster_id, block_bytes: SNAPSHOT_BLOCK_BYTES, pace: Pace::Full }
     }
 }
 
@@ -78,13 +82,13 @@ impl<D: Disk> Snapshots<D> {
     /// Begins to write a snapshot, and drops one whose writing was not finished.
     pub fn begin(&self, header: Header) -> Result<Writer<D>, SnapshotError> {
         assert_eq!(header.cluster_id, self.options.cluster_id, "it is a snapshot of our cluster");
-        let draft = Draft::create(&self.disk, WRITTEN, self.serial())?;
+        let draft = Draft::create(&self.disk, WRITTEN, self.serial(), self.options.pace)?;
         Writer::begin(draft, header, self.options.block_bytes)
     }
 
     /// Begins to receive a snapshot of so many bytes, and drops one that was half received.
     pub fn receive(&self, id: SnapshotId, total_bytes: u64) -> Result<Receiver<D>, SnapshotError> {
-        let draft = Draft::create(&self.disk, RECEIVED, self.serial())?;
+        let draft = Draft::create(&self.disk, RECEIVED, self.serial(), Pace::Full)?;
         Ok(Receiver::new(draft, id, self.options.cluster_id.clone(), total_bytes))
     }
 
@@ -101,13 +105,28 @@ impl<D: Disk> Snapshots<D> {
     /// Removes all snapshots before this one, and returns how many there were. That it is well is
     /// proven by there being a [`SnapshotFile`].
     pub fn keep_only(&self, newest: &SnapshotFile<D>) -> Result<usize, SnapshotError> {
+        self.remove_before(newest, |_| true)
+    }
+
+    /// As `keep_only`, but what nobody reads is freed a little at a time, at the pace of the
+    /// options, so that the journal need not wait for a gigabyte to be freed. `is_read` says of an
+    /// older snapshot whether somebody may have its file open: that one stays readable for him.
+    pub fn remove_before(
+        &self,
+        newest: &SnapshotFile<D>,
+        is_read: impl Fn(EntryId) -> bool,
+    ) -> Result<usize, SnapshotError> {
         let disk = &*self.disk;
         let kept = newest.id().last.index;
         let listed = disk.list().map_err(io_error(disk, "listing", ""))?;
-        let older = |name: &&String| entry_of_name(name).is_some_and(|last| last.index < kept);
-        let older: Vec<&String> = listed.iter().filter(older).collect();
-        for name in &older {
-            disk.remove(name).map_err(io_error(disk, "removing", name))?;
+        let snapshots = listed.iter().filter_map(|name| Some((name, entry_of_name(name)?)));
+        let older: Vec<_> = snapshots.filter(|(_, last)| last.index < kept).collect();
+        for &(name, last) in &older {
+            let removed = match is_read(last) {
+                true => disk.remove(name),
+                false => disk.remove_unread(name, self.options.pace),
+            };
+            removed.map_err(io_error(disk, "removing", name))?;
         }
         if !older.is_empty() {
             disk.sync_directory().map_err(io_error(disk, "syncing the directory of", ""))?;
@@ -234,6 +253,11 @@ impl<D: Disk> SnapshotFile<D> {
     /// What a person calls it.
     pub fn path(&self) -> &Path {
         &self.about.file
+    }
+
+    /// Whether there is a clone of this, by which somebody else may read the file.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.source) > 1
     }
 
     /// Its length, in bytes.
