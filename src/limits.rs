@@ -96,7 +96,7 @@ pub const UNCOMMITTED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time until a request is answered at the latest, in milliseconds.
 pub const REQUEST_DEADLINE_MS: u64 = 5000;
 
-/// Client connections; a thread each.
+/// Client connections. An idle one costs its buffers only: one thread reads from all.
 pub const CONNECTIONS_MAX: usize = 4096;
 
 /// Of these, how many are kept for connections from loopback.
