@@ -11,7 +11,7 @@ use raft_server::raft::types::{EntryId, Index, ServerId, SnapshotId, Stamp, Term
 use raft_server::state_file::{self, StateFileError};
 use raft_server::storage::disk::{Disk, DiskReader, RealDisk};
 use raft_server::storage::memory_disk::MemoryDisk;
-use raft_server::storage::pace::Pace;
+use raft_server::storage::pace::{Hurry, Pace};
 use raft_server::storage::recording_disk::{Cuts, Files, RecordingDisk};
 use raft_server::storage::snapshot::format::{self, Kind};
 use raft_server::storage::snapshot::{
@@ -254,7 +254,7 @@ fn an_open_snapshot_outlives_its_name() {
 fn what_is_read_stays_whole_and_what_is_not_is_freed() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut options = options();
-    options.pace = Pace::Considerate;
+    options.pace = Pace::Considerate(Hurry::default());
     let disk = RealDisk::open(directory.path()).expect("it exists");
     let (snapshots, _) = Snapshots::open(disk, options).expect("it is empty");
     let taken = |index| take(&snapshots, id(index, 1)).expect("the disk is well");

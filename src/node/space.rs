@@ -14,7 +14,7 @@
 //!
 //! (*) as soon as the journal has used up what it had reserved. The level is looked at again all
 //! the time, so service resumes by itself. Long before it is low a snapshot is asked for, if that
-//! may free anything.
+//! may free anything; while it would, none that is under way rests.
 
 use std::fs;
 use std::io;
@@ -27,6 +27,7 @@ use crate::server::Server;
 use crate::storage::disk::Disk;
 use crate::storage::error::JournalError;
 use crate::storage::journal::Journal;
+use crate::storage::pace::Hurry;
 use crate::storage::reserve::{Reservation, Reserved};
 
 use super::monitor::{Deliver, Monitor};
@@ -88,6 +89,8 @@ pub struct Keeper {
     data: PathBuf,
     /// 0: what the disk has.
     quota_bytes: u64,
+    /// A snapshot under way is to be there soon: it makes room.
+    hurry: Hurry,
     reservation: Reservation,
     space: Space,
     /// Everything has been reserved once.
@@ -99,7 +102,14 @@ pub struct Keeper {
 
 impl Keeper {
     /// For a data directory with this quota (0: none), whose log may have entries of so many bytes.
-    pub fn new(data: &Path, quota_bytes: u64, segment_bytes: u64, entry_bytes_max: u64) -> Keeper {
+    /// `hurry` is for the snapshots in it.
+    pub fn new(
+        data: &Path,
+        quota_bytes: u64,
+        segment_bytes: u64,
+        entry_bytes_max: u64,
+        hurry: Hurry,
+    ) -> Keeper {
         let reservation = Reservation {
             step_bytes: limits::RESERVED_STEP_BYTES.min(segment_bytes),
             ahead_bytes: entry_bytes_max + 2 * limits::RESERVED_FOR_VOTES_BYTES,
@@ -109,6 +119,7 @@ impl Keeper {
         Keeper {
             data: data.to_path_buf(),
             quota_bytes,
+            hurry,
             reservation,
             space,
             has_begun: false,
@@ -178,6 +189,7 @@ impl Keeper {
         let verdict = judge(left_bytes, needs, room_bytes, self.space.level);
         let space = Space { level: verdict.level, used_bytes, limit_bytes };
         let is_frugal = space.level < Level::Ample;
+        self.hurry.set(verdict.snapshot_helps);
         journal.set_budget(verdict.budget_bytes, is_frugal);
         if space.level != self.space.level {
             self.announce(space);

@@ -26,7 +26,7 @@ use crate::state_file;
 use crate::storage::disk::RealDisk;
 use crate::storage::identity::{DataDirectory, Expected, random_number};
 use crate::storage::journal::{Journal, Options};
-use crate::storage::pace::Pace;
+use crate::storage::pace::{Hurry, Pace};
 use crate::storage::recovery;
 use crate::storage::snapshot::{self, SnapshotFile, Snapshots};
 use crate::transport::hello::Identity;
@@ -118,6 +118,8 @@ struct Opened {
     /// The state at the snapshot that `recovered` begins with; empty without one.
     state: StateMachine,
     snapshots: Snapshots<RealDisk>,
+    /// Makes them be written and removed without rests.
+    hurry: Hurry,
     /// That snapshot.
     newest: Option<SnapshotFile<RealDisk>>,
 }
@@ -125,7 +127,8 @@ struct Opened {
 fn open_storage(config: &Effective, directory: &DataDirectory) -> Result<Opened, ServeError> {
     let progress = Progress::new("verifying the newest snapshot");
     let mut options = snapshot::Options::new(config.cluster.clone());
-    options.pace = Pace::Considerate;
+    let hurry = Hurry::default();
+    options.pace = Pace::Considerate(hurry.clone());
     let (snapshots, found) = Snapshots::open(directory.snapshots_disk()?, options)?;
     for error in &found.damaged {
         log::error!("{error}; trying to do without it");
@@ -172,7 +175,7 @@ fn open_storage(config: &Effective, directory: &DataDirectory) -> Result<Opened,
     if let Some(Err(error)) = newest.as_ref().map(|newest| snapshots.keep_only(newest)) {
         log::error!("older snapshots stay: {error}");
     }
-    Ok(Opened { journal, recovered, incarnation, run_id, state, snapshots, newest })
+    Ok(Opened { journal, recovered, incarnation, run_id, state, snapshots, hurry, newest })
 }
 
 fn load_state(newest: Option<&SnapshotFile<RealDisk>>) -> Result<StateMachine, ServeError> {
@@ -213,7 +216,8 @@ impl Running {
         opened: Opened,
         endings: Sender<Ending>,
     ) -> Result<Running, ServeError> {
-        let Opened { journal, recovered, incarnation, run_id, state, snapshots, newest } = opened;
+        let Opened { journal, recovered, incarnation, run_id, state, snapshots, hurry, newest } =
+            opened;
         let id = ServerId(config.id);
         let peers = Arc::new(Peers::new(
             Identity {
@@ -253,7 +257,7 @@ impl Running {
             Arc::new(History::new(state.applied_index(), config.limits.feed_history_bytes));
         let running = Running { monitor, connections, links, peers, history, files };
 
-        let keeper = keeper(config);
+        let keeper = keeper(config, hurry);
         running.start_log_writer(journal, keeper, log_writer_bell, endings)?;
         let shelf = Shelf::new(snapshotter_button);
         let history = Arc::clone(&running.history);
@@ -425,12 +429,12 @@ fn server(config: &Effective, recovered: Recovered, incarnation: u64, seed: u64)
 }
 
 /// Who looks after the space of the data directory.
-fn keeper(config: &Effective) -> Keeper {
+fn keeper(config: &Effective, hurry: Hurry) -> Keeper {
     let Storage { quota_bytes, segment_bytes, .. } = config.storage;
     let request_bytes = config.limits.request_bytes.max(config.limits.transaction_bytes) as u64;
     // What an entry is larger than its request, at most.
     let entry_bytes_max = request_bytes + request_bytes / 4;
-    Keeper::new(&config.data, quota_bytes, segment_bytes, entry_bytes_max)
+    Keeper::new(&config.data, quota_bytes, segment_bytes, entry_bytes_max, hurry)
 }
 
 fn snapshot_options(config: &Effective) -> raft::SnapshotOptions {

@@ -41,7 +41,7 @@ pub trait Disk {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Removes a file, which may be large, that nobody has open. A disk that would hold up others
     /// with it frees the space a little at a time, at this pace.
-    fn remove_unread(&self, name: &str, _pace: Pace) -> io::Result<()> {
+    fn remove_unread(&self, name: &str, _pace: &Pace) -> io::Result<()> {
         self.remove(name)
     }
     /// Makes everything done to names so far durable.
@@ -142,12 +142,18 @@ impl Disk for RealDisk {
         fs::remove_file(self.path(name))
     }
 
-    fn remove_unread(&self, name: &str, pace: Pace) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).open(self.path(name))?;
+    fn remove_unread(&self, name: &str, pace: &Pace) -> io::Result<()> {
+        let opened = OpenOptions::new().write(true).open(self.path(name));
         self.remove(name)?;
         // No crash may leave the name with a part of the file.
         self.sync_directory()?;
-        free_in_steps(&file, pace) // what an error leaves is freed when the file is closed
+        // It is removed. How gently its space is freed is no longer a question of failing: what is
+        // left of it is freed when the file is closed, or was when it could not be opened.
+        match opened.and_then(|file| free_in_steps(&file, pace)) {
+            Ok(()) => {}
+            Err(error) => log::warn!("the space of {name} is freed in one step: {error}"),
+        }
+        Ok(())
     }
 
     fn sync_directory(&self) -> io::Result<()> {
@@ -163,7 +169,7 @@ impl Disk for RealDisk {
 /// file has in one commit, and where it also tells the device (`discard`) every sync waits for it:
 /// the journal's waited up to 220 ms for the removal of 1 GiB. The sync after each step makes it a
 /// commit of its own.
-fn free_in_steps(file: &File, pace: Pace) -> io::Result<()> {
+fn free_in_steps(file: &File, pace: &Pace) -> io::Result<()> {
     let mut length_bytes = file.metadata()?.len();
     while length_bytes > 0 {
         length_bytes = length_bytes.saturating_sub(FREED_STEP_BYTES);

@@ -20,7 +20,7 @@ use crate::storage::disk::{Disk, DiskReader};
 use crate::storage::pace::Pace;
 
 /// What is to be known to open the directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The cluster's unique id. Snapshots of another cluster are refused.
     pub cluster_id: String,
@@ -82,7 +82,7 @@ impl<D: Disk> Snapshots<D> {
     /// Begins to write a snapshot, and drops one whose writing was not finished.
     pub fn begin(&self, header: Header) -> Result<Writer<D>, SnapshotError> {
         assert_eq!(header.cluster_id, self.options.cluster_id, "it is a snapshot of our cluster");
-        let draft = Draft::create(&self.disk, WRITTEN, self.serial(), self.options.pace)?;
+        let draft = Draft::create(&self.disk, WRITTEN, self.serial(), self.options.pace.clone())?;
         Writer::begin(draft, header, self.options.block_bytes)
     }
 
@@ -124,7 +124,7 @@ impl<D: Disk> Snapshots<D> {
         for &(name, last) in &older {
             let removed = match is_read(last) {
                 true => disk.remove(name),
-                false => disk.remove_unread(name, self.options.pace),
+                false => disk.remove_unread(name, &self.options.pace),
             };
             removed.map_err(io_error(disk, "removing", name))?;
         }
