@@ -3,12 +3,14 @@
 //!
 //! Whoever needs a snapshot that is not there yet, a backup, waits here for news.
 
+use std::collections::BTreeSet;
+use std::mem;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::raft::message::{InstallSnapshot, Message};
-use crate::raft::types::{Bytes, Index, SnapshotId};
+use crate::raft::types::{Bytes, EntryId, Index, SnapshotId};
 use crate::storage::disk::RealDisk;
 use crate::storage::snapshot::SnapshotFile;
 
@@ -85,9 +87,18 @@ impl SnapshotFiles {
         }
     }
 
-    /// Gives all others up. Nobody who does not have them can get at them any more.
-    pub fn keep_only(&self, used: &[SnapshotId]) -> Vec<SnapshotFile<RealDisk>> {
-        self.open.lock().files.extract_if(.., |file| !used.contains(&file.id())).collect()
+    /// Gives all others up: nobody who does not have them can get at them any more. Returns the
+    /// last entries of those that are read all the same, for a follower or by a backup that has
+    /// opened one: such a file must stay whole.
+    pub fn keep_only(&self, used: &[SnapshotId]) -> BTreeSet<EntryId> {
+        let mut open = self.open.lock();
+        let (kept, given_up) = mem::take(&mut open.files)
+            .into_iter()
+            .partition::<Vec<_>, _>(|file| used.contains(&file.id()));
+        open.files = kept;
+        // Under the lock: a clone that exists was made before, and no more can be made.
+        let held = given_up.iter().filter(|file| file.is_shared());
+        held.chain(&open.files).map(|file| file.id().last).collect()
     }
 
     /// An open file.
@@ -124,5 +135,40 @@ impl SnapshotFiles {
                 false
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::raft::types::{ServerId, Term};
+    use crate::storage::snapshot::{Header, Options, Snapshots, Writer};
+
+    use super::*;
+
+    /// A file that a backup has opened, or that is sent to a follower, counts as read though newer
+    /// ones replace it, and one that only we have open does not.
+    #[test]
+    fn what_is_given_up_and_held_elsewhere_is_still_read() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let disk = RealDisk::open(directory.path()).expect("it exists");
+        let options = Options::new("c".to_owned());
+        let (snapshots, _) = Snapshots::open(disk, options).expect("it is empty");
+        let files = SnapshotFiles::default();
+        let id =
+            |index| SnapshotId { last: EntryId::new(Term(1), Index(index)), ..SnapshotId::NONE };
+        let ids @ [held, sent, _unread, newest] = [1, 2, 3, 4].map(id);
+        for id in ids {
+            let (cluster_id, membership) = ("c".to_owned(), vec![ServerId(1)]);
+            let header = Header { cluster_id, membership, id, state_hash: 0, keys: 0 };
+            let written = snapshots.begin(header).and_then(Writer::finish);
+            files.add(written.expect("the disk is well"));
+        }
+        let backup = files.get(held).expect("it is open");
+
+        let read = files.keep_only(&[sent, newest]);
+        assert_eq!(read, BTreeSet::from([held.last, sent.last, newest.last]));
+        let open = ids.map(|id| files.get(id).is_some());
+        assert_eq!(open, [false, true, false, true]);
+        assert!(backup.chunk(0, 1).is_ok());
     }
 }

@@ -189,18 +189,13 @@ impl<D: Deliver> Snapshotter<D> {
         }
     }
 
-    /// A new snapshot is on disk: older ones go, and the log before it.
+    /// A new snapshot is on disk: the log before it goes, and older ones.
     fn replace_older(&self, file: &SnapshotFile<RealDisk>, used: &[SnapshotId]) {
-        let given_up = self.files.keep_only(used);
-        // Used for a follower, or held by a backup: it must stay whole until it is closed.
-        let is_read = |last| {
-            let held = given_up.iter().any(|file| file.id().last == last && file.is_shared());
-            held || used.iter().any(|id| id.last == last)
-        };
-        if let Err(error) = self.snapshots.remove_before(file, is_read) {
+        self.log_writer.ring(); // at once: the removal below takes its time
+        let read = self.files.keep_only(used);
+        if let Err(error) = self.snapshots.remove_before(file, |last| read.contains(&last)) {
             log::error!("older snapshots stay: {error}");
         }
-        self.log_writer.ring();
     }
 }
 
