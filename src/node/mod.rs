@@ -25,7 +25,7 @@
 //! ```text
 //! client-read ─propose─▶ [mutex] ──send──▶ follower's peer-recv ──store──▶ log-writer ──fsync──┐
 //!                          └─ring─▶ log-writer ──fsync──┐                 (acknowledges)      │
-//! client ◀──reply── applied here, or by applier ◀── [mutex] ◀──┴── peer-recv ◀────────────────┘
+//! client ◀──reply── applied here, or by applier ◀── [mutex] ◀┴── peer-recv ◀───────────────────┘
 //! ```
 //!
 //! Locks: the monitor's mutex, and leaves that are never held while it is taken: one for each

@@ -4,7 +4,8 @@
 //! would stay for ever in memory, and for whoever watches it. So the leader appends an entry for
 //! its stamp alone when a key is due. In peace the key is gone from every server within a stated
 //! time after its deadline on the leader's clock: the pause between two such entries, and the time
-//! that two entries take to be committed and applied (one may be under way already).
+//! that two entries take to be committed and applied (one may be under way already). A disk that
+//! hangs is waited for first: behind it, what is committed may not have come to its server yet.
 
 use super::checks::{Checked, ensure};
 use super::faults::TICK;
