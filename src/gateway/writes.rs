@@ -61,14 +61,15 @@ impl Writes {
         (server, incarnation): (ServerId, u64),
         client: ClientId,
         slot: Slot,
-        mut command: Command,
+        command: Command,
     ) -> u64 {
         self.last_serial += 1;
         let serial = self.last_serial;
         let floor = self.started.first_key_value().map_or(serial, |(&oldest, _)| oldest);
         let request = RequestId { server: server.0, incarnation, serial };
-        let bytes = std::sync::Arc::get_mut(&mut command.0).expect("nobody else has it yet");
-        encoding::stamp(bytes, request, floor);
+        let mut bytes = command.0.try_into_mut().expect("nobody else has it yet");
+        encoding::stamp(&mut bytes, request, floor);
+        let command = Command(bytes.freeze());
         let handed_over = false;
         self.started.insert(serial, PendingWrite { client, slot, command, handed_over });
         serial

@@ -15,10 +15,14 @@
 
 use thiserror::Error;
 
-use crate::kv::command::{RequestId, Write};
+use crate::kv::command::{Bytes, Command, Condition, Expiry, RequestId, SetAnswer, Write};
 
 /// Length of the header, in bytes.
 pub const HEADER_BYTES: usize = 28;
+
+/// How postcard begins `Write::Command(Command::Set { .. })`: the numbers of the variants. The
+/// fields follow as in a tuple.
+const SET_VARIANTS: [u8; 2] = [0, 0];
 
 /// Why bytes are not a command of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -44,7 +48,10 @@ pub enum DecodeError {
 
 /// The command's bytes for the log, with the header still zero: [`stamp`] fills it in.
 pub fn encode(write: &Write) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + write.bytes());
+    let size = postcard::experimental::serialized_size(write);
+    let size = HEADER_BYTES + size.expect("measuring a command cannot fail");
+    // Exactly: it stays in memory as long as the log, and its value as long as the key.
+    let mut bytes = Vec::with_capacity(size);
     bytes.resize(HEADER_BYTES, 0);
     postcard::to_extend(write, bytes).expect("writing a command to memory cannot fail")
 }
@@ -71,6 +78,30 @@ pub fn decode(bytes: &[u8]) -> Result<(RequestId, u64, Write), DecodeError> {
         // Bytes left over mean that a writer meant something which we would silently leave out.
         Ok(_) | Err(_) => Err(DecodeError::Command),
     }
+}
+
+/// As [`decode`], for whoever keeps what he gets: the key and value of a SET, which is what most
+/// entries are, share the command's memory.
+pub fn decode_shared(command: &Bytes) -> Result<(RequestId, u64, Write), DecodeError> {
+    match decode_set(command) {
+        Some(set) => {
+            decode_header(command).map(|(request, floor)| (request, floor, Write::Command(set)))
+        }
+        None => decode(command),
+    }
+}
+
+/// The command if it is a SET.
+fn decode_set(command: &Bytes) -> Option<Command> {
+    let fields = command.get(HEADER_BYTES..)?.strip_prefix(&SET_VARIANTS)?;
+    let (fields, []) = postcard::take_from_bytes(fields).ok()? else { return None };
+    let (key, value, condition, expiry, answer): (&[u8], &[u8], Condition, Expiry, SetAnswer) =
+        fields;
+    let key = command.slice_ref(key);
+    // In the store it keeps all of the command in memory, so it must be most of it.
+    let is_most = value.len() >= command.len() / 2;
+    let value = if is_most { command.slice_ref(value) } else { Bytes::copy_from_slice(value) };
+    Some(Command::Set { key, value, condition, expiry, answer })
 }
 
 /// Whether [`decode`] will succeed, and whose request it is. A leader asks this of every forwarded
@@ -295,13 +326,17 @@ pub(crate) mod tests {
             prop_assert_eq!(check(&bytes), Err(DecodeError::Header { serial: 0, floor: 0 }));
             stamp(&mut bytes, REQUEST, 4);
             prop_assert_eq!(decode(&bytes), Ok((REQUEST, 4, write)));
+            prop_assert_eq!(decode_shared(&Bytes::from(bytes.clone())), decode(&bytes));
 
             // A cut or prolonged command must not pass for another one.
             for length in 0..bytes.len() {
                 prop_assert!(check(&bytes[..length]).is_err());
+                let cut = Bytes::copy_from_slice(&bytes[..length]);
+                prop_assert_eq!(decode_shared(&cut), decode(&cut));
             }
             bytes.push(0);
             prop_assert_eq!(check(&bytes), Err(DecodeError::Command));
+            prop_assert_eq!(decode_shared(&bytes.into()), Err(DecodeError::Command));
         }
 
         /// A peer's bytes are checked before they are proposed: they must not be able to panic

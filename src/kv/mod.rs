@@ -90,11 +90,11 @@ impl StateMachine {
         &mut self,
         index: u64,
         stamp_ms: u64,
-        bytes: &[u8],
+        command: &Bytes,
         changes: &mut Vec<Change>,
     ) -> Applied {
         let mut entry = self.advance_to(index, stamp_ms, EXPIRED_PER_ENTRY_MAX, changes);
-        let (request, floor, write) = encoding::decode(bytes).unwrap_or_else(|error| {
+        let (request, floor, write) = encoding::decode_shared(command).unwrap_or_else(|error| {
             panic!("State Machine Safety: the committed entry {index} cannot be executed: {error}")
         });
         let is_new = self.sessions.admit(request, floor);

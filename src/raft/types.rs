@@ -88,7 +88,7 @@ impl EntryId {
 /// A command for the state machine: opaque bytes to `raft`, shared without copies between the log,
 /// the peers and the disk.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Command(pub Arc<[u8]>);
+pub struct Command(pub bytes::Bytes);
 
 impl Command {
     /// The command's length in bytes.
@@ -104,7 +104,7 @@ impl Command {
 
 impl From<&[u8]> for Command {
     fn from(bytes: &[u8]) -> Command {
-        Command(Arc::from(bytes))
+        Command(bytes::Bytes::copy_from_slice(bytes))
     }
 }
 
@@ -116,7 +116,7 @@ impl Serialize for Command {
 
 impl<'de> Deserialize<'de> for Command {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Command, D::Error> {
-        Bytes::deserialize(deserializer).map(|bytes| Command(bytes.0))
+        bytes::Bytes::deserialize(deserializer).map(Command)
     }
 }
 
