@@ -13,7 +13,7 @@ fn stamped(request: RequestId, write: impl Into<Write>) -> Vec<u8> {
 }
 
 fn apply(machine: &mut StateMachine, index: u64, bytes: &[u8]) -> Applied {
-    machine.apply(index, 0, bytes, &mut Vec::new())
+    machine.apply(index, 0, &Bytes::copy_from_slice(bytes), &mut Vec::new())
 }
 
 /// S71: the same request twice in the log counts once, and the second entry answers nobody.
@@ -68,7 +68,7 @@ fn different_states_have_different_hashes() {
     let mut machines = vec![StateMachine::default()];
     for (request, stamp_ms, write) in writes {
         let mut machine = StateMachine::default();
-        machine.apply(1, stamp_ms, &stamped(request, write), &mut Vec::new());
+        machine.apply(1, stamp_ms, &stamped(request, write).into(), &mut Vec::new());
         machines.push(machine.clone());
         machine.apply_nothing(2, stamp_ms, &mut Vec::new());
         machines.push(machine);
