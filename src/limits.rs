@@ -229,6 +229,10 @@ pub const SNAPSHOT_RETRY_MS: u64 = 10_000;
 /// a server that is restarted under load usually finds there what it missed.
 pub const LOG_TAIL_BYTES: u64 = 32 * 1024 * 1024;
 
+/// Entries that are dropped from memory at once, in a tenth of a millisecond or so; with each tick
+/// as many, which is more than can be added meanwhile.
+pub const FORGOTTEN_ENTRIES_MAX: u64 = 4096;
+
 /// Bytes of log that are kept in memory for a follower while it is sent a snapshot, so that it can
 /// go on where that ends. One that is slower than this needs another snapshot.
 pub const LOG_CATCH_UP_BYTES_MAX: u64 = 256 * 1024 * 1024;

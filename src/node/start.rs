@@ -445,6 +445,7 @@ fn snapshot_options(config: &Effective) -> raft::SnapshotOptions {
         age_ticks_max: storage.snapshot_age_s.saturating_mul(1000) / TICK_MS,
         retry_ticks: limits::SNAPSHOT_RETRY_MS / TICK_MS,
         tail_bytes: storage.log_tail_bytes,
+        forget_entries_max: limits::FORGOTTEN_ENTRIES_MAX,
         catch_up_bytes_max: limits::LOG_CATCH_UP_BYTES_MAX,
         chunk_bytes: limits::SNAPSHOT_CHUNK_BYTES,
         window_bytes_max: limits::SNAPSHOT_WINDOW_BYTES_MAX,

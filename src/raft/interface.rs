@@ -41,6 +41,9 @@ pub struct SnapshotOptions {
     /// Bytes of the log before the snapshot that memory keeps for followers that are a little
     /// behind.
     pub tail_bytes: u64,
+    /// Entries that are dropped from memory at once, at the most; the others follow, tick by tick.
+    /// At least 1.
+    pub forget_entries_max: u64,
     /// Bytes of the log that memory keeps for a follower that is being sent a snapshot, so that the
     /// log goes on where the snapshot ends; beyond it that follower needs another one.
     pub catch_up_bytes_max: u64,
@@ -58,6 +61,7 @@ impl SnapshotOptions {
         age_ticks_max: u64::MAX,
         retry_ticks: 1,
         tail_bytes: 0,
+        forget_entries_max: u64::MAX,
         catch_up_bytes_max: 0,
         chunk_bytes: 1000,
         window_bytes_max: 4000,

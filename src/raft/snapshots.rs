@@ -12,7 +12,7 @@
 use super::event::Event;
 use super::install_snapshot::{Incoming, TransferId};
 use super::progress::Mode;
-use super::types::SnapshotId;
+use super::types::{Index, SnapshotId};
 use super::{Raft, Role};
 use crate::lab::{Rule, removed};
 
@@ -23,6 +23,8 @@ pub struct Snapshots {
     pub(super) newest: SnapshotId,
     /// The length of its file, in bytes.
     pub(super) newest_bytes: u64,
+    /// Up to here the log is to be forgotten.
+    pub(super) forget_to: Index,
     /// The one that is being written.
     pub(super) freezing: Option<SnapshotId>,
     /// Somebody has asked for one.
@@ -47,6 +49,7 @@ impl Snapshots {
         Snapshots {
             newest,
             newest_bytes,
+            forget_to: newest.last.index,
             freezing: None,
             requested: false,
             age_ticks: 0,
@@ -91,6 +94,7 @@ impl Raft {
         self.snapshots.age_ticks += 1;
         self.snapshots.pause_ticks = self.snapshots.pause_ticks.saturating_sub(1);
         self.snapshots.refusal_ticks = self.snapshots.refusal_ticks.saturating_sub(1);
+        self.forget_some();
     }
 
     /// Whether the state machine, as far as entries have been handed out, is to be frozen. One at a
@@ -143,8 +147,8 @@ impl Raft {
         self.compact();
     }
 
-    /// Forgets the log before the newest snapshot, but for a tail. Nothing that is not on our own
-    /// disk: it is still to be written.
+    /// Decides how much of the log before the newest snapshot is forgotten: all but a tail, and
+    /// nothing that is not on our own disk: it is still to be written.
     fn compact(&mut self) {
         self.send_newer_to_the_absent();
         let options = &self.options.snapshots;
@@ -166,6 +170,20 @@ impl Raft {
         }
         if removed(Rule::TailIsDurable) {
             to = snapshot;
+        }
+        self.snapshots.forget_to = to;
+        self.forget_some();
+    }
+
+    /// Forgets some of it. To free a hundred thousand entries takes longer than a follower's round
+    /// trip, and everybody waits meanwhile. (Decided once for each snapshot and not with each step:
+    /// a follower that has just been sent an older one still needs the log behind it.)
+    fn forget_some(&mut self) {
+        let base = self.log.base().index;
+        let step = self.options.snapshots.forget_entries_max;
+        let to = self.snapshots.forget_to.min(Index(base.0.saturating_add(step)));
+        if to <= base {
+            return;
         }
         self.log.compact(to);
         let first = self.log.base().index.next();

@@ -247,6 +247,7 @@ pub(super) fn draw(random: &mut Random) -> SnapshotOptions {
         age_ticks_max: random.pick(&[50, 500, u64::MAX]),
         retry_ticks: random.between(1, 50),
         tail_bytes: random.pick(&[0, 200, 2_000]),
+        forget_entries_max: random.pick(&[1, 7, u64::MAX]),
         // With less, a slow follower of a busy cluster would be sent snapshots for ever (S83).
         catch_up_bytes_max: random.pick(&[20_000, 100_000]),
         chunk_bytes,
