@@ -196,8 +196,7 @@ pub const LOG_DROPPED_REPORT_MS: u64 = 1000;
 pub const CLOCK_ENTRY_MS_MIN: u64 = 100;
 
 /// Bytes of changes that a server keeps for feeds that fall behind or come back: those of all
-/// entries that its log still has in memory, unless small entries make large changes. Values that
-/// are still in the store are shared with it.
+/// entries that its log still has in memory, unless small entries make large changes.
 pub const FEED_HISTORY_BYTES_MAX: usize = 192 * 1024 * 1024;
 
 /// The newest segment of the journal is zero-filled by so many bytes at a time, ahead of what is

@@ -13,7 +13,7 @@ use crossbeam_channel::Receiver;
 
 use crate::kv::StateMachine;
 use crate::limits;
-use crate::raft::types::Stamp;
+use crate::raft::types::{Index, Stamp};
 use crate::server::divergence::StateHash;
 use crate::server::{self, AnswerBounds, Finished, Server, Task};
 
@@ -40,6 +40,8 @@ pub struct Applier {
     tasks: VecDeque<Task>,
     /// The log time when they were taken.
     now: Stamp,
+    /// Up to which index the log was forgotten then.
+    forgotten: Index,
     /// Done, and not told to the server.
     finished: Vec<Finished>,
     next_deadline: Option<Stamp>,
@@ -60,6 +62,7 @@ impl Applier {
             bounds: AnswerBounds { reply_bytes_max, ..AnswerBounds::default() },
             tasks: VecDeque::new(),
             now: Stamp::default(),
+            forgotten: Index::ZERO,
             finished: Vec::new(),
             next_deadline: machine.next_deadline_ms().map(Stamp),
             hash: None,
@@ -70,6 +73,7 @@ impl Applier {
     /// Under the lock: takes what is to be done. Returns whether there is anything.
     pub fn take(&mut self, server: &mut Server) -> bool {
         self.now = server.log_time();
+        self.forgotten = server.raft().log().base().index;
         if self.tasks.is_empty() && server.has_tasks() {
             self.tasks.extend(server.take_tasks(limits::APPLY_BYTES_MAX));
         }
@@ -94,7 +98,7 @@ impl Applier {
         if let Some(index) = executed.restored_at {
             self.history.begin_anew(index);
         }
-        self.history.add(executed.changes);
+        self.history.add(executed.changes, self.forgotten.0);
         self.finished = executed.finished;
         (self.next_deadline, self.hash) = (executed.next_deadline, executed.hash);
     }

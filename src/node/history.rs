@@ -5,7 +5,8 @@
 //! only falls behind, and when what it would read next has been dropped it is told so. The same
 //! goes for a watcher that comes back and names the index that it wants to go on from.
 //!
-//! Memory is bounded in bytes. A value that is still in the store is shared with it.
+//! What is kept is what the server's log still has in memory, and shares the memory of its entries;
+//! beside that there is a bound in bytes.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -85,18 +86,25 @@ impl History {
         self.grown.notify_all();
     }
 
-    /// These changes have been made, in this order.
-    pub fn add(&self, changes: Vec<Change>) {
+    /// These changes have been made, in this order, and the log has forgotten its entries up to
+    /// `forgotten`: their changes go, too, but two for each that comes, as to free them all at once
+    /// would hold up whoever applies.
+    pub fn add(&self, changes: Vec<Change>, forgotten: u64) {
         if changes.is_empty() {
             return;
         }
+        let mut droppable = 2 * changes.len();
         let mut kept = self.kept.lock();
         for change in changes {
             kept.bytes += weight(&change);
             kept.changes.push_back(change);
         }
-        while kept.bytes > self.bytes_max {
-            let dropped = kept.changes.pop_front().expect("what weighs something is there");
+        let bytes_max = self.bytes_max;
+        while let Some(first) = kept.changes.front()
+            && (first.index <= forgotten && droppable > 0 || kept.bytes > bytes_max)
+        {
+            droppable = droppable.saturating_sub(1);
+            let dropped = kept.changes.pop_front().expect("it is the first");
             kept.bytes -= weight(&dropped);
             kept.dropped += 1;
             kept.complete_from = dropped.index + 1;
@@ -171,12 +179,12 @@ mod tests {
     #[test]
     fn a_reader_goes_on_where_it_was() {
         let history = History::new(0, 10_000);
-        history.add(vec![change(1, "a1"), change(2, "b1"), change(2, "a2")]);
+        history.add(vec![change(1, "a1"), change(2, "b1"), change(2, "a2")], 0);
         let start = history.begin(1).expect("nothing was dropped");
         let (seen, next) = read(&history, start, b"a");
         assert_eq!(seen, [1, 2]);
         assert_eq!(read(&history, next, b"a"), (vec![], next));
-        history.add(vec![change(5, "a1")]);
+        history.add(vec![change(5, "a1")], 0);
         assert_eq!(read(&history, next, b"a").0, [5]);
         assert_eq!(read(&history, history.begin(2).expect("kept"), b"").0, [2, 2, 5]);
         let now = history.begin(8).expect("what is to come is never dropped");
@@ -190,7 +198,7 @@ mod tests {
         let history = History::new(0, usize::MAX);
         let large =
             |index| Change { value: Some(vec![0; READ_BYTES_MAX].into()), ..change(index, "a") };
-        history.add(vec![large(1), large(2), change(3, "a")]);
+        history.add(vec![large(1), large(2), change(3, "a")], 0);
         let (seen, next) = read(&history, history.begin(1).expect("kept"), b"");
         assert_eq!(seen, [1]);
         assert_eq!(read(&history, next, b"").0, [2]);
@@ -203,13 +211,20 @@ mod tests {
         let weight = weight(&change(1, "a"));
         let history = History::new(0, 2 * weight);
         let start = history.begin(1).expect("nothing was dropped");
-        history.add(vec![change(1, "a"), change(3, "a")]);
+        history.add(vec![change(1, "a"), change(3, "a")], 0);
         assert_eq!(read(&history, start, b"").0, [1, 3]);
-        history.add(vec![change(4, "a")]);
+        history.add(vec![change(4, "a")], 0);
         let gone = Err(Gone { complete_from: 2 });
         assert_eq!(history.read(start, b"", Duration::ZERO), gone);
         assert_eq!(history.begin(1), Err(Gone { complete_from: 2 }));
         assert_eq!(read(&history, history.begin(2).expect("kept"), b"").0, [3, 4]);
+
+        // What the log forgets is dropped, however little there is.
+        let history = History::new(0, usize::MAX);
+        history.add(vec![change(1, "a"), change(3, "a"), change(4, "a")], 0);
+        history.add(vec![change(5, "a")], 3);
+        assert_eq!(history.begin(3), Err(Gone { complete_from: 4 }));
+        assert_eq!(read(&history, history.begin(4).expect("kept"), b"").0, [4, 5]);
 
         // After a restart that begins in the middle of the log, nothing before is known.
         assert_eq!(History::new(9, 1).begin(9), Err(Gone { complete_from: 10 }));
