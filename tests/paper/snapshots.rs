@@ -272,6 +272,25 @@ fn a_tail_of_the_log_is_kept() {
     assert!((1..=6).contains(&kept), "{kept} entries of some 45 bytes are kept");
 }
 
+/// To free a large log takes a while, and nobody gets the lock meanwhile: it goes bit by bit. What
+/// stands between is as good a beginning of the log as any.
+#[test]
+fn a_large_log_is_forgotten_tick_by_tick() {
+    let log: Vec<(u64, u64)> = (1..=20).map(|index| (index, 1)).collect();
+    let mut leader = server(1)
+        .with_log(&log)
+        .with_options(|options| options.snapshots.forget_entries_max = 8)
+        .settled_leader();
+    leader.take_snapshot();
+    let newest = leader.log().last_index().0;
+    let mut bases = vec![leader.log().base().index.0];
+    for _ in 0..4 {
+        leader.ticks(1);
+        bases.push(leader.log().base().index.0);
+    }
+    assert_eq!(bases, [8, 16, newest, newest, newest]);
+}
+
 /// §7: a follower that needs what is gone is sent the snapshot, within a window, with heartbeats in
 /// between; and then what follows it.
 #[test]
