@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol as Layer, Socket, Type};
+use mio::net::TcpStream;
 
 use super::tally::Tally;
 use super::wire::{Family, Protocol, Reply};
@@ -80,13 +80,9 @@ impl Client {
 
     /// Begins to connect; the socket becomes writable when that is decided.
     pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Layer::TCP))?;
-        socket.set_nonblocking(true)?;
-        socket.set_tcp_nodelay(true)?;
-        match socket.connect(&address.into()) {
-            Err(error) if error.raw_os_error() != Some(EINPROGRESS) => Err(error),
-            _ => Ok(socket.into()),
-        }
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
     }
 
     /// Fills the pipeline of a new connection.
@@ -98,17 +94,23 @@ impl Client {
         self.send()
     }
 
-    /// Reads what is there, counts it, and makes as many new requests.
-    pub fn receive(&mut self, shared: &mut Shared) -> Result<(), End> {
+    /// Reads what is there, counts it, and makes as many new requests. `to_end`: the server has
+    /// closed the connection, and nobody will say so again.
+    pub fn receive(&mut self, to_end: bool, shared: &mut Shared) -> Result<(), End> {
         let mut buffer = std::mem::take(&mut shared.buffer);
-        let result = self.receive_into(&mut buffer, shared);
+        let result = self.receive_into(&mut buffer, to_end, shared);
         shared.buffer = buffer;
         result?;
         self.send()?;
         if self.leaving && self.flight.is_empty() { Err(End::Left) } else { Ok(()) }
     }
 
-    fn receive_into(&mut self, buffer: &mut [u8], shared: &mut Shared) -> Result<(), End> {
+    fn receive_into(
+        &mut self,
+        buffer: &mut [u8],
+        to_end: bool,
+        shared: &mut Shared,
+    ) -> Result<(), End> {
         loop {
             let State::Connected(stream) = &mut self.state else { return Ok(()) };
             let count = match stream.read(buffer) {
@@ -129,7 +131,7 @@ impl Client {
                 bytes.drain(..used);
                 self.rest = bytes;
             }
-            if count < buffer.len() {
+            if count < buffer.len() && !to_end {
                 return Ok(());
             }
         }
@@ -191,11 +193,6 @@ impl Client {
         Ok(())
     }
 
-    /// Whether bytes wait for the socket.
-    pub fn has_unsent(&self) -> bool {
-        !self.output.is_empty()
-    }
-
     /// Requests whose answers have not come.
     pub fn in_flight(&self) -> usize {
         self.flight.len()
@@ -218,9 +215,6 @@ impl Client {
         self.state = State::Resting(until);
     }
 }
-
-/// The system's word for "the connection is being made".
-const EINPROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
 
 fn kind_of_trouble(outcome: Outcome) -> Option<&'static str> {
     match outcome {

@@ -1,13 +1,12 @@
 //! The loop that drives all clients: wait for sockets, count answers, send requests; every few
 //! milliseconds look at the clients that have no connection, or no answer.
 
-use std::os::fd::OwnedFd;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::buffer::spare_capacity;
-use rustix::event::{Timespec, epoll};
-use rustix::io::Errno;
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Token};
 
 use super::client::{Client, End, Shared, State};
 use super::places::{Leadership, Places};
@@ -18,8 +17,8 @@ use super::{BenchError, FILL_PIPELINE_MIN, Options, Until};
 /// How often clients without a connection, or without an answer, are looked at.
 const SWEEP_EVERY: Duration = Duration::from_millis(5);
 
-/// The longest wait for a socket, in nanoseconds.
-const WAIT_NANOS_MAX: i64 = 5_000_000;
+/// The longest wait for a socket.
+const WAIT_MAX: Duration = Duration::from_millis(5);
 
 /// How often somebody is told how it goes.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -106,7 +105,7 @@ pub struct Load<'a> {
     stop: &'a AtomicBool,
     clients: Vec<Client>,
     shared: Shared,
-    epoll: OwnedFd,
+    poll: Poll,
     /// The leadership that the clients were last told of.
     leadership: Leadership,
     /// When the part began.
@@ -142,7 +141,6 @@ impl<'a> Load<'a> {
             pipeline: plan.pipeline,
             buffer: vec![0; READ_BYTES_MAX],
         };
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(std::io::Error::from)?;
         Ok(Load {
             plan,
             places,
@@ -150,7 +148,7 @@ impl<'a> Load<'a> {
             stop,
             clients: (0..clients).map(|_| Client::new(now)).collect(),
             shared,
-            epoll,
+            poll: Poll::new()?,
             leadership: places.leadership(),
             start: now,
             measuring: plan.warmup.is_zero(),
@@ -161,13 +159,13 @@ impl<'a> Load<'a> {
 
     /// Runs to the end.
     pub fn run(mut self, tell: &mut dyn FnMut(&Progress)) -> Result<Tally, BenchError> {
-        let mut events = Vec::with_capacity(EVENTS_MAX);
+        let mut events = Events::with_capacity(EVENTS_MAX);
         let mut swept = self.start;
         self.sweep(self.start);
         loop {
             self.wait(&mut events)?;
-            for event in events.drain(..) {
-                self.handle(event.data.u64() as usize, event.flags);
+            for event in &events {
+                self.handle(event);
             }
             let now = Instant::now();
             if now - swept >= SWEEP_EVERY {
@@ -191,11 +189,10 @@ impl<'a> Load<'a> {
         }
     }
 
-    fn wait(&self, events: &mut Vec<epoll::Event>) -> Result<(), BenchError> {
-        let timeout = Timespec { tv_sec: 0, tv_nsec: WAIT_NANOS_MAX };
-        match epoll::wait(&self.epoll, spare_capacity(events), Some(&timeout)) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(BenchError::Epoll(error.into())),
+    fn wait(&mut self, events: &mut Events) -> Result<(), BenchError> {
+        match self.poll.poll(events, Some(WAIT_MAX)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(BenchError::Poll(error)),
+            _ => Ok(()),
         }
     }
 
@@ -220,46 +217,29 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// Something happened on a client's socket.
-    fn handle(&mut self, number: usize, flags: epoll::EventFlags) {
-        let client = &mut self.clients[number];
-        let had_unsent = client.has_unsent();
-        let result = match &client.state {
-            State::Resting(_) => return, // it was closed while its event was on the way
-            State::Connecting(stream, _) => {
-                let failed = stream.take_error().unwrap_or_else(Some);
-                return match failed {
-                    None if !flags.contains(epoll::EventFlags::OUT) => {}
-                    None => self.connected(number),
-                    Some(error) => self.not_connected(number, &error.to_string()),
-                };
+    /// Something happened on a client's socket. It is told once, so all that can be done is done.
+    fn handle(&mut self, event: &Event) {
+        let number = event.token().0;
+        if let State::Connecting(stream, _) = &self.clients[number].state {
+            match stream.take_error().unwrap_or_else(Some) {
+                None if !event.is_writable() => return,
+                None => self.connected(number),
+                Some(error) => return self.not_connected(number, &error.to_string()),
             }
-            State::Connected(_) if flags.contains(epoll::EventFlags::OUT) => client.send(),
-            State::Connected(_) => Ok(()),
-        };
-        let readable = flags.intersects(!epoll::EventFlags::OUT);
-        let result = match result {
-            Ok(()) if readable => client.receive(&mut self.shared),
-            result => result,
-        };
-        match result {
-            Ok(()) => {
-                if client.has_unsent() != had_unsent {
-                    self.watch(number);
-                }
-            }
-            Err(end) => self.ended(number, &end),
         }
-    }
-
-    /// Says which events of a connected client are of interest.
-    fn watch(&self, number: usize) {
-        let client = &self.clients[number];
-        let State::Connected(stream) = &client.state else { return };
-        let data = epoll::EventData::new_u64(number as u64);
-        let unsent = if client.has_unsent() { epoll::EventFlags::OUT } else { NONE };
-        epoll::modify(&self.epoll, stream, data, epoll::EventFlags::IN | unsent)
-            .expect("the socket is open and was added");
+        let client = &mut self.clients[number];
+        // If it was closed while the event was on the way, neither does anything.
+        let sent = if event.is_writable() { client.send() } else { Ok(()) };
+        let received = sent.and_then(|()| {
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                client.receive(event.is_read_closed(), &mut self.shared)
+            } else {
+                Ok(())
+            }
+        });
+        if let Err(end) = received {
+            self.ended(number, &end);
+        }
     }
 
     fn connected(&mut self, number: usize) {
@@ -268,9 +248,8 @@ impl<'a> Load<'a> {
         if let State::Connecting(stream, _) = state {
             client.state = State::Connected(stream);
         }
-        match client.begin(&mut self.shared) {
-            Ok(()) => self.watch(number),
-            Err(end) => self.ended(number, &end),
+        if let Err(end) = client.begin(&mut self.shared) {
+            self.ended(number, &end);
         }
     }
 
@@ -336,10 +315,9 @@ impl<'a> Load<'a> {
     fn connect(&mut self, number: usize, now: Instant) {
         let client = &mut self.clients[number];
         client.place = self.places.after(number, client.failures);
-        let both = epoll::EventFlags::IN | epoll::EventFlags::OUT;
-        let data = epoll::EventData::new_u64(number as u64);
-        let stream = Client::connect(self.places.address(client.place)).and_then(|stream| {
-            epoll::add(&self.epoll, &stream, data, both)?;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let stream = Client::connect(self.places.address(client.place)).and_then(|mut stream| {
+            self.poll.registry().register(&mut stream, Token(number), both)?;
             Ok(stream)
         });
         match stream {
@@ -364,5 +342,3 @@ impl<'a> Load<'a> {
         }
     }
 }
-
-const NONE: epoll::EventFlags = epoll::EventFlags::empty();

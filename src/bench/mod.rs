@@ -6,7 +6,7 @@
 //! (clients × pipeline = throughput × mean latency), and a server that stops is not flooded
 //! meanwhile.
 //!
-//! One thread drives all clients with `epoll` (`load`). The machine often runs the servers too,
+//! One thread drives all clients with a poll (`load`). The machine often runs the servers too,
 //! and a thread for each client would take from them what is to be measured. Latency counts from
 //! the moment a request is made until the moment its answer was read; percentiles are those of a
 //! histogram of every answer, to three digits (`tally`).
@@ -52,7 +52,7 @@ use tally::Tally;
 /// Fewest requests that each client keeps in flight while the keys are written before a run.
 pub const FILL_PIPELINE_MIN: usize = 16;
 
-/// Open files beside the clients' sockets: `epoll`, a question to a server, the standard streams.
+/// Open files beside the clients' sockets: the poll, a question to a server, the standard streams.
 const DESCRIPTORS_KEPT: usize = 16;
 
 /// What to do to whom.
@@ -180,7 +180,7 @@ pub enum BenchError {
     },
     /// The system does not give what a run takes.
     #[error("cannot wait for sockets: {0}")]
-    Epoll(#[from] std::io::Error),
+    Poll(#[from] std::io::Error),
 }
 
 /// Runs the load and reports it; `tell` hears once a second how it goes. When `stop` becomes true,
