@@ -179,3 +179,34 @@ fn unread_replies_wait_up_to_the_limit() {
     assert!(cut.is_err() || got.len() < LIMIT + KERNEL_BYTES - reply_bytes);
     greedy.0.get_mut().write_all(b"\n").ok();
 }
+
+/// What a client has read counts as unread no longer, even if the rest of what it asked for has not
+/// left yet.
+#[test]
+fn what_was_read_makes_room_for_more() {
+    const MIB: usize = 1024 * 1024;
+    let limits = format!("unread_reply_bytes = {}", 64 * MIB);
+    let cluster = serve(1, &limits);
+    let mut client = Typist::at(&cluster.address(1));
+    assert_eq!(client.one(&format!("SET k {}", "x".repeat(60_000))), "+OK");
+    let reply_bytes = 60_000 + "+\n".len();
+    let replies = |bytes: usize| bytes / reply_bytes;
+    let mut other = Typist::at(&cluster.address(1));
+    let mut ask_for = |client: &mut Typist, bytes: usize, times: u32| {
+        client.type_in(&"GET k\n".repeat(replies(bytes)));
+        client.type_in("INCR times\n");
+        let times = format!("+{times}");
+        let mut is_done = || (other.one("GET times") == times).then_some(());
+        wait_for("all is answered", REPLY_WITHIN, &mut is_done);
+    };
+    // Of the first 48 MiB, 24 are read, so 24 are unread; with 38 more that is below the limit. (The
+    // kernel takes some of them off the server's hands, but not 24.)
+    ask_for(&mut client, 48 * MIB, 1);
+    let mut half = vec![0; 24 * MIB];
+    client.0.read_exact(&mut half).expect("it is answered");
+    ask_for(&mut client, 38 * MIB, 2);
+    let asked = replies(48 * MIB) + replies(38 * MIB);
+    let mut rest = vec![0; asked * reply_bytes + ":1\n:2\n".len() - half.len()];
+    client.0.read_exact(&mut rest).expect("nobody was cut off");
+    assert_eq!(client.one("STRLEN k"), ":60000");
+}

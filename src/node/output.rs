@@ -27,6 +27,9 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// was asked.
 const LONG_QUERIES_MAX: usize = 8;
 
+/// Bytes that the writer thread writes at once: what has left counts as unread no longer.
+const WRITE_BYTES_MAX: usize = 256 * 1024;
+
 /// What a feed may leave unread before it waits, in bytes.
 const PUSH_UNREAD_BYTES_MAX: usize = 256 * 1024;
 
@@ -454,8 +457,12 @@ impl Output {
             return false;
         }
         while !chunk.is_empty() {
-            match (&*self.socket).write(chunk) {
-                Ok(count @ 1..) => chunk = &chunk[count..],
+            match (&*self.socket).write(&chunk[..chunk.len().min(WRITE_BYTES_MAX)]) {
+                Ok(count @ 1..) => {
+                    chunk = &chunk[count..];
+                    self.state.lock().writer_bytes = Some(chunk.len());
+                    self.progress.notify_all();
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 _ => return false,
             }
