@@ -13,8 +13,8 @@
 //! it. Rights are taken and given back under the mutex, and whoever gives one back looks first
 //! whether more has become due meanwhile. So when a thread finds messages due and the link not
 //! idle, it need not do or ring anything: the holder will see them. The holder is either a thread
-//! that passes by, which never blocks, or the link's own worker, which may: it connects, and sends
-//! what a full socket did not take.
+//! that passes by, which never blocks, or the link's own worker, which may: it connects, reads parts
+//! of snapshots from the disk, and sends what a full socket did not take.
 //!
 //! # Who applies
 //!
@@ -213,11 +213,15 @@ impl<D: Deliver> Monitor<D> {
         let applier = state.take_applier();
         let work = state.server.work();
         let ring_log_writer = work.write && std::mem::take(&mut state.log_writer_waits);
-        let mut outgoing = Vec::new();
+        let (mut outgoing, mut for_workers) = (Vec::new(), Vec::new());
         for peer in work.send {
             if state.rights.get(&peer) == Some(&Right::Free) {
                 state.rights.insert(peer, Right::Taken);
-                outgoing.push((peer, state.server.take_messages(peer)));
+                if state.server.raft().has_snapshot_part(peer) {
+                    for_workers.push(peer);
+                } else {
+                    outgoing.push((peer, state.server.take_messages(peer)));
+                }
             }
         }
         let answers = if work.answers { state.server.take_answers() } else { Vec::new() };
@@ -228,18 +232,23 @@ impl<D: Deliver> Monitor<D> {
         if ring_log_writer {
             self.log_writer.ring();
         }
+        for peer in for_workers {
+            self.links.leave_to_worker(peer);
+        }
         self.send(outgoing);
         if work.snapshot {
             self.snapshotter.ring();
         }
-        if !answers.is_empty() {
+        let is_wrong = matches!(difference, Some(Difference::Ours { .. }));
+        if let Some(difference) = difference {
+            self.deliver.difference(difference);
+        }
+        // A state that is not the others' answers nobody.
+        if !answers.is_empty() && !is_wrong {
             self.deliver.answers(answers);
         }
         if !events.is_empty() {
             self.deliver.events(events);
-        }
-        if let Some(difference) = difference {
-            self.deliver.difference(difference);
         }
         if let Some(applier) = applier {
             self.apply_passing(applier);
@@ -256,9 +265,11 @@ impl<D: Deliver> Monitor<D> {
                 return;
             }
             let mut state = self.state.lock();
+            let mut for_workers = Vec::new();
             outgoing.retain_mut(|(peer, messages)| {
-                if round == ROUNDS_MAX {
-                    return true;
+                if round == ROUNDS_MAX || state.server.raft().has_snapshot_part(*peer) {
+                    for_workers.push(*peer);
+                    return false;
                 }
                 if !state.server.has_messages(*peer) {
                     state.rights.insert(*peer, Right::Free);
@@ -268,11 +279,8 @@ impl<D: Deliver> Monitor<D> {
                 true
             });
             drop(state);
-            if round == ROUNDS_MAX {
-                for (peer, _) in outgoing {
-                    self.links.leave_to_worker(peer);
-                }
-                return;
+            for peer in for_workers {
+                self.links.leave_to_worker(peer);
             }
         }
     }

@@ -118,7 +118,8 @@ impl Raft {
         }
     }
 
-    pub(super) fn has_snapshot_part(&self, to: ServerId) -> bool {
+    /// Whether `take_messages(to)` would return a part of a snapshot: its bytes are on disk.
+    pub fn has_snapshot_part(&self, to: ServerId) -> bool {
         self.next_snapshot_part(to).is_some()
     }
 
