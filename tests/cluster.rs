@@ -252,6 +252,34 @@ fn sigterm_ends_a_server_in_order() {
     cluster.assert_servers_equal(&load.keys);
 }
 
+/// A second signal ends it at once, whatever it is busy with: here it has nobody to hand over to,
+/// and nobody who would help to answer what is pending.
+#[test]
+fn a_second_signal_ends_a_server_at_once() {
+    let cluster = Cluster::prepare(3);
+    cluster.set("raft", "election_ms = [3000, 4000]");
+    for id in 1..=3 {
+        cluster.init(id);
+        cluster.serve(id);
+    }
+    let leader = cluster.leader();
+    let others = (1..=3).filter(|&id| id != leader);
+    others.for_each(|id| cluster.pause(id));
+    let mut stream = open(&cluster.address(leader));
+    stream.write_all(b"SET pending 1\n").expect("the server reads");
+    let says = |what: &str| {
+        wait_for(what, Duration::from_secs(5), || {
+            cluster.log_text(leader).contains(what).then_some(())
+        })
+    };
+    cluster.signal(leader, Signal::TERM);
+    says("stops accepting");
+    cluster.signal(leader, Signal::TERM);
+    let status = cluster.wait_exit(leader, Duration::from_secs(1));
+    assert_eq!(status.code(), Some(0));
+    says("a second signal: stopping at once");
+}
+
 /// A port in use is said with its number and its own exit code.
 #[test]
 fn a_port_in_use_is_exit_code_6() {

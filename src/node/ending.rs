@@ -177,27 +177,39 @@ pub fn end_on_panic(logger: Logger) {
     }));
 }
 
+/// How much longer whoever wants us to stop will wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Until everything is answered.
+    Some,
+    /// No longer: there was a second signal.
+    None,
+}
+
 /// If this server leads, lets another one lead before it goes, so that nobody has to find out by
 /// waiting (diss. §3.10). It serves on meanwhile. Returns when it leads no more, or the core has
 /// given up, within an election timeout; or at a second signal.
 pub fn hand_over<D: Deliver>(
     monitor: &Monitor<D>,
     endings: &Receiver<Ending>,
-) -> Result<(), ServeError> {
+) -> Result<Patience, ServeError> {
     let begun =
         monitor.with(|server| server.raft().is_leader().then(|| server.transfer_leadership(None)));
     let successor = match begun {
-        None => return Ok(()),
+        None => return Ok(Patience::Some),
         Some(Ok(successor)) => successor,
         Some(Err(reason)) => {
             log::warn!("leadership cannot be handed over: {reason}");
-            return Ok(());
+            return Ok(Patience::Some);
         }
     };
     let since = Instant::now();
     while monitor.look(|server| server.raft().is_handing_over()) {
         match endings.recv_timeout(LOOK_EVERY) {
-            Ok(Ending::Signal(_)) => return Ok(()),
+            Ok(Ending::Signal(_)) => {
+                log::warn!("a second signal: stopping at once");
+                return Ok(Patience::None);
+            }
             Ok(Ending::Disk(error)) => return Err(error.into()),
             Ok(Ending::Diverged(how)) => return Err(how.into()),
             Err(_nothing_happened) => {}
@@ -206,7 +218,7 @@ pub fn hand_over<D: Deliver>(
     let leads = monitor.look(|server| server.raft().is_leader());
     let outcome = if leads { "failed" } else { "done" };
     log::info!("hand-over to={successor} {outcome} ms={}", since.elapsed().as_millis());
-    Ok(())
+    Ok(Patience::Some)
 }
 
 /// Answers what can be answered, and returns: when every reply has left, at the latest after

@@ -39,7 +39,7 @@ use super::client::Clients;
 use super::connections::{Connections, connections_max};
 use super::crowd::crowd;
 use super::doorbell::{Bell, doorbell};
-use super::ending::{self, Diverged, Ending, LAST_WORDS_MAX, ServeError};
+use super::ending::{self, Diverged, Ending, LAST_WORDS_MAX, Patience, ServeError};
 use super::history::History;
 use super::insight::Insights;
 use super::links::Links;
@@ -101,8 +101,10 @@ fn run(config: &Effective, logger: &Logger) -> Result<(), ServeError> {
         Ending::Signal(signal) => {
             log::info!("signal={signal}: stops accepting, answers what can be answered");
             stop_accepting.close();
-            ending::hand_over(&running.monitor, &endings)?;
-            ending::drain(&running.monitor, &running.connections, &endings)
+            match ending::hand_over(&running.monitor, &endings)? {
+                Patience::Some => ending::drain(&running.monitor, &running.connections, &endings),
+                Patience::None => Ok(()),
+            }
         }
         Ending::Disk(error) => Err(error.into()),
         Ending::Diverged(how) => Err(how.into()),
