@@ -33,7 +33,8 @@ impl Hurry {
         self.is_on.store(is_on, Ordering::Relaxed);
     }
 
-    fn is_on(&self) -> bool {
+    /// Whether there is one.
+    pub fn is_on(&self) -> bool {
         self.is_on.load(Ordering::Relaxed)
     }
 }
