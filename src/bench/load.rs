@@ -191,7 +191,9 @@ impl<'a> Load<'a> {
 
     fn wait(&mut self, events: &mut Events) -> Result<(), BenchError> {
         match self.poll.poll(events, Some(WAIT_MAX)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(BenchError::Poll(error)),
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                Err(BenchError::Poll(error))
+            }
             _ => Ok(()),
         }
     }
