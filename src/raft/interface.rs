@@ -41,8 +41,8 @@ pub struct SnapshotOptions {
     /// Bytes of the log before the snapshot that memory keeps for followers that are a little
     /// behind.
     pub tail_bytes: u64,
-    /// Entries that are dropped from memory at once, at the most; the others follow, tick by tick.
-    /// At least 1.
+    /// Entries that are dropped from memory at once, at the most, unless a 64th of what is to be
+    /// dropped is more; the others follow, tick by tick. At least 1.
     pub forget_entries_max: u64,
     /// Bytes of the log that memory keeps for a follower that is being sent a snapshot, so that the
     /// log goes on where the snapshot ends; beyond it that follower needs another one.

@@ -179,9 +179,9 @@ impl Raft {
     /// trip, and everybody waits meanwhile. (Decided once for each snapshot and not with each step:
     /// a follower that has just been sent an older one still needs the log behind it.)
     fn forget_some(&mut self) {
-        let base = self.log.base().index;
-        let step = self.options.snapshots.forget_entries_max;
-        let to = self.snapshots.forget_to.min(Index(base.0.saturating_add(step)));
+        let (base, all) = (self.log.base().index, self.snapshots.forget_to);
+        let step = self.options.snapshots.forget_entries_max.max(all.0.saturating_sub(base.0) / 64);
+        let to = all.min(Index(base.0.saturating_add(step)));
         if to <= base {
             return;
         }
