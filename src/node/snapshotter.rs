@@ -18,7 +18,6 @@ use crate::raft::{SnapshotWork, TransferId};
 use crate::server::{self, SnapshotShelf};
 use crate::state_file::{self, StateFileError};
 use crate::storage::disk::RealDisk;
-use crate::storage::pace::Hurry;
 use crate::storage::snapshot::{Receiver, SnapshotError, SnapshotFile, Snapshots};
 
 use super::doorbell::{Bell, Button};
@@ -65,8 +64,6 @@ pub struct Snapshotter<D: Deliver> {
     pub shelf: Shelf,
     /// The directory.
     pub snapshots: Snapshots<RealDisk>,
-    /// Whether the next one is needed soon.
-    pub hurry: Hurry,
     /// The files that may be sent.
     pub files: Arc<SnapshotFiles>,
     /// Rung when a state was frozen, or a part has come.
@@ -135,9 +132,8 @@ impl<D: Deliver> Snapshotter<D> {
         }
     }
 
-    /// Writes it in a thread that gives way to all others, unless it is needed soon. Not in this
-    /// one: whoever holds the server's lock must not give way, and a priority that was lowered
-    /// stays so.
+    /// Writes it in a thread that gives way to all others. Not in this one: whoever holds the
+    /// server's lock must not give way, and a priority that was lowered stays so.
     fn write(
         &self,
         id: SnapshotId,
@@ -151,11 +147,9 @@ impl<D: Deliver> Snapshotter<D> {
             }
             state_file::save(snapshots, cluster_id, membership.clone(), id, state)
         };
-        let is_urgent = self.hurry.is_on();
-        let write_in_thread = || write(if is_urgent { Ok(()) } else { give_way() });
         thread::scope(|scope| {
             let thread = thread::Builder::new().name("snapshot-write".to_owned());
-            match thread.spawn_scoped(scope, write_in_thread) {
+            match thread.spawn_scoped(scope, || write(give_way())) {
                 Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
                 Err(error) => write(Err(error)),
             }

@@ -259,7 +259,7 @@ impl Running {
             Arc::new(History::new(state.applied_index(), config.limits.feed_history_bytes));
         let running = Running { monitor, connections, links, peers, history, files };
 
-        let keeper = keeper(config, hurry.clone());
+        let keeper = keeper(config, hurry);
         running.start_log_writer(journal, keeper, log_writer_bell, endings)?;
         let shelf = Shelf::new(snapshotter_button);
         let history = Arc::clone(&running.history);
@@ -269,7 +269,6 @@ impl Running {
             monitor: Arc::clone(&running.monitor),
             shelf,
             snapshots,
-            hurry,
             files: Arc::clone(&running.files),
             bell: snapshotter_bell,
             log_writer: log_writer_button,

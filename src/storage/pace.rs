@@ -33,8 +33,7 @@ impl Hurry {
         self.is_on.store(is_on, Ordering::Relaxed);
     }
 
-    /// Whether there is one.
-    pub fn is_on(&self) -> bool {
+    fn is_on(&self) -> bool {
         self.is_on.load(Ordering::Relaxed)
     }
 }
