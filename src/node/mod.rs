@@ -7,7 +7,6 @@
 //! | `log-writer` | 1 | its bell | `take_write`, `persisted` | write, fsync |
 //! | `applier` | 1 | a channel | `take_tasks`, `finished` | the state machine, while it has it |
 //! | `snapshotter` | 1 | its bell | `take_snapshot_work`, `snapshot_…` | snapshot files |
-//! | `snapshot-write` | while one is written | – | – | a snapshot file, at low priority |
 //! | `peer-send-N` | one a peer | its bell | `take_messages` | connect, what would block |
 //! | `peer-accept`, `peer-recv-…` | 1 + one a peer | socket | `connected`, `step` | read, decode |
 //! | `client-accept` | 1 | socket | – | – |

@@ -4,10 +4,7 @@
 //! a clone, and the log writer only removes what a finished snapshot has made superfluous. What
 //! goes wrong here costs no promise: without a new snapshot the log is simply longer.
 
-use std::io;
-use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::thread;
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -16,18 +13,13 @@ use crate::kv::StateMachine;
 use crate::raft::types::{Bytes, ServerId, SnapshotId};
 use crate::raft::{SnapshotWork, TransferId};
 use crate::server::{self, SnapshotShelf};
-use crate::state_file::{self, StateFileError};
+use crate::state_file;
 use crate::storage::disk::RealDisk;
 use crate::storage::snapshot::{Receiver, SnapshotError, SnapshotFile, Snapshots};
 
 use super::doorbell::{Bell, Button};
 use super::monitor::{Deliver, Monitor};
 use super::snapshot_files::SnapshotFiles;
-
-/// Of a thread that is not urgent: where all want the processor, it gets a tenth of what another
-/// does.
-#[cfg(target_os = "linux")]
-const NICE: i32 = 10;
 
 /// States on their way between the applier and the snapshotter. A leaf lock, held to put one down
 /// or pick one up.
@@ -112,7 +104,9 @@ impl<D: Deliver> Snapshotter<D> {
 
     fn save(&self, id: SnapshotId, state: &StateMachine) {
         let since = Instant::now();
-        match self.write(id, state) {
+        let membership = self.membership.clone();
+        let saved = state_file::save(&self.snapshots, &self.cluster_id, membership, id, state);
+        match saved {
             Ok(file) => {
                 let (keys, ms) = (file.header().keys, since.elapsed().as_millis());
                 log::debug!("wrote snapshot={id} keys={keys} ms={ms}");
@@ -130,30 +124,6 @@ impl<D: Deliver> Snapshotter<D> {
                 self.files.note_failure();
             }
         }
-    }
-
-    /// Writes it in a thread that gives way to all others. Not in this one: whoever holds the
-    /// server's lock must not give way, and a priority that was lowered stays so.
-    fn write(
-        &self,
-        id: SnapshotId,
-        state: &StateMachine,
-    ) -> Result<SnapshotFile<RealDisk>, StateFileError> {
-        let (snapshots, cluster_id) = (&self.snapshots, &self.cluster_id);
-        let membership = &self.membership;
-        let write = |priority: io::Result<()>| {
-            if let Err(error) = priority {
-                log::warn!("a snapshot is written as if it were urgent: {error}");
-            }
-            state_file::save(snapshots, cluster_id, membership.clone(), id, state)
-        };
-        thread::scope(|scope| {
-            let thread = thread::Builder::new().name("snapshot-write".to_owned());
-            match thread.spawn_scoped(scope, || write(give_way())) {
-                Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-                Err(error) => write(Err(error)),
-            }
-        })
     }
 
     fn begin(
@@ -240,17 +210,4 @@ fn append(
         offset_bytes += part.0.len() as u64;
     }
     Ok(offset_bytes)
-}
-
-/// Lowers the priority of this thread, for good.
-#[cfg(target_os = "linux")]
-fn give_way() -> io::Result<()> {
-    rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE)?;
-    Ok(())
-}
-
-/// Elsewhere a priority belongs to the whole process.
-#[cfg(not(target_os = "linux"))]
-fn give_way() -> io::Result<()> {
-    Ok(())
 }
