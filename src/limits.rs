@@ -228,8 +228,8 @@ pub const SNAPSHOT_RETRY_MS: u64 = 10_000;
 /// a server that is restarted under load usually finds there what it missed.
 pub const LOG_TAIL_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Entries that are dropped from memory at once, in a tenth of a millisecond or so, and as many with
-/// each tick. (A 64th of all, if that is more: however fast others are added, it ends.)
+/// Entries that are dropped from memory at once, in a tenth of a millisecond or so, and as many
+/// with each tick. (A 64th of all, if that is more: however fast others are added, it ends.)
 pub const FORGOTTEN_ENTRIES_MAX: u64 = 4096;
 
 /// Bytes of log that are kept in memory for a follower while it is sent a snapshot, so that it can

@@ -199,8 +199,8 @@ fn what_was_read_makes_room_for_more() {
         let mut is_done = || (other.one("GET times") == times).then_some(());
         wait_for("all is answered", REPLY_WITHIN, &mut is_done);
     };
-    // Of the first 48 MiB, 24 are read, so 24 are unread; with 38 more that is below the limit. (The
-    // kernel takes some of them off the server's hands, but not 24.)
+    // Of the first 48 MiB, 24 are read, so 24 are unread; with 38 more that is below the limit.
+    // (The kernel takes some of them off the server's hands, but not 24.)
     ask_for(&mut client, 48 * MIB, 1);
     let mut half = vec![0; 24 * MIB];
     client.0.read_exact(&mut half).expect("it is answered");

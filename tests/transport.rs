@@ -77,7 +77,7 @@ fn linked() -> (PeerLink, Inbound) {
 }
 
 fn send(link: &PeerLink, frame: &Frame) -> Sent {
-    link.acquire().expect("the link is up").send(frame)
+    link.lock_if_up().expect("the link is up").send(frame)
 }
 
 /// Waits for a condition, with a bound.
@@ -387,7 +387,7 @@ fn a_link_is_mended_after_the_peer_restarts() {
     assert!(link.check_open());
     drop(inbound);
     until("the closed connection is noticed", || !link.check_open());
-    assert!(link.acquire().is_none(), "the link is down");
+    assert!(link.lock_if_up().is_none(), "the link is down");
 
     let (dialled, inbound) = meet(|at| dial(at, &identity("a", 1), ServerId(2), &mut no_memory));
     link.install(dialled.expect("good hello"));
@@ -420,8 +420,8 @@ fn fill(link: &PeerLink) -> u64 {
 fn what_a_full_socket_did_not_take_follows_in_order() {
     let (link, mut inbound) = linked();
     let last = fill(&link);
-    let mut right = link.acquire().expect("the link is up");
-    assert!(right.has_remainder());
+    let mut wire = link.lock_if_up().expect("the link is up");
+    assert!(wire.has_remainder());
     thread::scope(|scope| {
         let reader = scope.spawn(move || {
             let mut received = Vec::new();
@@ -431,13 +431,13 @@ fn what_a_full_socket_did_not_take_follows_in_order() {
             received
         });
         let since = Instant::now();
-        while !matches!(right.finish_blocking(), Sent::All) {
+        while !matches!(wire.finish_blocking(), Sent::All) {
             assert!(since.elapsed() < PATIENCE, "the peer reads");
         }
-        assert!(!right.has_remainder());
-        assert!(matches!(right.send_blocking(&large_frame(last + 1)), Sent::All | Sent::Rest));
-        while right.has_remainder() {
-            assert!(matches!(right.finish_blocking(), Sent::All | Sent::Rest));
+        assert!(!wire.has_remainder());
+        assert!(matches!(wire.send_blocking(&large_frame(last + 1)), Sent::All | Sent::Rest));
+        while wire.has_remainder() {
+            assert!(matches!(wire.finish_blocking(), Sent::All | Sent::Rest));
         }
         let sent = (1..=last + 1).flat_map(|term| large_frame(term).raft);
         assert!(reader.join().expect("no panic").into_iter().eq(sent), "all, in order");
@@ -452,9 +452,9 @@ fn a_remainder_is_not_carried_to_a_new_connection() {
     drop(stuck);
     let since = Instant::now();
     loop {
-        let Some(mut right) = link.acquire() else { break };
-        if let Sent::Broken(_) = right.finish_blocking() {
-            assert!(!right.has_remainder());
+        let Some(mut wire) = link.lock_if_up() else { break };
+        if let Sent::Broken(_) = wire.finish_blocking() {
+            assert!(!wire.has_remainder());
         }
         assert!(since.elapsed() < PATIENCE, "the peer has closed");
     }

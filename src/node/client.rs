@@ -2,7 +2,14 @@
 //!
 //! Whoever reads from a client (the crowd's thread, or one of its own if it must wait) parses all
 //! that one `read` brought and enters the server once with it. It never waits for replies (see
-//! `output`).
+//! `output`). The way of some bytes:
+//!
+//! ```text
+//! take ──▶ gather: parse ──▶ add, each request ──▶ place: a slot for each reply ──▶ submit, once
+//! ```
+//!
+//! `take` to `place` are done client by client and end in a `Round`; one `submit` gives the server
+//! what all clients of the round ask.
 
 use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -62,8 +62,8 @@ impl Links {
     /// caller's; otherwise it has been left to the worker.
     pub fn send(&self, peer: ServerId, messages: Outgoing) -> bool {
         let link = self.to(peer);
-        let sent = match link.wire.acquire() {
-            Some(mut right) if !right.has_remainder() => right.send(&self.frame(messages)),
+        let sent = match link.wire.lock_if_up() {
+            Some(mut wire) if !wire.has_remainder() => wire.send(&self.frame(messages)),
             _ => Sent::Rest,
         };
         let all = matches!(sent, Sent::All);

@@ -13,8 +13,8 @@
 //! it. Rights are taken and given back under the mutex, and whoever gives one back looks first
 //! whether more has become due meanwhile. So when a thread finds messages due and the link not
 //! idle, it need not do or ring anything: the holder will see them. The holder is either a thread
-//! that passes by, which never blocks, or the link's own worker, which may: it connects, reads parts
-//! of snapshots from the disk, and sends what a full socket did not take.
+//! that passes by, which never blocks, or the link's own worker, which may: it connects, reads
+//! parts of snapshots from the disk, and sends what a full socket did not take.
 //!
 //! # Who applies
 //!
@@ -67,7 +67,8 @@ pub trait Deliver {
 
 struct State {
     server: Server,
-    /// Whether the log writer waits at its bell. Only then it must be rung for.
+    /// Whether the log writer waits at its bell. Only then it must be rung for: while it is at work
+    /// (under load always) it comes by itself before it waits.
     log_writer_waits: bool,
     /// Who applies, while it rests.
     applier: Option<Box<Applier>>,
@@ -207,9 +208,10 @@ impl<D: Deliver> Monitor<D> {
         self.state.lock().rights.insert(to, Right::Taken) == Some(Right::Free)
     }
 
-    /// Unlocks, then does what `state.server` now wants done.
+    /// Takes what `state.server` now wants done, unlocks, and does it: the disk is set to work
+    /// first, then the peers' disks, then come the clients, and at last what this thread applies.
     fn leave(&self, mut state: MutexGuard<'_, State>) {
-        // First: what may be applied can make more to send.
+        // Before the messages: what may be applied can make more to send.
         let applier = state.take_applier();
         let work = state.server.work();
         let ring_log_writer = work.write && std::mem::take(&mut state.log_writer_waits);
@@ -218,7 +220,7 @@ impl<D: Deliver> Monitor<D> {
             if state.rights.get(&peer) == Some(&Right::Free) {
                 state.rights.insert(peer, Right::Taken);
                 if state.server.raft().has_snapshot_part(peer) {
-                    for_workers.push(peer);
+                    for_workers.push(peer); // it is read from disk, which blocks
                 } else {
                     outgoing.push((peer, state.server.take_messages(peer)));
                 }
@@ -255,11 +257,11 @@ impl<D: Deliver> Monitor<D> {
         }
     }
 
-    /// Sends without blocking, then looks whether more has become due, and at last gives the rights
-    /// back.
+    /// With the rights to send to these peers: sends without blocking, looks whether more has
+    /// become due, and so on. Each right is given back when nothing is due, or left to the link's
+    /// worker: if the link is down or full, if the disk must be read, or after `ROUNDS_MAX` rounds.
     fn send(&self, mut outgoing: Vec<(ServerId, Outgoing)>) {
         for round in 1.. {
-            // A link that has broken or is full keeps the right for its worker.
             outgoing.retain_mut(|(peer, due)| self.links.send(*peer, std::mem::take(due)));
             if outgoing.is_empty() {
                 return;

@@ -52,8 +52,8 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
         self.end(&client, half_closed);
     }
 
-    /// Reads and submits until the client ends, or is to be ended. Returns whether the client has
-    /// said that it will send nothing more.
+    /// Waits, then reads and submits until it must wait again, and so on, until the client ends or
+    /// is to be ended. Returns whether the client has said that it will send nothing more.
     fn read_on(&self, client: &mut Client, wait: Wait) -> bool {
         let mut buffer = [0; READ_BYTES];
         let mut timeout = None;

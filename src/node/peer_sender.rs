@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::raft::types::ServerId;
 use crate::transport::dial::{Backoff, DialError, dial};
 use crate::transport::hello::Identity;
-use crate::transport::link::{SendingRight, Sent};
+use crate::transport::link::{OpenWire, Sent};
 
 use super::doorbell::Bell;
 use super::links::Links;
@@ -44,7 +44,8 @@ impl<D: Deliver> PeerSender<D> {
         let mut backoff = Backoff::new(u64::from(self.peer.0));
         let mut connected_at = None;
         loop {
-            // Here we have no right to send. We get it by being left it, or because nobody has it.
+            // Here we have no right to send. We get it by being left it, or because nobody has it,
+            // and keep it as long as the link is down.
             if link.take_over() || self.monitor.try_acquire(self.peer) {
                 while !self.send_all_due() {
                     self.connect(&mut backoff, connected_at);
@@ -63,15 +64,15 @@ impl<D: Deliver> PeerSender<D> {
         if !link.wire.check_open() {
             return false;
         }
-        let Some(mut right) = link.wire.acquire() else { return false };
-        if right.has_remainder() && !finish(&mut right, Sent::Rest) {
+        let Some(mut wire) = link.wire.lock_if_up() else { return false };
+        if wire.has_remainder() && !finish(&mut wire, Sent::Rest) {
             return false;
         }
-        drop(right);
+        drop(wire);
         while let Some(messages) = self.monitor.take_messages_or_release(self.peer) {
-            let Some(mut right) = link.wire.acquire() else { return false };
-            let sent = right.send_blocking(&self.links.frame(messages));
-            if !finish(&mut right, sent) {
+            let Some(mut wire) = link.wire.lock_if_up() else { return false };
+            let sent = wire.send_blocking(&self.links.frame(messages));
+            if !finish(&mut wire, sent) {
                 return false;
             }
         }
@@ -122,12 +123,12 @@ impl<D: Deliver> PeerSender<D> {
 }
 
 /// Pushes until all is sent. Returns whether it was.
-fn finish(right: &mut SendingRight<'_>, mut sent: Sent) -> bool {
+fn finish(wire: &mut OpenWire<'_>, mut sent: Sent) -> bool {
     loop {
         match sent {
             Sent::All => return true,
             Sent::Broken(_) => return false,
-            Sent::Rest => sent = right.finish_blocking(),
+            Sent::Rest => sent = wire.finish_blocking(),
         }
     }
 }

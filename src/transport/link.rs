@@ -4,10 +4,9 @@
 //! Sending in passing saves waking the worker; the worker does what may block: connecting, and
 //! pushing out what the socket did not take. **Who** may send is not decided here: one thread at a
 //! time has the right to, and that right is kept under the one mutex, where messages are taken (see
-//! `node::monitor`). It is acquired *before* messages are taken: if A took first and B second, but
-//! B came to the socket first, the parts of a forward would arrive out of order. So the lock in
-//! this file is free whenever somebody acquires it, and it is never held together with the one
-//! mutex.
+//! `node::monitor`). The right comes *before* the messages: if A took messages first and B second,
+//! but B came to the socket first, the parts of a forward would arrive out of order. So the lock in
+//! this file is free whenever somebody wants it, and it is never held together with the one mutex.
 //!
 //! **What** is sent has one rule: nothing new is sent while an unsent remainder exists, and only
 //! the worker, which may block, sends the remainder. Bytes of half a frame are never dropped from a
@@ -61,9 +60,9 @@ pub enum Sent {
 impl PeerLink {
     /// The connection, for whoever has the right to send on it; `None` if the link is down. A
     /// remainder must be finished before anything new is sent.
-    pub fn acquire(&self) -> Option<SendingRight<'_>> {
+    pub fn lock_if_up(&self) -> Option<OpenWire<'_>> {
         let wire = self.wire.lock();
-        wire.stream.is_some().then_some(SendingRight { wire })
+        wire.stream.is_some().then_some(OpenWire { wire })
     }
 
     /// Makes the link usable.
@@ -89,11 +88,11 @@ impl PeerLink {
 
 /// A link that is up, in the hands of the thread that may send on it.
 #[derive(Debug)]
-pub struct SendingRight<'a> {
+pub struct OpenWire<'a> {
     wire: MutexGuard<'a, Wire>,
 }
 
-impl SendingRight<'_> {
+impl OpenWire<'_> {
     /// Whether bytes of an earlier frame still wait.
     pub fn has_remainder(&self) -> bool {
         !self.wire.bytes.is_empty()
