@@ -51,6 +51,8 @@ mod own_thread;
 mod peer_receiver;
 mod peer_sender;
 mod peers;
+#[doc = include_str!("performance.md")]
+pub mod performance {}
 mod progress;
 mod report;
 mod snapshot_files;
