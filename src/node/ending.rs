@@ -45,9 +45,9 @@ pub enum Ending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
     "the state of this server is not that of a majority of the others (at index {index} its hash \
-     is {ours:016x}, theirs {theirs:016x}): it stops before it answers anybody from it. Start it \
-     again: it builds its state anew from its snapshot and log. If it stops again, its snapshot \
-     holds the wrong state: keep the directory to find out why, and give this server up"
+     is {ours:016x}, theirs {theirs:016x}): it stops. Start it again: it builds its state anew \
+     from its snapshot and log. If it stops again, its snapshot holds the wrong state: keep the \
+     directory to find out why, and give this server up"
 )]
 pub struct Diverged {
     /// Where it was noticed.
@@ -205,14 +205,8 @@ pub fn hand_over<D: Deliver>(
     };
     let since = Instant::now();
     while monitor.look(|server| server.raft().is_handing_over()) {
-        match endings.recv_timeout(LOOK_EVERY) {
-            Ok(Ending::Signal(_)) => {
-                log::warn!("a second signal: stopping at once");
-                return Ok(Patience::None);
-            }
-            Ok(Ending::Disk(error)) => return Err(error.into()),
-            Ok(Ending::Diverged(how)) => return Err(how.into()),
-            Err(_nothing_happened) => {}
+        if wait(endings)? == Patience::None {
+            return Ok(Patience::None);
         }
     }
     let leads = monitor.look(|server| server.raft().is_leader());
@@ -240,15 +234,22 @@ pub fn drain<D: Deliver>(
             log::warn!("requests={pending} are left without an answer");
             return Ok(());
         }
-        match endings.recv_timeout(LOOK_EVERY) {
-            Ok(Ending::Signal(_)) => {
-                log::warn!("a second signal: stopping at once");
-                return Ok(());
-            }
-            Ok(Ending::Disk(error)) => return Err(error.into()),
-            Ok(Ending::Diverged(how)) => return Err(how.into()),
-            Err(_nothing_happened) => {}
+        if wait(endings)? == Patience::None {
+            return Ok(());
         }
+    }
+}
+
+/// A moment of waiting while the server stops.
+fn wait(endings: &Receiver<Ending>) -> Result<Patience, ServeError> {
+    match endings.recv_timeout(LOOK_EVERY) {
+        Ok(Ending::Signal(_)) => {
+            log::warn!("a second signal: stopping at once");
+            Ok(Patience::None)
+        }
+        Ok(Ending::Disk(error)) => Err(error.into()),
+        Ok(Ending::Diverged(how)) => Err(how.into()),
+        Err(_nothing_happened) => Ok(Patience::Some),
     }
 }
 
