@@ -490,6 +490,10 @@ rules! {
         "A spare file is named as the next segment when its first batch is synced, not before."
         "the segment before it ends in reserved bytes: only a batch behind proves that it is whole"
         ["A server that crashed starts again"]
+    SpareHasOneName "recycled-under-two-names"
+        "A segment that is used again is written to when its old name is durably gone, not before."
+        "the old name would come back, with what is written under the new one"
+        ["A server that crashed starts again"]
     RoomIsReserved "writes-without-room"
         "An entry is accepted, and written, only into space that is reserved."
         "a write that meets a full disk halfway is the end of the process"

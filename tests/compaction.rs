@@ -6,13 +6,15 @@ use raft_server::raft::durability::{Write, WriteTicket};
 use raft_server::raft::types::{
     Command, Entry, EntryId, HardState, Index, Payload, ServerId, SnapshotId, Stamp, Term,
 };
+use raft_server::storage::chores::{is_spare, perform};
 use raft_server::storage::disk::Disk;
 use raft_server::storage::error::{Damage, JournalError};
 use raft_server::storage::journal::{Journal, Options, segment_name, segment_number};
 use raft_server::storage::memory_disk::MemoryDisk;
+use raft_server::storage::pace::Pace;
 use raft_server::storage::recording_disk::{Cuts, Files, RecordingDisk};
 use raft_server::storage::recovery::{self, Recovered};
-use raft_server::storage::reserve::{Reservation, Reserved, SPARE_NAME};
+use raft_server::storage::reserve::{Reservation, Reserved, Spare};
 use raft_server::storage::snapshot::{self, Found, Header, SnapshotError, SnapshotFile, Snapshots};
 
 /// Segments of two or three batches.
@@ -20,7 +22,8 @@ const OPTIONS: Options = Options { journal_id: 0xFEED, run_id: 7, segment_bytes:
 
 /// A journal that reserves: the newest segment grows in small steps, a spare stands by, and
 /// obsolete segments are used again.
-const RESERVATION: Reservation = Reservation { step_bytes: 150, ahead_bytes: 500, kept_bytes: 0 };
+const RESERVATION: Reservation =
+    Reservation { step_bytes: 150, ahead_bytes: 500, kept_bytes: 0, ready_max: 2 };
 
 /// Opens the journal, with reserved space or without.
 fn open_journal(
@@ -75,7 +78,7 @@ fn take<D: Disk>(
 }
 
 fn remove_all<D: Disk>(journal: &mut Journal<D>) -> Result<(), JournalError> {
-    while journal.remove_obsolete()? {}
+    while journal.do_chore()? {}
     Ok(())
 }
 
@@ -134,7 +137,9 @@ enum Step {
     Append(Write),
     /// Publish a snapshot, our own or a leader's.
     Take(SnapshotId),
-    /// Remove the segments that the newest snapshot covers.
+    /// Do a chore, without telling the journal.
+    Perform,
+    /// Do all chores: remove the segments that the newest snapshot covers, or keep them as spares.
     Compact,
     KeepNewest,
 }
@@ -146,6 +151,8 @@ struct Server {
     snapshots: Option<Snapshots<RecordingDisk>>,
     newest: Option<SnapshotFile<RecordingDisk>>,
     journal: Option<Journal<RecordingDisk>>,
+    /// What came of a chore, before the journal is told.
+    done: Option<Result<Option<Spare<<RecordingDisk as Disk>::File>>, JournalError>>,
     /// Whether the journal reserves its space.
     reserves: bool,
     /// How many operations each directory has seen, and what was promised then.
@@ -162,6 +169,7 @@ impl Server {
             snapshots: None,
             newest: None,
             journal: None,
+            done: None,
             reserves,
             moments: Vec::new(),
         };
@@ -204,6 +212,7 @@ impl Server {
         match step {
             Step::OpenSnapshots => {
                 (self.snapshots, self.newest, self.journal) = (None, None, None);
+                self.done = None;
                 let opened = open_snapshots(self.snapshots_disk.clone()).map(|(opened, found)| {
                     assert!(found.damaged.is_empty(), "{:?}", found.damaged);
                     (self.snapshots, self.newest) = (Some(opened), found.newest);
@@ -232,11 +241,26 @@ impl Server {
                 let after = before.iter().map(|model| model.with_snapshot(*id)).collect();
                 (taken.map_err(|error| error.to_string()), after)
             }
+            Step::Perform => {
+                let newest = self.newest_id();
+                let journal = self.journal.as_mut().expect("open comes first");
+                journal.snapshot_published(newest);
+                let chore = journal.next_chore();
+                let done = chore.map(|chore| perform(&self.journal_disk, &chore, &Pace::Full));
+                let result = match &done {
+                    Some(Err(error)) => Err(error.to_string()),
+                    _ => Ok(()),
+                };
+                self.done = done;
+                (result, same)
+            }
             Step::Compact => {
                 let newest = self.newest_id();
                 let journal = self.journal.as_mut().expect("open comes first");
                 journal.snapshot_published(newest);
-                (remove_all(journal).map_err(|error| error.to_string()), same)
+                let told = self.done.take().map_or(Ok(()), |done| journal.finish_chore(done));
+                let compacted = told.and_then(|()| remove_all(journal));
+                (compacted.map_err(|error| error.to_string()), same)
             }
             Step::KeepNewest => {
                 let newest = self.newest.clone().expect("one was taken");
@@ -252,7 +276,7 @@ impl Server {
 /// our log has an entry of another term.
 fn workload() -> Vec<Step> {
     let based = |write: Write, base: SnapshotId| Step::Append(Write { base: Some(base), ..write });
-    vec![
+    let mut steps = vec![
         Step::OpenSnapshots,
         Step::OpenJournal,
         Step::Append(write(1, 1..=4)),
@@ -267,8 +291,10 @@ fn workload() -> Vec<Step> {
         Step::Append(write(2, 13..=14)),
         Step::Take(id(12, 2)),
         Step::KeepNewest,
+        Step::Perform,
+        Step::Append(write(2, 15..=15)),
         Step::Compact,
-        Step::Append(write(2, 15..=16)),
+        Step::Append(write(2, 16..=16)),
         Step::Take(id(30, 3)),
         based(write(3, 31..=32), id(30, 3)),
         Step::Compact,
@@ -283,13 +309,23 @@ fn workload() -> Vec<Step> {
         Step::Take(id(40, 4)),
         Step::Compact,
         Step::KeepNewest,
+        Step::Perform,
         Step::Append(write(4, 41..=44)),
         Step::Append(write(4, 45..=46)),
         Step::Compact,
         Step::OpenSnapshots,
         Step::OpenJournal,
         Step::Append(write(4, 47..=47)),
-    ]
+    ];
+    // On and on: the segments that are used again come to their turn.
+    for index in (48..=78).step_by(3) {
+        steps.push(Step::Append(write(4, index..=index)));
+        steps.push(Step::Append(write(4, index + 1..=index + 2)));
+        steps.push(Step::Take(id(index, 4)));
+        steps.push(if index % 2 == 0 { Step::Compact } else { Step::Perform });
+        steps.push(Step::KeepNewest);
+    }
+    steps
 }
 
 fn run(reserves: bool) -> Server {
@@ -543,13 +579,13 @@ fn stale_batches_of_a_recycled_segment_count_for_nothing() {
     append(&mut journal, &mut index);
     let name = segment_name(journal.segment());
     let before = disk.read(&name).expect("memory");
-    assert!(before.ends_with(&[0]) || before.iter().filter(|&&byte| byte == b'R').count() > 2);
     let known = id(index - 2, 1);
     journal.append_and_sync(&write(1, index + 1..=index + 1)).expect("there is room");
     let after = disk.read(&name).expect("memory");
     assert_eq!(before.len(), after.len(), "what is reserved does not grow");
     let changed: Vec<usize> = (0..before.len()).filter(|&at| before[at] != after[at]).collect();
     let (first, last) = (changed[0], changed[changed.len() - 1]);
+    assert!(before[last + 1..].iter().any(|&byte| byte != 0), "it has been used before");
     for cut in first..=last {
         let torn = MemoryDisk::new();
         for name in disk.list().expect("memory") {
@@ -559,6 +595,118 @@ fn stale_batches_of_a_recycled_segment_count_for_nothing() {
         let (_, recovered) = recovery::open(torn.clone(), options, known).expect("it is torn");
         let ends = recovered.entries.last().map(|entry| entry.id.index.0);
         assert_eq!(ends, Some(if cut == last { index + 1 } else { index }), "cut at {cut}");
-        assert!(!torn.list().expect("memory").contains(&SPARE_NAME.to_owned()));
+        let listed = torn.list().expect("memory");
+        assert!(!listed.iter().any(|name| is_spare(name)), "spares go at a start");
     }
+}
+
+/// A journal that writes on and on, with a snapshot behind it and a caretaker beside it.
+struct Busy {
+    disk: RecordingDisk,
+    journal: Journal<RecordingDisk>,
+    index: u64,
+}
+
+impl Busy {
+    fn new() -> Busy {
+        let disk = RecordingDisk::default();
+        recovery::create(&disk, OPTIONS.journal_id).expect("memory");
+        let (journal, _) = open_journal(&disk, SnapshotId::NONE, true).expect("memory");
+        let mut busy = Busy { disk, journal, index: 0 };
+        while busy.journal.segment() < 6 {
+            busy.write();
+            busy.compact();
+        }
+        busy
+    }
+
+    /// Writes an entry, and reserves between two writes. Returns whether that was of use.
+    fn write(&mut self) -> Reserved {
+        self.index += 1;
+        let next = write(1, self.index..=self.index);
+        self.journal.append_and_sync(&next).expect("there is room");
+        self.journal.reserve(0).expect("memory")
+    }
+
+    /// A snapshot covers all but the last entry, and what follows from that is done.
+    fn compact(&mut self) {
+        self.journal.snapshot_published(id(self.index - 1, 1));
+        remove_all(&mut self.journal).expect("memory");
+    }
+
+    fn bytes(&self) -> u64 {
+        let listed = self.disk.list().expect("memory");
+        listed.iter().map(|name| self.disk.length_bytes(name).expect("it is there")).sum()
+    }
+}
+
+/// Between two writes of a busy journal no file is created, filled or removed, except that each
+/// segment gets its name, and what the files take does not grow.
+#[test]
+fn a_busy_journal_with_plenty_of_room_only_overwrites() {
+    let mut busy = Busy::new();
+    let (bytes, segment) = (busy.bytes(), busy.journal.segment());
+    let mut written = 0;
+    while busy.journal.segment() < segment + 20 {
+        let (before, segment) = (busy.disk.operations(), busy.journal.segment());
+        assert_eq!(busy.write(), Reserved::Enough, "all of it was reserved before");
+        // A write and a sync; a rename and a sync of the directory.
+        let usual = if busy.journal.segment() > segment { 4 } else { 2 };
+        assert_eq!(busy.disk.operations() - before, usual, "entry {}", busy.index);
+        busy.compact();
+        assert!(busy.bytes() <= bytes, "{} bytes, and {bytes} before", busy.bytes());
+        written += 1;
+    }
+    assert!(written > 40, "the segments have become too short");
+}
+
+/// A spare that is ready costs less than to extend the segment, however young that is.
+#[test]
+fn a_spare_that_is_ready_is_gone_to() {
+    let disk = RecordingDisk::default();
+    recovery::create(&disk, OPTIONS.journal_id).expect("memory");
+    let (mut journal, _) = open_journal(&disk, SnapshotId::NONE, true).expect("memory");
+    assert_eq!(journal.next_chore(), None, "nothing has been written");
+    journal.append_and_sync(&write(1, 1..=4)).expect("there is room");
+    assert!(journal.do_chore().expect("memory"), "a spare is prepared");
+    assert!(!journal.do_chore().expect("memory"), "and no second one");
+    for index in 5..20 {
+        assert_eq!(journal.reserve(0).expect("memory"), Reserved::Enough);
+        journal.append_and_sync(&write(1, index..=index)).expect("there is room");
+        if journal.segment() > 1 {
+            let length = disk.length_bytes(&segment_name(1)).expect("memory");
+            return assert!(length < 600, "it was left early, at {length} bytes");
+        }
+    }
+    panic!("the spare is not used");
+}
+
+/// When there is not plenty of room, nothing is kept that may be wanted elsewhere, but the one
+/// spare in which room may have been promised.
+#[test]
+fn spares_are_given_back_when_there_is_little_room() {
+    let mut busy = Busy::new();
+    let spares = |busy: &Busy| {
+        let listed = busy.disk.list().expect("memory");
+        listed.iter().filter(|name| is_spare(name)).count()
+    };
+    let segment = busy.journal.segment();
+    while busy.journal.segment() < segment + 5 {
+        busy.write();
+    }
+    busy.compact();
+    assert_eq!(spares(&busy), 3, "two that are ready, and the reserve");
+    let room = busy.journal.room_bytes();
+    busy.journal.set_budget(0, false);
+    remove_all(&mut busy.journal).expect("memory");
+    assert_eq!(spares(&busy), 2);
+    assert_eq!(busy.journal.room_bytes(), room, "it was promised");
+    let before = busy.bytes();
+    for _ in 0..100 {
+        busy.write();
+        busy.compact();
+        busy.journal.set_budget(1_000, true);
+    }
+    assert!(busy.bytes() <= before, "{} bytes, and {before} before", busy.bytes());
+    assert_eq!(spares(&busy), 1, "segments are removed and not kept");
 }

@@ -20,7 +20,8 @@ use raft_server::storage::reserve::{Reservation, Reserved};
 const OPTIONS: Options = Options { journal_id: 0xFEED, run_id: 7, segment_bytes: 300 };
 
 /// A journal that reserves: little at a time, and a spare for one write.
-const RESERVATION: Reservation = Reservation { step_bytes: 100, ahead_bytes: 400, kept_bytes: 0 };
+const RESERVATION: Reservation =
+    Reservation { step_bytes: 100, ahead_bytes: 400, kept_bytes: 0, ready_max: 2 };
 
 /// What a journal holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -104,7 +104,7 @@ fn make_a_directory_of_this_format() {
     let (snapshots, _) = open_snapshots(&directory);
     take_snapshot(&snapshots, 8, 2);
     journal.snapshot_published(id(8, 2));
-    while journal.remove_obsolete().expect("the disk is well") {}
+    while journal.do_chore().expect("the disk is well") {}
     let newest = take_snapshot(&snapshots, 20, 3);
     snapshots.keep_only(&newest).expect("the disk is well");
     let anew = Write { base: Some(id(20, 3)), ..write(None, 3, 21..=22) };
@@ -170,12 +170,12 @@ fn segments_of_format_2_are_removed_when_a_snapshot_covers_them() {
     let (mut journal, _) = open(SnapshotId::NONE);
     append(&mut journal, &[write(None, 3, 14..=16), write(None, 3, 17..=18)]);
     journal.snapshot_published(id(12, 2));
-    assert!(!journal.remove_obsolete().expect("the disk is well"), "none can be read alone");
+    assert!(!journal.do_chore().expect("the disk is well"), "none can be read alone");
     let (snapshots, _) = open_snapshots(&directory);
     let newest = take_snapshot(&snapshots, 16, 3).id();
     journal.snapshot_published(newest);
     let before = segments();
-    while journal.remove_obsolete().expect("the disk is well") {
+    while journal.do_chore().expect("the disk is well") {
         assert_eq!(open(newest).1.entries, [entry(17, 3), entry(18, 3)]);
     }
     assert!(segments() + 2 < before, "{before} segments, and now {}", segments());

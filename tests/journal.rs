@@ -461,6 +461,11 @@ proptest! {
     }
 }
 
+fn bytes_of(disk: &MemoryDisk) -> u64 {
+    let listed = disk.list().expect("memory");
+    listed.iter().map(|name| disk.length_bytes(name).expect("it is there")).sum()
+}
+
 /// S35: what was told as room is there, however it is used: entries that weigh no more than that
 /// are written, in writes of any size, on a disk that gives nothing more. Beyond it a write is
 /// refused, nothing has changed, and when there is space again it succeeds.
@@ -473,7 +478,8 @@ fn a_full_disk_changes_nothing_and_room_is_never_promised_twice() {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 33) % options
         };
-        let options = Options { segment_bytes: 300 + choose(3000), ..OPTIONS };
+        let segment_bytes = if choose(2) == 0 { 150 } else { 300 + choose(3000) };
+        let options = Options { segment_bytes, ..OPTIONS };
         let disk = created();
         let (mut journal, _) =
             recovery::open(disk.clone(), options, SnapshotId::NONE).expect("it is well");
@@ -481,11 +487,15 @@ fn a_full_disk_changes_nothing_and_room_is_never_promised_twice() {
             step_bytes: 50 + choose(1000),
             ahead_bytes: 1000 + choose(5000),
             kept_bytes: 400,
+            ready_max: 2,
         };
         journal.keep_reserved(reservation);
         let mut last = 0;
         for _ in 0..10 {
-            journal.set_budget(choose(4000), false);
+            journal.set_budget(choose(40_000), false);
+            for _ in 0..choose(3) {
+                journal.do_chore().expect("it is well");
+            }
             while journal.reserve(0).expect("it is well") == Reserved::Some {
                 if choose(4) == 0 {
                     break;
@@ -494,11 +504,15 @@ fn a_full_disk_changes_nothing_and_room_is_never_promised_twice() {
             journal.set_budget(0, false);
             // A seal, a vote: what is kept is for them.
             let mut room = journal.room_bytes();
+            for _ in 0..choose(3) {
+                journal.do_chore().expect("it is well");
+            }
+            let before = bytes_of(&disk);
             if choose(2) == 0 {
                 journal.seal().expect("it is well");
             }
             loop {
-                let count = 1 + choose(4);
+                let count = if choose(8) == 0 { 1 + choose(30) } else { 1 + choose(4) };
                 let next = write(1, last + 1..=last + count);
                 let weighs = |entry: &Entry| entry.bytes() as u64 + WRITE_OVERHEAD_BYTES;
                 let weight: u64 = next.entries.iter().map(weighs).sum();
@@ -509,6 +523,7 @@ fn a_full_disk_changes_nothing_and_room_is_never_promised_twice() {
                 room -= weight;
                 last += count;
             }
+            assert!(bytes_of(&disk) <= before, "seed {seed}: a file has grown");
             let large = write(1, last + 1..=last + 300);
             match journal.append_and_sync(&large) {
                 Err(JournalError::NoSpace { .. }) => refusals += 1,

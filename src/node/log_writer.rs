@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use crate::limits;
 use crate::raft::durability::Write;
-use crate::raft::types::SnapshotId;
-use crate::storage::disk::Disk;
+use crate::storage::disk::RealDisk;
 use crate::storage::error::JournalError;
 use crate::storage::journal::Journal;
 
+use super::caretaker::Caretaker;
 use super::doorbell::Bell;
 use super::monitor::{Deliver, Monitor};
 use super::space::{Keeper, LOOK_EVERY};
@@ -28,7 +28,8 @@ const SLOW_SYNC: Duration = Duration::from_millis(500);
 pub fn run<D: Deliver>(
     monitor: &Monitor<D>,
     bell: &Bell,
-    journal: &mut Journal<impl Disk>,
+    journal: &mut Journal<RealDisk>,
+    caretaker: &Caretaker,
     keeper: &mut Keeper,
     quiet: Duration,
 ) -> JournalError {
@@ -38,7 +39,7 @@ pub fn run<D: Deliver>(
     let mut sealed = false;
     let mut round = || -> Result<(), JournalError> {
         while let Some(write) = monitor.take_write_or_wait(limits::WRITE_BYTES_MAX) {
-            append(monitor, journal, keeper, &write)?;
+            append(monitor, journal, caretaker, keeper, &write)?;
             sealed = false;
             let room = journal.room_bytes();
             let newest = monitor.with(|server| {
@@ -46,16 +47,15 @@ pub fn run<D: Deliver>(
                 server.persisted(write.ticket);
                 server.raft().snapshots().newest()
             });
-            forget_one(journal, newest)?;
+            journal.snapshot_published(newest);
+            caretaker.tend(journal)?;
             keeper.tend(monitor, journal)?;
         }
-        // The snapshotter rings when there is a new one.
+        // The snapshotter rings when there is a new one, and the caretaker when it is done.
         let newest = monitor.look(|server| server.raft().snapshots().newest());
-        let forgot = forget_one(journal, newest)?;
+        journal.snapshot_published(newest);
+        caretaker.tend(journal)?;
         keeper.tend(monitor, journal)?;
-        if forgot {
-            return Ok(());
-        }
         // After a sync, the first quiet spell seals the journal: then damage to its last batch can
         // be told from a torn write.
         if sealed {
@@ -77,7 +77,8 @@ pub fn run<D: Deliver>(
 /// was kept for terms and votes is used up, even those must wait.
 fn append<D: Deliver>(
     monitor: &Monitor<D>,
-    journal: &mut Journal<impl Disk>,
+    journal: &mut Journal<RealDisk>,
+    caretaker: &Caretaker,
     keeper: &mut Keeper,
     write: &Write,
 ) -> Result<(), JournalError> {
@@ -93,7 +94,8 @@ fn append<D: Deliver>(
                 thread::sleep(LOOK_EVERY);
                 keeper.look(monitor, journal)?;
                 let newest = monitor.look(|server| server.raft().snapshots().newest());
-                forget_one(journal, newest)?;
+                journal.snapshot_published(newest);
+                caretaker.tend(journal)?;
             }
             other => {
                 warn_if_slow(since.elapsed(), write.entries.len());
@@ -101,13 +103,6 @@ fn append<D: Deliver>(
             }
         }
     }
-}
-
-/// Removes a segment that the newest snapshot has made superfluous, if there is one: one at a time,
-/// as writes wait for it. Returns whether there was.
-fn forget_one(journal: &mut Journal<impl Disk>, newest: SnapshotId) -> Result<bool, JournalError> {
-    journal.snapshot_published(newest);
-    journal.remove_obsolete()
 }
 
 fn warn_if_slow(took: Duration, entries: usize) {

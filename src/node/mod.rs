@@ -5,6 +5,7 @@
 //! | `main` | 1 | signals, and the end of a worker | `stop`, questions | – |
 //! | `ticker` | 1 | a ticking channel | `tick` | – |
 //! | `log-writer` | 1 | its bell | `take_write`, `persisted` | write, fsync |
+//! | `caretaker` | 1 | a channel | – | prepare and remove files of the journal |
 //! | `applier` | 1 | a channel | `take_tasks`, `finished` | the state machine, while it has it |
 //! | `snapshotter` | 1 | its bell | `take_snapshot_work`, `snapshot_…` | snapshot files |
 //! | `peer-send-N` | one a peer | its bell | `take_messages` | connect, what would block |
@@ -35,6 +36,7 @@
 mod admin;
 mod applier;
 mod backup;
+mod caretaker;
 mod client;
 mod connections;
 mod crowd;

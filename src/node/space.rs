@@ -114,6 +114,7 @@ impl Keeper {
             step_bytes: limits::RESERVED_STEP_BYTES.min(segment_bytes),
             ahead_bytes: entry_bytes_max + 2 * limits::RESERVED_FOR_VOTES_BYTES,
             kept_bytes: limits::RESERVED_FOR_VOTES_BYTES,
+            ready_max: limits::READY_SEGMENTS_MAX,
         };
         let (space, looked_at, asked_for_snapshot) = (Space::default(), None, None);
         Keeper {

@@ -35,6 +35,7 @@ use crate::transport::listener::{Listener, ListenerCloser};
 use super::admin::Admins;
 use super::applier::{self, Applier};
 use super::backup::Backups;
+use super::caretaker::{self, Caretaker, caretaker};
 use super::client::Clients;
 use super::connections::{Connections, connections_max};
 use super::crowd::crowd;
@@ -259,8 +260,12 @@ impl Running {
             Arc::new(History::new(state.applied_index(), config.limits.feed_history_bytes));
         let running = Running { monitor, connections, links, peers, history, files };
 
+        let pace = Pace::Considerate(hurry.clone());
         let keeper = keeper(config, hurry);
-        running.start_log_writer(journal, keeper, log_writer_bell, endings)?;
+        let disk = directory.journal_disk()?;
+        let (caretaker, tools) = caretaker(disk, pace, log_writer_button.clone());
+        spawn("caretaker", move || caretaker::run(&tools))?;
+        running.start_log_writer(journal, caretaker, keeper, log_writer_bell, endings)?;
         let shelf = Shelf::new(snapshotter_button);
         let history = Arc::clone(&running.history);
         let applier = Applier::new(state, history, config.limits.reply_bytes, shelf.clone());
@@ -288,6 +293,7 @@ impl Running {
     fn start_log_writer(
         &self,
         mut journal: Journal<RealDisk>,
+        caretaker: Caretaker,
         mut keeper: Keeper,
         bell: Bell,
         endings: Sender<Ending>,
@@ -295,7 +301,8 @@ impl Running {
         let monitor = Arc::clone(&self.monitor);
         let quiet = Duration::from_millis(TICK_MS);
         spawn("log-writer", move || {
-            let error = log_writer::run(&*monitor, &bell, &mut journal, &mut keeper, quiet);
+            let error =
+                log_writer::run(&*monitor, &bell, &mut journal, &caretaker, &mut keeper, quiet);
             endings.send(Ending::Disk(error)).expect("main waits for it");
         })
     }

@@ -2,7 +2,7 @@
 //! what a crash leaves.
 
 use super::checks::{Checked, ensure};
-use super::files::Directory;
+use super::files::{Directory, OpenFile};
 use super::misfortunes::CLUSTER;
 use super::plan::DiskHabits;
 use super::queue::Micros;
@@ -13,11 +13,13 @@ use crate::raft::Recovered;
 use crate::raft::durability::Write;
 use crate::raft::types::{Entry, EntryId, HardState, Index, SnapshotId};
 use crate::state_file;
+use crate::storage::chores::{self, Chore};
 use crate::storage::error::JournalError;
 use crate::storage::journal::{self, Journal};
+use crate::storage::pace::Pace;
 use crate::storage::record;
 use crate::storage::recovery;
-use crate::storage::reserve::{Reservation, Reserved};
+use crate::storage::reserve::{Reservation, Reserved, Spare};
 use crate::storage::snapshot::{self, SnapshotFile, Snapshots};
 
 /// What a disk holds for certain: what a server that crashed now would find at least.
@@ -91,6 +93,18 @@ impl Image {
 /// How often a start is preceded by an audit, in ten-thousandths.
 const AUDITS: u32 = 3_000;
 
+/// How often a chore comes further between two writes, in ten-thousandths.
+const CHORES_GO_ON: u32 = 6_000;
+
+/// How far a chore is.
+#[derive(Debug)]
+enum Stage {
+    /// The journal has given it out.
+    Taken(Chore),
+    /// It has been done, or failed, and the journal does not know it.
+    Done(Result<Option<Spare<OpenFile>>, JournalError>),
+}
+
 /// All that a journal says, and in how many batches.
 fn read(directory: &Directory, journal_id: u64) -> Result<(record::Image, u64), JournalError> {
     let mut image = record::Image::default();
@@ -107,6 +121,7 @@ pub struct Disk {
     /// The directory of the snapshots.
     snapshots: Directory,
     journal: Option<Journal<Directory>>,
+    chore: Option<Stage>,
     segment_bytes: u64,
     reservation: Option<Reservation>,
     image: Image,
@@ -125,6 +140,8 @@ pub struct Disk {
     quiet: bool,
     /// Dice of their own: an audit changes nothing.
     rot: Random,
+    /// Dice of their own: when a chore comes further.
+    chores: Random,
 }
 
 /// What a start finds.
@@ -170,6 +187,7 @@ impl Disk {
             directory,
             snapshots: Directory::default(),
             journal: None,
+            chore: None,
             segment_bytes: habits.segment_bytes,
             reservation: habits.reservation,
             image: Image::default(),
@@ -181,6 +199,7 @@ impl Disk {
             fails_next: false,
             quiet: true,
             rot: Random::part(seed, 200 + place),
+            chores: Random::part(seed, 300 + place),
         }
     }
 
@@ -226,10 +245,9 @@ impl Disk {
             }
         }
         self.image.apply(&write);
-        // What the newest snapshot covers goes, a segment at a time. A disk that fails at it ends
-        // the server like any other failure.
-        match self.forget_one() {
-            Ok(_) => Outcome::Synced(write),
+        // A disk that fails at a chore ends the server like any other failure.
+        match self.tend_files() {
+            Ok(()) => Outcome::Synced(write),
             Err(error) => Outcome::Failed(error),
         }
     }
@@ -272,15 +290,33 @@ impl Disk {
         }
     }
 
-    /// Removes a segment of the journal that is of no use any more.
-    fn forget_one(&mut self) -> Result<bool, JournalError> {
-        self.journal.as_mut().map_or(Ok(false), Journal::remove_obsolete)
+    /// What is done beside the writing: chores are taken, done and told of, each in its time.
+    fn tend_files(&mut self) -> Result<(), JournalError> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        if !self.chores.chance(CHORES_GO_ON) {
+            return Ok(());
+        }
+        self.chore = match self.chore.take() {
+            None => journal.next_chore().map(Stage::Taken),
+            Some(Stage::Taken(chore)) => {
+                Some(Stage::Done(chores::perform(&self.directory, &chore, &Pace::Full)))
+            }
+            Some(Stage::Done(done)) => {
+                journal.finish_chore(done)?;
+                journal.next_chore().map(Stage::Taken)
+            }
+        };
+        Ok(())
     }
 
     /// The server is gone, perhaps in the middle of a write.
     pub fn crash(&mut self, ending: Ending, end_snapshotter: impl FnOnce()) {
         self.snapshots.fail_after(self.random.below(12));
         end_snapshotter();
+        if let Some(Stage::Taken(chore)) = self.chore.take() {
+            self.directory.fail_after(self.chores.below(4));
+            let _ = chores::perform(&self.directory, &chore, &Pace::Full);
+        }
         if let (Some(write), Some(journal)) = (self.pending.take(), self.journal.as_mut()) {
             self.directory.fail_after(self.random.below(5));
             if journal.append_and_sync(&write).is_ok() {
@@ -317,7 +353,7 @@ impl Disk {
             Some(journal) if self.pending.is_none() => match journal.seal() {
                 Ok(_) => {
                     self.quiet = !journal.needs_seal();
-                    self.forget_one().is_ok()
+                    self.tend_files().is_ok()
                 }
                 Err(_) => false,
             },

@@ -247,6 +247,7 @@ fn draw_reservation(random: &mut Random) -> Option<Reservation> {
         step_bytes: random.pick(&[100, 1_000, 10_000]),
         ahead_bytes: random.pick(&[1_500, 5_000, 20_000]),
         kept_bytes: 1_000,
+        ready_max: random.position(4),
     })
 }
 

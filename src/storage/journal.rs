@@ -12,7 +12,8 @@
 //! entry 120 been written to segment 2 and been replaced since, both would stay until a snapshot
 //! covers 120.
 //!
-//! What it writes into has been reserved before: [`super::reserve`].
+//! What it writes into has been reserved before: [`super::reserve`]. Segments are removed, or used
+//! again, beside the writing: [`super::chores`].
 //!
 //! The failing schedule behind `Poisoned`: a sync fails, the kernel drops the pages and forgets the
 //! error, the next sync succeeds, and we acknowledge a batch that stands behind a hole. So the
@@ -21,10 +22,11 @@
 use std::io;
 
 use super::batch::{self, FORMAT_VERSION, HEADER_BYTES, Header};
+use super::chores::Chore;
 use super::disk::{Disk, DiskFile};
 use super::error::JournalError;
 use super::record::{self, Record, check_base, check_entry, check_succession};
-use super::reserve::{Ahead, SPARE_NAME};
+use super::reserve::Ahead;
 use super::scan::Chain;
 use crate::lab::{Rule, removed};
 use crate::limits;
@@ -76,11 +78,13 @@ pub struct Journal<D: Disk> {
     /// The highest index that was ever written, replaced or not.
     highest: Index,
     /// The segments before the newest, the oldest first.
-    older: Vec<OlderSegment>,
+    pub(super) older: Vec<OlderSegment>,
+    /// What is being done beside the writing.
+    pub(super) chore: Option<Chore>,
     /// The newest snapshot that is durable covers the entries up to here.
-    published: Index,
+    pub(super) published: Index,
     /// How much has been written in this life.
-    written_bytes: u64,
+    pub(super) written_bytes: u64,
     /// The batch being built; kept for its memory.
     buffer: Vec<u8>,
 }
@@ -135,6 +139,7 @@ impl<D: Disk> Journal<D> {
             last: position.last,
             highest: position.highest,
             older: position.older,
+            chore: None,
             published: position.snapshot.last.index,
             written_bytes: 0,
             buffer: Vec::new(),
@@ -169,49 +174,6 @@ impl<D: Disk> Journal<D> {
         self.write_batch(&before, false)?;
         self.sealed = false;
         Ok(())
-    }
-
-    /// This snapshot is durable: segments whose entries it covers may go. Older ones than one that
-    /// was told before change nothing.
-    pub fn snapshot_published(&mut self, snapshot: SnapshotId) {
-        self.published = self.published.max(snapshot.last.index);
-    }
-
-    /// Removes one segment whose entries the newest published snapshot covers, and says whether
-    /// there was one. After an error the process must end, as after one of `append_and_sync`.
-    ///
-    /// One at a time, because each removal is made durable before the next: what a crash leaves are
-    /// the newest segments, without gaps.
-    pub fn remove_obsolete(&mut self) -> Result<bool, JournalError> {
-        if self.poisoned {
-            return Err(JournalError::Poisoned);
-        }
-        // Segments of format 2 have no head: those that cannot be read alone go together, the
-        // newest of them first. What is left of them is behind a gap and counts for nothing.
-        let Some(last) = self.older.iter().position(|older| older.followed_by_head) else {
-            return Ok(false);
-        };
-        let is_needed = |older: &OlderSegment| older.highest > self.published;
-        if self.older[..=last].iter().any(is_needed) && !removed(Rule::OnlyWhatIsCoveredGoes) {
-            return Ok(false);
-        }
-        self.poisoned = true;
-        let segment = self.older[last].segment;
-        let name = segment_name(segment);
-        let failed =
-            |disk: &D, doing, source| JournalError::Io { doing, file: disk.path(&name), source };
-        let recycled = self.recycle(segment);
-        if !recycled.map_err(|source| failed(&self.disk, "recycling", source))? {
-            self.disk.remove(&name).map_err(|source| failed(&self.disk, "removing", source))?;
-            let synced = self.disk.sync_directory();
-            synced.map_err(|source| failed(&self.disk, "syncing the directory of", source))?;
-        }
-        self.older.remove(last);
-        for leftover in &mut self.older[..last] {
-            leftover.followed_by_head = true;
-        }
-        self.poisoned = false;
-        Ok(true)
     }
 
     /// Ends a burst of writes with an empty batch, so that rot in the last real batch can be told
@@ -320,10 +282,10 @@ impl<D: Disk> Journal<D> {
         if rotate {
             self.segment += 1;
             self.segment_length_bytes = 0;
-            spare_name = self.begin_segment()?;
             let mut head = Vec::new();
             record::encode(&before.head, &mut head);
             self.buffer.splice(HEADER_BYTES..HEADER_BYTES, head);
+            spare_name = self.begin_segment(self.buffer.len() as u64)?;
         }
         let header = next_header(&self.options, self.segment, &self.chain);
         let crc = batch::finish(&header, &mut self.buffer);
@@ -334,7 +296,7 @@ impl<D: Disk> Journal<D> {
             synced.map_err(|source| self.failed("syncing", source))?;
         }
         if let Some(spare_name) = spare_name.filter(|_| !removed(Rule::SegmentIsWholeWhenNamed)) {
-            let renamed = self.disk.rename(spare_name, &segment_name(self.segment));
+            let renamed = self.disk.rename(&spare_name, &segment_name(self.segment));
             renamed.map_err(|source| self.failed("naming", source))?;
         }
         if rotate && !removed(Rule::NewSegmentHasItsName) {
@@ -354,23 +316,34 @@ impl<D: Disk> Journal<D> {
         Ok(())
     }
 
-    /// Opens the next segment: the spare, which still has its own name, or a new file.
-    fn begin_segment(&mut self) -> Result<Option<&'static str>, JournalError> {
+    /// Opens the next segment: a spare, which still has its own name, or a new file. The batch that
+    /// begins it is `bytes` long.
+    fn begin_segment(&mut self, bytes: u64) -> Result<Option<String>, JournalError> {
         let name = segment_name(self.segment);
         if let Some(ahead) = &mut self.ahead {
             ahead.reserved_bytes = 0;
-            if let Some(spare) = ahead.spare.take() {
+            if let Some(spare) = ahead.take_spare(bytes) {
                 (self.file, ahead.reserved_bytes) = (spare.file, spare.reserved_bytes);
                 if removed(Rule::SegmentIsWholeWhenNamed) {
-                    let renamed = self.disk.rename(SPARE_NAME, &name);
+                    let renamed = self.disk.rename(&spare.name, &name);
                     renamed.map_err(|source| self.failed("naming", source))?;
                 }
-                return Ok(Some(SPARE_NAME));
+                return Ok(Some(spare.name));
             }
         }
         let created = self.disk.create(&name);
         self.file = created.map_err(|source| self.failed("creating", source))?;
         Ok(None)
+    }
+
+    /// A segment is durably gone.
+    pub(super) fn forget_segment(&mut self, segment: u64) {
+        let at = self.older.iter().position(|older| older.segment == segment);
+        let at = at.expect("a segment goes once");
+        self.older.remove(at);
+        for leftover in &mut self.older[..at] {
+            leftover.followed_by_head = true;
+        }
     }
 
     pub(super) fn failed(&self, doing: &'static str, source: io::Error) -> JournalError {

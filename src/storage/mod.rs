@@ -9,15 +9,16 @@
 //! - [`batch`]: the bytes of a batch; [`record`]: what is inside.
 //! - [`scan`]: which bytes of a segment are batches, and what stands behind the first that is not
 //!   one.
-//! - [`journal`]: writing; [`reserve`]: into space that it has before; [`walk`]: reading, and
-//!   telling a tear from damage; [`recovery`]: what a start makes of it, and making sure that it
-//!   counts.
+//! - [`journal`]: writing; [`reserve`]: into space that it has before; [`chores`]: what is done to
+//!   files meanwhile; [`walk`]: reading, and telling a tear from damage; [`recovery`]: what a start
+//!   makes of it, and making sure that it counts.
 //! - [`snapshot`]: the whole state machine at one index, in a file of its own; [`pace`]: written
 //!   so that entries do not wait for it.
 //! - [`identity`]: whose directory this is; [`init`]: how it comes to be; [`peers_met`]: whom we
 //!   have met; [`dump`]: for people.
 
 pub mod batch;
+pub mod chores;
 pub mod disk;
 pub mod dump;
 pub mod error;

@@ -26,13 +26,13 @@
 use std::io;
 
 use super::batch::{self, FORMAT_VERSION_WITH_HEADS, HEADER_BYTES, Header};
+use super::chores::is_spare;
 use super::disk::{Disk, DiskFile};
 use super::error::{Damage, JournalError};
 use super::journal::{
     Journal, OlderSegment, Options, Position, next_header, segment_name, segment_number,
 };
 use super::record::{self, Image, Record};
-use super::reserve::SPARE_NAME;
 use super::scan::Chain;
 use super::walk::{FRESH_SUFFIX, damaged, io_error, list_segments, no_beginning};
 use crate::lab::{Rule, removed};
@@ -209,7 +209,7 @@ fn write_afresh<D: Disk>(
     let listed = disk.list().map_err(io_error(disk, "listing", ""))?;
     // What an interrupted start left. It counted for nothing, and its bytes must not show through.
     for leftover in listed.iter().filter(|listed| {
-        *listed == SPARE_NAME
+        is_spare(listed)
             || listed.strip_suffix(FRESH_SUFFIX).is_some_and(|name| segment_number(name).is_some())
     }) {
         disk.remove(leftover).map_err(io_error(disk, "removing", leftover))?;

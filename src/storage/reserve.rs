@@ -6,8 +6,12 @@
 //! reserving may meet a full disk, and then nothing has happened yet. Overwriting also makes syncs
 //! cheaper than growing a file.
 //!
+//! What is reserved here, between two writes, is little: a step ahead, and a spare for the largest
+//! entry. A journal that is busy and has room is given spares of a segment's size beside the
+//! writing ([`super::chores`]), and then goes from one to the next.
+//!
 //! Recovery takes zeros behind the last batch for nothing. Instead of being removed, an obsolete
-//! segment may become the spare: what it holds are batches with lower numbers, which recovery
+//! segment may become a spare: what it holds are batches with lower numbers, which recovery
 //! ignores, too. The crash points:
 //!
 //! 1. while a spare is prepared: it has a name of its own, counts for nothing, and the next start
@@ -16,20 +20,25 @@
 //!    it is renamed. So whenever a segment has its name, its first batch is whole, and proves that
 //!    the segment before it is. What stands in a spare that was not renamed was promised to nobody.
 //!
-//! **How much room there is.** Say that the segment has C bytes left and the spare S. A batch that
+//! **How much room there is.** Say that the segment has C bytes left and a spare S. A batch that
 //! fits nowhere here goes to the spare, so anything that is S bytes long in all fits, however it is
 //! divided into batches: what the segment takes of it leaves more of the spare. Anything that is C
-//! bytes long fits here. The waste at the end of a segment is why the two are not added.
+//! bytes long fits here. The waste at the end of a segment is why the two are not added, nor is a
+//! second spare: a batch goes to that one only if it is too long for the first, and leaves the
+//! first as it is.
 
+use std::collections::VecDeque;
 use std::io;
 
+use super::chores::Chore;
 use super::disk::{Disk, DiskFile};
 use super::error::JournalError;
-use super::journal::{Journal, segment_name};
+use super::journal::Journal;
+use super::pace::Pace;
 use crate::lab::{Rule, removed};
 use crate::raft::durability::{WRITE_OVERHEAD_BYTES, Write};
 
-/// The name of the file that will be the next segment.
+/// The name of the spare that the journal reserves itself.
 pub const SPARE_NAME: &str = "spare.seg";
 
 /// What is written to reserve space.
@@ -44,6 +53,8 @@ pub struct Reservation {
     pub ahead_bytes: u64,
     /// So much of it is kept for terms and votes, and not offered as room for entries.
     pub kept_bytes: u64,
+    /// So many obsolete segments are kept to be used again where there is plenty of room.
+    pub ready_max: usize,
 }
 
 /// What an attempt to reserve came to.
@@ -57,9 +68,10 @@ pub enum Reserved {
     NoSpace,
 }
 
-/// The file that will be the next segment.
+/// A file that may be the next segment.
 #[derive(Debug)]
-pub(super) struct Spare<F> {
+pub struct Spare<F> {
+    pub(super) name: String,
     pub(super) file: F,
     /// How much of it has been written, with zeros or with what is obsolete.
     pub(super) reserved_bytes: u64,
@@ -71,11 +83,38 @@ pub(super) struct Ahead<F> {
     pub(super) options: Reservation,
     /// The newest segment's file has been written up to here.
     pub(super) reserved_bytes: u64,
-    pub(super) spare: Option<Spare<F>>,
+    /// What was reserved in case that no other is ready, or none is large enough.
+    spare: Option<Spare<F>>,
+    /// Spares of a segment's size or more, made beside the writing: the next is the first.
+    pub(super) ready: VecDeque<Spare<F>>,
+    /// The number of the last of these.
+    pub(super) last_spare: u64,
     /// How much may still be taken from the disk.
-    budget_bytes: u64,
+    pub(super) budget_bytes: u64,
     /// Obsolete segments are given back to the disk.
-    frugal: bool,
+    pub(super) frugal: bool,
+}
+
+impl<F> Ahead<F> {
+    /// The spare that a batch of so many bytes would begin.
+    fn next(&self, bytes: u64) -> Option<&Spare<F>> {
+        let ready = self.ready.front().filter(|ready| ready.reserved_bytes >= bytes);
+        ready.or(self.spare.as_ref())
+    }
+
+    /// Takes it.
+    pub(super) fn take_spare(&mut self, bytes: u64) -> Option<Spare<F>> {
+        if self.ready.front().is_some_and(|ready| ready.reserved_bytes >= bytes) {
+            return self.ready.pop_front();
+        }
+        self.spare.take()
+    }
+
+    /// What is reserved elsewhere than in the newest segment, in one piece.
+    fn spare_bytes(&self) -> u64 {
+        let spares = self.ready.front().into_iter().chain(&self.spare);
+        spares.map(|spare| spare.reserved_bytes).max().unwrap_or(0)
+    }
 }
 
 impl<D: Disk> Journal<D> {
@@ -86,6 +125,8 @@ impl<D: Disk> Journal<D> {
             options,
             reserved_bytes: self.segment_length_bytes,
             spare: None,
+            ready: VecDeque::new(),
+            last_spare: 0,
             budget_bytes: u64::MAX,
             frugal: false,
         });
@@ -94,8 +135,13 @@ impl<D: Disk> Journal<D> {
     /// How much the journal may still take from the disk, and whether it is to give back what it
     /// can.
     pub fn set_budget(&mut self, budget_bytes: u64, frugal: bool) {
+        let taken_bytes = match self.chore {
+            Some(Chore::Prepare { bytes, .. }) => bytes, // some of it, and the rest soon
+            _ => 0,
+        };
         if let Some(ahead) = &mut self.ahead {
-            (ahead.budget_bytes, ahead.frugal) = (budget_bytes, frugal);
+            ahead.budget_bytes = budget_bytes.saturating_sub(taken_bytes);
+            ahead.frugal = frugal;
         }
     }
 
@@ -104,11 +150,10 @@ impl<D: Disk> Journal<D> {
     pub fn room_bytes(&self) -> u64 {
         let Some(ahead) = &self.ahead else { return u64::MAX };
         let here = ahead.reserved_bytes.saturating_sub(self.segment_length_bytes);
-        let spare = ahead.spare.as_ref().map_or(0, |spare| spare.reserved_bytes);
         if removed(Rule::RoomIsReserved) {
             return u64::MAX;
         }
-        here.max(spare).saturating_sub(ahead.options.kept_bytes)
+        here.max(ahead.spare_bytes()).saturating_sub(ahead.options.kept_bytes)
     }
 
     /// Reserves one piece of what is missing. An entry that takes `wanted_bytes` must fit
@@ -118,12 +163,15 @@ impl<D: Disk> Journal<D> {
             return Err(JournalError::Poisoned);
         }
         let Some(ahead) = &self.ahead else { return Ok(Reserved::Enough) };
-        let Reservation { step_bytes, ahead_bytes, kept_bytes } = ahead.options;
+        let Reservation { step_bytes, ahead_bytes, kept_bytes, .. } = ahead.options;
         let spare_bytes = ahead_bytes.max(wanted_bytes.saturating_add(2 * kept_bytes));
-        let has_bytes = ahead.spare.as_ref().map_or(0, |spare| spare.reserved_bytes);
-        if has_bytes < spare_bytes {
+        if ahead.spare_bytes() < spare_bytes {
+            let has_bytes = ahead.spare.as_ref().map_or(0, |spare| spare.reserved_bytes);
             // A step at a time: writes wait for it.
             return self.reserve_spare(spare_bytes.min(has_bytes + step_bytes));
+        }
+        if !ahead.ready.is_empty() {
+            return Ok(Reserved::Enough); // to go there costs less
         }
         let soon = (self.segment_length_bytes + step_bytes / 2).min(self.options.segment_bytes);
         if ahead.reserved_bytes < soon { self.reserve_here(soon) } else { Ok(Reserved::Enough) }
@@ -135,7 +183,8 @@ impl<D: Disk> Journal<D> {
         let Some(ahead) = &self.ahead else { return Ok(false) };
         let spare_bytes = ahead.spare.as_ref().map_or(0, |spare| spare.reserved_bytes);
         let is_worth_it = ahead.reserved_bytes > 2 * spare_bytes;
-        if !is_worth_it || spare_bytes < 2 * WRITE_OVERHEAD_BYTES || !self.is_obsolete() {
+        let fits = ahead.spare_bytes() >= 2 * WRITE_OVERHEAD_BYTES;
+        if !is_worth_it || !fits || !self.is_obsolete() {
             return Ok(false);
         }
         self.write_seal(true)?;
@@ -158,7 +207,9 @@ impl<D: Disk> Journal<D> {
         let (reserved_bytes, ahead_bytes) = (ahead.reserved_bytes, ahead.options.ahead_bytes);
         let spare_bytes = ahead.spare.as_ref().map_or(0, |spare| spare.reserved_bytes);
         let belongs_here = end <= self.options.segment_bytes || self.segment_length_bytes == 0;
+        let is_ready = ahead.ready.front().is_some_and(|ready| ready.reserved_bytes >= bytes);
         let fits = end <= reserved_bytes
+            || is_ready
             || (belongs_here && self.reserve_here(end)? == Reserved::Some)
             || spare_bytes >= bytes
             || self.reserve_spare(bytes.max(ahead_bytes))? == Reserved::Some
@@ -176,8 +227,7 @@ impl<D: Disk> Journal<D> {
         let over_segment = end > self.options.segment_bytes && self.segment_length_bytes > 0;
         let Some(ahead) = &self.ahead else { return over_segment };
         let here = ahead.reserved_bytes.saturating_sub(self.segment_length_bytes);
-        let spare = ahead.spare.as_ref().map(|spare| spare.reserved_bytes);
-        match spare {
+        match ahead.next(end - self.segment_length_bytes).map(|spare| spare.reserved_bytes) {
             Some(spare) => end > ahead.reserved_bytes || (over_segment && spare >= here),
             None => over_segment && end > ahead.reserved_bytes,
         }
@@ -218,7 +268,7 @@ impl<D: Disk> Journal<D> {
         }
         let prepared = match &mut ahead.spare {
             Some(spare) => zero_fill(&mut spare.file, from, bytes),
-            None => match create_spare(&self.disk, bytes) {
+            None => match create_spare(&self.disk, SPARE_NAME, bytes, bytes, &Pace::Full) {
                 Ok(created) => {
                     let is_there = created.is_some();
                     ahead.spare = created;
@@ -241,39 +291,32 @@ impl<D: Disk> Journal<D> {
             }
         }
     }
-
-    /// Keeps an obsolete segment as the spare, if there is none and it is not unusually large.
-    /// Returns whether it has; its name is then gone, and durably so.
-    pub(super) fn recycle(&mut self, segment: u64) -> io::Result<bool> {
-        let Some(ahead) = &mut self.ahead else { return Ok(false) };
-        let name = segment_name(segment);
-        if ahead.spare.is_some() || ahead.frugal {
-            return Ok(false);
-        }
-        let reserved_bytes = self.disk.length_bytes(&name)?;
-        if reserved_bytes > 2 * self.options.segment_bytes.max(ahead.options.ahead_bytes) {
-            return Ok(false);
-        }
-        self.disk.rename(&name, SPARE_NAME)?;
-        self.disk.sync_directory()?;
-        ahead.spare = Some(Spare { file: self.disk.reopen(SPARE_NAME)?, reserved_bytes });
-        Ok(true)
-    }
 }
 
-/// Creates the spare and reserves its space; `None` if there is none.
-fn create_spare<D: Disk>(disk: &D, bytes: u64) -> io::Result<Option<Spare<D::File>>> {
-    let mut file = match disk.create(SPARE_NAME) {
+/// Creates a spare and reserves its space, a step at a time; `None` if there is no space.
+pub(super) fn create_spare<D: Disk>(
+    disk: &D,
+    name: &str,
+    bytes: u64,
+    step_bytes: u64,
+    pace: &Pace,
+) -> io::Result<Option<Spare<D::File>>> {
+    let mut file = match disk.create(name) {
         Ok(file) => file,
         Err(error) if is_no_space(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
-    if zero_fill(&mut file, 0, bytes)? == Reserved::NoSpace {
-        disk.remove(SPARE_NAME)?; // what there was room for is wanted elsewhere
-        return Ok(None);
+    let mut from = 0;
+    while from < bytes {
+        let to = bytes.min(from + step_bytes);
+        if pace.work(|| zero_fill(&mut file, from, to))? == Reserved::NoSpace {
+            disk.remove(name)?; // what there was room for is wanted elsewhere
+            return Ok(None);
+        }
+        from = to;
     }
     disk.sync_directory()?;
-    Ok(Some(Spare { file, reserved_bytes: bytes }))
+    Ok(Some(Spare { name: name.to_owned(), file, reserved_bytes: bytes }))
 }
 
 /// Writes zeros, and syncs them. That there is no space is no error; a sync that fails always is.

@@ -14,10 +14,10 @@
 use std::io;
 
 use super::batch::{self, FORMAT_VERSION, Header};
+use super::chores::is_spare;
 use super::disk::Disk;
 use super::error::{Damage, JournalError};
 use super::journal::{segment_name, segment_number};
-use super::reserve::SPARE_NAME;
 use super::scan::{self, Chain};
 use crate::lab::{Rule, removed};
 
@@ -221,7 +221,7 @@ pub(super) fn list_segments<D: Disk>(disk: &D) -> Result<Segments, JournalError>
     let before_gap = leftovers.windows(2).rposition(|pair| pair[0] + 1 != pair[1]);
     let segments = leftovers.split_off(before_gap.map_or(0, |at| at + 1));
     let ours = |name: &String| {
-        name == SPARE_NAME || segment_number(name.trim_end_matches(FRESH_SUFFIX)).is_some()
+        is_spare(name) || segment_number(name.trim_end_matches(FRESH_SUFFIX)).is_some()
     };
     let mut unrecognised: Vec<String> = listed.into_iter().filter(|name| !ours(name)).collect();
     unrecognised.sort();

@@ -1,0 +1,212 @@
+//! What is to be done to the journal's files beside the writing, by whoever has time for it.
+//!
+//! To create, fill, rename or remove a file makes the file system commit what it knows about *all*
+//! files, and that waits for whatever else is on its way to the disk, such as a snapshot. Writing
+//! over blocks that a file has does not. And servers that hold the same log come to the same point
+//! of it at the same moment, so what holds up each of them holds up their cluster: with a step of
+//! zeros reserved between two writes, all three paused for 8 ms and more, eight times a second.
+//!
+//! So the journal says what is to be done, one [`Chore`] at a time; a thread of its own may
+//! [`perform`] it meanwhile; and the journal is told what came of it. In between it goes on as if
+//! nothing had been done: a segment that is being removed still counts, a spare that is being
+//! prepared does not count yet. What must not wait, [`super::reserve`] still does at once.
+//!
+//! There is always a spare of the full size on hand that way. Where there is plenty of room,
+//! obsolete segments become spares, a few at most; then nothing is filled with zeros or removed any
+//! more at all. A spare is made from a segment by renaming it, and not before the new name is
+//! durable is it written to. The failing schedule: segment 3 becomes a spare, which becomes segment
+//! 9; then power fails, the first of the two new names is lost, and a start finds a segment 3 that
+//! begins with the batches of segment 9.
+
+use super::disk::Disk;
+use super::error::JournalError;
+use super::journal::{Journal, OlderSegment, segment_name};
+use super::pace::Pace;
+use super::reserve::{SPARE_NAME, Spare, create_spare};
+use crate::lab::{Rule, removed};
+use crate::limits;
+use crate::raft::types::SnapshotId;
+
+/// Something to be done to files that are not being written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chore {
+    /// This segment is obsolete: it becomes a spare with this name, or goes.
+    Retire {
+        /// The segment's number.
+        segment: u64,
+        /// The name of the spare.
+        spare: Option<String>,
+    },
+    /// A spare of this size is to be made.
+    Prepare {
+        /// Its name.
+        spare: String,
+        /// Its size.
+        bytes: u64,
+        /// It is filled by so many bytes at a time.
+        step_bytes: u64,
+    },
+    /// The space of this spare is wanted elsewhere.
+    GiveBack {
+        /// Its name.
+        spare: String,
+    },
+}
+
+/// Whether a file of this name is a spare. What it holds counts for nothing.
+pub fn is_spare(name: &str) -> bool {
+    let number = name.strip_prefix("spare-").and_then(|rest| rest.strip_suffix(".seg"));
+    name == SPARE_NAME || number.is_some_and(|number| number.parse::<u64>().is_ok())
+}
+
+fn spare_name(number: u64) -> String {
+    format!("spare-{number}.seg")
+}
+
+/// Does a chore at this pace, on the disk of the journal that gave it out. Returns the spare that
+/// came of it; a disk without room for one is no error. What was done is durable.
+pub fn perform<D: Disk>(
+    disk: &D,
+    chore: &Chore,
+    pace: &Pace,
+) -> Result<Option<Spare<D::File>>, JournalError> {
+    let failed = |doing: &'static str, name: &str| {
+        let file = disk.path(name);
+        move |source| JournalError::Io { doing, file, source }
+    };
+    let sync = |name: &str| disk.sync_directory().map_err(failed("syncing the directory of", name));
+    match chore {
+        Chore::Retire { segment, spare: Some(spare) } => {
+            let name = segment_name(*segment);
+            disk.rename(&name, spare).map_err(failed("renaming", &name))?;
+            if !removed(Rule::SpareHasOneName) {
+                sync(&name)?;
+            }
+            let file = disk.reopen(spare).map_err(failed("opening", spare))?;
+            let length = disk.length_bytes(spare).map_err(failed("measuring", spare))?;
+            Ok(Some(Spare { name: spare.clone(), file, reserved_bytes: length }))
+        }
+        Chore::Retire { segment, spare: None } => {
+            let name = segment_name(*segment);
+            disk.remove(&name).map_err(failed("removing", &name))?;
+            sync(&name).map(|()| None)
+        }
+        Chore::Prepare { spare, bytes, step_bytes } => {
+            create_spare(disk, spare, *bytes, *step_bytes, pace)
+                .map_err(failed("reserving space in", spare))
+        }
+        Chore::GiveBack { spare } => {
+            disk.remove(spare).map_err(failed("removing", spare))?;
+            sync(spare).map(|()| None)
+        }
+    }
+}
+
+impl<D: Disk> Journal<D> {
+    /// This snapshot is durable: segments whose entries it covers may go. Older ones than one that
+    /// was told before change nothing.
+    pub fn snapshot_published(&mut self, snapshot: SnapshotId) {
+        self.published = self.published.max(snapshot.last.index);
+    }
+
+    /// What is to be done next, if anything is and nothing else is being done. Whoever takes it
+    /// brings what [`perform`] returns to [`finish_chore`](Self::finish_chore).
+    pub fn next_chore(&mut self) -> Option<Chore> {
+        if self.is_poisoned() || self.chore.is_some() {
+            return None;
+        }
+        self.chore = self.retiring().or_else(|| self.returning()).or_else(|| self.preparing());
+        self.chore.clone()
+    }
+
+    /// The chore that was taken last has been done. After an error the process must end, as after
+    /// one of `append_and_sync`.
+    pub fn finish_chore(
+        &mut self,
+        done: Result<Option<Spare<D::File>>, JournalError>,
+    ) -> Result<(), JournalError> {
+        let chore = self.chore.take().expect("a chore that was done was taken before");
+        let spare = done.inspect_err(|_| self.poison())?;
+        if let Chore::Retire { segment, .. } = chore {
+            self.forget_segment(segment);
+        }
+        let Some(ahead) = &mut self.ahead else { return Ok(()) };
+        match spare {
+            Some(spare) => ahead.ready.push_back(spare),
+            // There is no room after all. The next look at the disk says how much there is.
+            None if matches!(chore, Chore::Prepare { .. }) => ahead.budget_bytes = 0,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Does the next chore at once. Returns whether there was one.
+    pub fn do_chore(&mut self) -> Result<bool, JournalError> {
+        let Some(chore) = self.next_chore() else { return Ok(false) };
+        let done = perform(&self.disk, &chore, &Pace::Full);
+        self.finish_chore(done).map(|()| true)
+    }
+
+    /// An obsolete segment, the oldest first: each is durably gone before the next one goes, so
+    /// what a crash leaves are the newest segments, without gaps.
+    fn retiring(&mut self) -> Option<Chore> {
+        // Segments of format 2 have no head: those that cannot be read alone go together, the
+        // newest of them first. What is left of them is behind a gap and counts for nothing.
+        let last = self.older.iter().position(|older| older.followed_by_head)?;
+        let is_needed = |older: &OlderSegment| older.highest > self.published;
+        if self.older[..=last].iter().any(is_needed) && !removed(Rule::OnlyWhatIsCoveredGoes) {
+            return None;
+        }
+        let segment = self.older[last].segment;
+        let spare = self.is_worth_keeping(segment).then(|| self.next_spare_name()).flatten();
+        Some(Chore::Retire { segment, spare })
+    }
+
+    /// A spare that is one too many now that there is not plenty of room. One stays: room for
+    /// entries may have been promised in it.
+    fn returning(&mut self) -> Option<Chore> {
+        let is_roomy = self.is_roomy();
+        let ahead = self.ahead.as_mut()?;
+        if is_roomy || ahead.ready.len() < 2 {
+            return None;
+        }
+        let Spare { name, .. } = ahead.ready.pop_back().expect("there are two");
+        Some(Chore::GiveBack { spare: name })
+    }
+
+    /// A spare for a journal that is written to and has none of the full size.
+    fn preparing(&mut self) -> Option<Chore> {
+        let ahead = self.ahead.as_ref()?;
+        let step_bytes = ahead.options.step_bytes;
+        let is_busy = self.written_bytes >= step_bytes / 2;
+        if !is_busy || !ahead.ready.is_empty() || !self.is_roomy() {
+            return None;
+        }
+        let bytes = self.options.segment_bytes;
+        let spare = self.next_spare_name()?;
+        self.ahead.as_mut()?.budget_bytes -= bytes;
+        Some(Chore::Prepare { spare, bytes, step_bytes })
+    }
+
+    fn is_worth_keeping(&self, segment: u64) -> bool {
+        let Some(ahead) = &self.ahead else { return false };
+        let segment_bytes = self.options.segment_bytes;
+        let fits = segment_bytes..=2 * segment_bytes.max(ahead.options.ahead_bytes);
+        let length = self.disk.length_bytes(&segment_name(segment));
+        self.is_roomy()
+            && ahead.ready.len() < ahead.options.ready_max
+            && length.is_ok_and(|length| fits.contains(&length))
+    }
+
+    /// Whether there is so much room that files may be kept to be used again.
+    fn is_roomy(&self) -> bool {
+        let plenty = self.options.segment_bytes.saturating_mul(limits::PLENTY_OF_SEGMENTS);
+        self.ahead.as_ref().is_some_and(|ahead| !ahead.frugal && ahead.budget_bytes >= plenty)
+    }
+
+    fn next_spare_name(&mut self) -> Option<String> {
+        let ahead = self.ahead.as_mut()?;
+        ahead.last_spare += 1;
+        Some(spare_name(ahead.last_spare))
+    }
+}
