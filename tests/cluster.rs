@@ -8,12 +8,14 @@ mod support;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use raft_server::sim::linearizability::Operation;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use support::load::Load;
-use support::{Cluster, LEADER_WITHIN, copy_dir, text, wait_for, wide};
+use support::{BINARY, Cluster, LEADER_WITHIN, copy_dir, text, wait_for, wide};
 
 /// How often a test repeats its fault.
 fn rounds() -> usize {
@@ -33,6 +35,34 @@ fn open(address: &str) -> TcpStream {
 
 fn ids(operations: &[Operation]) -> usize {
     operations.iter().filter(|operation| operation.ret.is_some()).count()
+}
+
+/// Clients of a server that takes long to start: who asks is refused, so that it can go elsewhere;
+/// who asks for nothing yet is served when the start is over.
+#[test]
+fn a_server_that_takes_long_to_start_says_so() {
+    let cluster = Cluster::prepare(1);
+    cluster.init(1);
+    // The start reads a segment that does not come to its end.
+    let segment = cluster.data(1).join("journal/00000002.seg");
+    let (kind, mode) = (FileType::Fifo, Mode::RUSR | Mode::WUSR);
+    mknodat(CWD, &segment, kind, mode, 0).expect("a pipe can have a name");
+    cluster.serve(1);
+    let connect = || TcpStream::connect(cluster.address(1)).ok();
+    let mut waits = wait_for("it listens", LEADER_WITHIN, connect);
+    let mut asks = open(&cluster.address(1));
+    asks.write_all(b"*1\r\n$4\r\nPING\r\n").expect("it is open");
+    let mut said = String::new();
+    asks.read_to_string(&mut said).expect("it is told, and the connection ends");
+    assert!(said.starts_with("-LOADING this server is starting, reading the journal, "), "{said}");
+    let status = Command::new(BINARY).args(["status", &cluster.address(1)]).output();
+    let status = text(&status.expect("the binary runs"));
+    assert!(status.contains("LOADING"), "{status}");
+    drop(fs::OpenOptions::new().write(true).open(&segment).expect("the server reads it"));
+    waits.write_all(b"SET a 1\nGET a\n").expect("it is open");
+    let mut replies = BufReader::new(waits).lines();
+    let mut reply = || replies.next().expect("it is open").expect("it is served");
+    assert_eq!((reply(), reply()), ("+OK".to_owned(), "+1".to_owned()));
 }
 
 /// S22, S59, S71: clients of the two other servers see a pause when the leader is killed: no error,

@@ -22,7 +22,6 @@ use crate::kv::command::Query;
 use crate::kv::encoding;
 use crate::protocol::{self, Conversation, Dialect, Input, Local, Parsed, Reply, Request};
 use crate::raft::types::{Command, Index};
-use crate::transport::listener::{Accepted, Listener};
 use crate::transport::socket::prepare_for_client;
 
 use super::admin::Admins;
@@ -174,19 +173,10 @@ impl Client {
 }
 
 impl<D: Deliver + Send + Sync + 'static> Clients<D> {
-    /// The body of the thread `client-accept`: lets clients into the crowd until the listener is
-    /// closed.
-    pub fn accept(&self, mut listener: Listener, door: &Door) {
-        loop {
-            match listener.accept() {
-                Accepted::Connection(socket, peer) => {
-                    if let Some(client) = self.admit(socket, peer) {
-                        door.enter(client);
-                    }
-                }
-                Accepted::Trouble(error) => log::warn!("cannot accept a client: {error}"),
-                Accepted::Closed => return,
-            }
+    /// A client has connected: lets it into the crowd, unless there are too many.
+    pub fn let_in(&self, socket: TcpStream, peer: SocketAddr, door: &Door) {
+        if let Some(client) = self.admit(socket, peer) {
+            door.enter(client);
         }
     }
 

@@ -17,7 +17,7 @@
 //! | `client-feed-…` | while a client feeds | history | – | print changes |
 //! | `client-query-…` | while it has a long question | – | – | answer from a frozen view |
 //! | `logger`, `signals` | 1 each | queue, signals | – | write log lines; forward signals |
-//! | `progress` | during a start | a channel | – | tell how it goes on |
+//! | `progress`, `lobby` | during a start | time | – | tell how it goes on; refuse clients |
 //!
 //! All touch the server only through `monitor`, the one mutex. Whoever leaves it delivers answers,
 //! sends to idle peers and applies what is small itself, so that the path of a write has as few
@@ -46,6 +46,7 @@ mod feed;
 mod history;
 mod insight;
 mod links;
+mod lobby;
 mod log_writer;
 mod monitor;
 mod output;

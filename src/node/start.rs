@@ -44,11 +44,12 @@ use super::ending::{self, Diverged, Ending, LAST_WORDS_MAX, Patience, ServeError
 use super::history::History;
 use super::insight::Insights;
 use super::links::Links;
+use super::lobby::Lobby;
 use super::monitor::{Deliver, Monitor};
 use super::peer_receiver::PeerReceivers;
 use super::peer_sender::PeerSender;
 use super::peers::Peers;
-use super::progress::Progress;
+use super::progress::{Doing, Progress};
 use super::report::Reporter;
 use super::snapshot_files::SnapshotFiles;
 use super::snapshotter::{Shelf, Snapshotter};
@@ -90,13 +91,16 @@ fn run(config: &Effective, logger: &Logger) -> Result<(), ServeError> {
     if let Some(origin) = &directory.identity().restored {
         log::info!("restored from a backup of cluster={} {}", origin.cluster_id, origin.snapshot);
     }
-    let opened = open_storage(config, &directory)?;
+    let (since, doing) = (Instant::now(), Doing::new("verifying the newest snapshot"));
+    let lobby = Lobby::new(since, doing.clone());
+    let stop_accepting = receive_clients(&lobby, client_listener)?;
+    let opened = open_storage(config, &directory, &Progress::new(since, doing))?;
     log::info!("disk probe sync_micros={}", directory.time_a_sync()?.as_micros());
     ending::end_on_panic(logger.clone());
     let (endings_sender, endings) = ending::endings()?;
 
     let running = Running::start(config, &directory, opened, endings_sender)?;
-    let stop_accepting = running.listen(config, client_listener, peer_listener)?;
+    running.listen(config, &lobby, peer_listener)?;
     let ended = endings.recv().expect("the signals thread holds a sender for ever");
     match ended {
         Ending::Signal(signal) => {
@@ -127,8 +131,20 @@ struct Opened {
     newest: Option<SnapshotFile<RealDisk>>,
 }
 
-fn open_storage(config: &Effective, directory: &DataDirectory) -> Result<Opened, ServeError> {
-    let progress = Progress::new("verifying the newest snapshot");
+/// Begins to accept clients, which wait in the lobby. Returns what ends that.
+fn receive_clients(lobby: &Arc<Lobby>, listener: Listener) -> Result<ListenerCloser, ServeError> {
+    let closer = listener.closer();
+    let (accepting, attending) = (Arc::clone(lobby), Arc::clone(lobby));
+    spawn("client-accept", move || accepting.accept(listener))?;
+    spawn("lobby", move || attending.attend())?;
+    Ok(closer)
+}
+
+fn open_storage(
+    config: &Effective,
+    directory: &DataDirectory,
+    progress: &Progress,
+) -> Result<Opened, ServeError> {
     let mut options = snapshot::Options::new(config.cluster.clone());
     let hurry = Hurry::default();
     options.pace = Pace::Considerate(hurry.clone());
@@ -330,13 +346,13 @@ impl Running {
         spawn(&format!("peer-send-{}", peer.0), move || sender.run())
     }
 
-    /// Starts to accept peers and clients. Returns what stops the latter.
+    /// Starts to accept peers, and lets clients in.
     fn listen(
         &self,
         config: &Effective,
-        client_listener: Listener,
+        lobby: &Lobby,
         peer_listener: Listener,
-    ) -> Result<ListenerCloser, ServeError> {
+    ) -> Result<(), ServeError> {
         let receivers = Arc::new(PeerReceivers {
             monitor: Arc::clone(&self.monitor),
             links: Arc::clone(&self.links),
@@ -365,14 +381,13 @@ impl Running {
             },
             tick_ms: TICK_MS,
         });
-        let closer = client_listener.closer();
         let crowd_error =
             |source| ServeError::System { doing: "preparing to wait for clients", source };
         let (door, crowd) = crowd().map_err(crowd_error)?;
         let readers = Arc::clone(&clients);
         spawn("client-read", move || crowd.run(&readers))?;
-        spawn("client-accept", move || clients.accept(client_listener, &door))?;
-        Ok(closer)
+        lobby.open(Box::new(move |socket, peer| clients.let_in(socket, peer, &door)));
+        Ok(())
     }
 }
 

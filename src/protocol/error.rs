@@ -131,6 +131,13 @@ pub enum Refused {
         /// Bytes that it may take.
         limit_bytes: u64,
     },
+    /// LOADING: this server is starting.
+    Loading {
+        /// What it is busy with.
+        doing: &'static str,
+        /// For how long it has been starting.
+        seconds: u64,
+    },
     /// SHUTDOWN: this server is stopping.
     Shutdown,
 }
@@ -153,6 +160,7 @@ impl Error {
             Error::Refused(Refused::NotLeader { .. }) => "NOTLEADER",
             Error::Refused(Refused::TryAgain { .. } | Refused::Busy(_)) => "TRYAGAIN",
             Error::Refused(Refused::NoSpace { .. }) => "NOSPACE",
+            Error::Refused(Refused::Loading { .. }) => "LOADING",
             Error::Refused(Refused::Shutdown) => "SHUTDOWN",
             Error::Unknown(_) => "UNKNOWN",
         }
@@ -307,6 +315,11 @@ impl fmt::Display for Refused {
                 formatter,
                 "{used_bytes}/{limit_bytes} bytes used on server {server}: the disk is full; \
                  nothing was executed, reads go on, deletions make room"
+            ),
+            Refused::Loading { doing, seconds } => write!(
+                formatter,
+                "this server is starting, {doing}, {seconds} s so far; nothing was executed, try \
+                 again or use another one"
             ),
             Refused::Shutdown => formatter
                 .write_str("this server is stopping; nothing was executed, use another one"),

@@ -96,6 +96,11 @@ impl Reply {
         Reply::Error(Error::Refused(Refused::Shutdown))
     }
 
+    /// The request came while the server was starting, busy with `doing`.
+    pub fn loading(doing: &'static str, seconds: u64) -> Reply {
+        Reply::Error(Error::Refused(Refused::Loading { doing, seconds }))
+    }
+
     /// NOSPACE: for a request that never left this server, as there is no room on that server's
     /// disk.
     pub fn no_space(server: u32, used_bytes: u64, limit_bytes: u64) -> Reply {
