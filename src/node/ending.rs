@@ -257,61 +257,17 @@ fn wait(endings: &Receiver<Ending>) -> Result<Patience, ServeError> {
 mod tests {
     use super::*;
 
-    use std::sync::Arc;
+    use crossbeam_channel::bounded;
 
-    use crate::gateway::{self, Answered, ClientId, Request, Slot};
+    use crate::gateway::{ClientId, Request, Slot};
     use crate::kv::command::Query;
-    use crate::node::doorbell::doorbell;
-    use crate::node::links::Links;
-    use crate::raft::event::Event;
-    use crate::raft::quorum::Membership;
-    use crate::raft::types::ServerId;
-    use crate::raft::{self, Recovered};
-    use crate::server::Server;
-    use crate::server::divergence::Difference;
-
-    struct Nobody;
-
-    impl Deliver for Nobody {
-        fn answers(&self, _: Vec<Answered>) {}
-        fn events(&self, _: Vec<Event>) {}
-        fn difference(&self, _: Difference) {}
-    }
-
-    /// A server of three that hears nobody, so that what it is asked stays pending.
-    fn lonely_server() -> Monitor<Nobody> {
-        let raft_options = raft::Options {
-            heartbeat_ticks: 2,
-            election_min_ticks: 10,
-            election_max_ticks: 20,
-            append_bytes_max: 1000,
-            window_bytes_max: 1000,
-            uncommitted_bytes_max: 1000,
-            snapshots: raft::SnapshotOptions::NEVER,
-        };
-        let gateway_options = gateway::Options {
-            pending_bytes_max: 1000,
-            deadline_ticks: 500,
-            resend_ticks: 20,
-            backoff_ticks: 2,
-            forward_bytes_max: 1000,
-        };
-        let membership = Membership::new([1, 2, 3].map(ServerId));
-        let recovered = Recovered::default();
-        let id = ServerId(1);
-        let server = Server::new(id, membership, raft_options, gateway_options, recovered, 1, 1);
-        let (log_writer, _) = doorbell();
-        let (applier, _) = bounded(1);
-        let (snapshotter, _) = doorbell();
-        let links = Arc::new(Links::new([], Arc::default()));
-        Monitor::new(server, log_writer, applier, snapshotter, links, Nobody)
-    }
+    use crate::node::monitor::testing::Nobody;
 
     /// A stop that was asked for must not hide that the disk has failed: what was acknowledged
     /// last is what its operator has to look after.
     #[test]
     fn a_disk_that_fails_while_the_server_stops_ends_it_at_once() {
-        let monitor = lonely_server();
+        let monitor = Monitor::of_three(Nobody);
         let read = Request::Read(Query::Count);
         monitor.with(|server| server.submit([(ClientId(1), vec![(Slot(0), read)])]));
         let (workers, endings) = bounded(4);

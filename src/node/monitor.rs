@@ -287,3 +287,160 @@ impl<D: Deliver> Monitor<D> {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+
+    use crossbeam_channel::bounded;
+
+    use crate::gateway;
+    use crate::node::doorbell::doorbell;
+    use crate::raft::quorum::Membership;
+    use crate::raft::{self, Recovered};
+
+    /// Where nobody wants to know.
+    pub struct Nobody;
+
+    impl Deliver for Nobody {
+        fn answers(&self, _: Vec<Answered>) {}
+        fn events(&self, _: Vec<Event>) {}
+        fn difference(&self, _: Difference) {}
+    }
+
+    /// Server `id` of this many, as it found itself on its disk.
+    pub fn server(id: u32, of: u32, recovered: Recovered) -> Server {
+        let raft_options = raft::Options {
+            heartbeat_ticks: 2,
+            election_min_ticks: 10,
+            election_max_ticks: 20,
+            append_bytes_max: 1000,
+            window_bytes_max: 1000,
+            uncommitted_bytes_max: 1000,
+            snapshots: raft::SnapshotOptions::NEVER,
+        };
+        let gateway_options = gateway::Options {
+            pending_bytes_max: 1000,
+            deadline_ticks: 500,
+            resend_ticks: 20,
+            backoff_ticks: 2,
+            forward_bytes_max: 1000,
+        };
+        let membership = Membership::new((1..=of).map(ServerId));
+        Server::new(ServerId(id), membership, raft_options, gateway_options, recovered, 1, 1)
+    }
+
+    impl<D: Deliver> Monitor<D> {
+        /// Of a server whose links to these peers are down, and for which nobody works.
+        pub fn around(server: Server, peers: &[u32], deliver: D) -> Monitor<D> {
+            let (log_writer, _) = doorbell();
+            let (applier, _) = bounded(1);
+            let (snapshotter, _) = doorbell();
+            let workers = peers.iter().map(|peer| (ServerId(*peer), doorbell().0));
+            let links = Arc::new(Links::new(workers, Arc::default()));
+            Monitor::new(server, log_writer, applier, snapshotter, links, deliver)
+        }
+
+        /// Of a server of three that hears nobody, so that what it is asked stays pending.
+        pub fn of_three(deliver: D) -> Monitor<D> {
+            Monitor::around(server(1, 3, Recovered::default()), &[], deliver)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{Nobody, server};
+    use super::*;
+
+    use crate::gateway::message::GatewayMessage;
+    use crate::gateway::{ClientId, Request, Slot};
+    use crate::raft::Recovered;
+    use crate::raft::types::{Command, EntryId, HardState, Index, SnapshotId, Stamp, Term};
+    use crate::server::divergence::StateHash;
+
+    /// What was delivered, in its order.
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<&'static str>>);
+
+    impl Deliver for Heard {
+        fn answers(&self, _: Vec<Answered>) {
+            self.0.lock().push("answers");
+        }
+        fn events(&self, _: Vec<Event>) {}
+        fn difference(&self, _: Difference) {
+            self.0.lock().push("difference");
+        }
+    }
+
+    /// Asks what is refused at once, and hears at the same moment which hash others have.
+    fn asked_and_told(others: [u64; 2]) -> Vec<&'static str> {
+        let monitor = Monitor::of_three(Heard::default());
+        monitor.with(|server| {
+            let (index, hash) = (Index(256), 1);
+            server.finished(Vec::new(), None, Some(StateHash { index, hash }));
+            let too_much = Request::Write(Command::from(&[0; 2000][..]));
+            server.submit([(ClientId(1), vec![(Slot(0), too_much)])]);
+            for (peer, hash) in [2, 3].into_iter().zip(others) {
+                let gateway = vec![GatewayMessage::StateHash { index, hash }];
+                server.step(ServerId(peer), Outgoing { gateway, ..Outgoing::default() });
+            }
+        });
+        monitor.deliver.0.into_inner()
+    }
+
+    #[test]
+    fn a_server_whose_state_is_wrong_answers_nobody() {
+        assert_eq!(asked_and_told([1, 1]), ["answers"]);
+        assert_eq!(asked_and_told([2, 3]), ["difference", "answers"], "who is wrong?");
+        assert_eq!(asked_and_told([2, 2]), ["difference"]);
+    }
+
+    /// A thread that passes by must not wait for the disk: parts of snapshots are the worker's.
+    #[test]
+    fn who_passes_by_leaves_parts_of_snapshots_to_the_worker() {
+        let last = EntryId::new(Term(1), Index(10));
+        let recovered = Recovered {
+            hard_state: HardState { current_term: Term(1), voted_for: None },
+            snapshot: SnapshotId { last, stamp: Stamp(5) },
+            snapshot_bytes: 900, // one part
+            entries: Vec::new(),
+        };
+        let (us, peer) = (ServerId(1), ServerId(2));
+        let monitor = Monitor::around(server(1, 2, recovered), &[2], Nobody);
+        let mut other = server(2, 2, Recovered::default());
+        let write = |server: &mut Server| {
+            while let Some(write) = server.take_write(usize::MAX) {
+                server.persisted(write.ticket);
+            }
+        };
+        for now_ms in 1..1000 {
+            monitor.try_acquire(peer);
+            monitor.with(|server| {
+                server.tick(now_ms);
+                write(server);
+            });
+            loop {
+                // As the link's worker: sends all there is, and gives the right back.
+                monitor.try_acquire(peer);
+                while let Some(outgoing) = monitor.take_messages_or_release(peer) {
+                    other.step(us, outgoing);
+                    write(&mut other);
+                }
+                if !other.has_messages(us) {
+                    break;
+                }
+                let incoming = other.take_messages(us);
+                monitor.with(|server| {
+                    server.step(peer, incoming);
+                    write(server);
+                });
+                if monitor.look(|server| server.raft().has_snapshot_part(peer)) {
+                    assert!(!monitor.try_acquire(peer), "the worker has the right to send it");
+                    return;
+                }
+            }
+        }
+        panic!("no part of a snapshot is left to the worker");
+    }
+}
