@@ -208,11 +208,11 @@ pub const RESERVED_STEP_BYTES: u64 = 1024 * 1024;
 pub const RESERVED_FOR_VOTES_BYTES: u64 = 64 * 1024;
 
 /// Obsolete segments of the journal that are kept to be used again: about as many as the log has
-/// between two snapshots, so none need be filled with zeros.
+/// between two snapshots that are written fast.
 pub const READY_SEGMENTS_MAX: usize = 4;
 
 /// Segments are kept to be used again, and prepared before they are needed, as long as there is
-/// room for so many beside the next snapshot.
+/// room for so many (or so many of the largest entry) beside the next snapshot.
 pub const PLENTY_OF_SEGMENTS: u64 = 8;
 
 /// Room in which a deletion fits, in bytes, as long as it does not name a great many keys. A full

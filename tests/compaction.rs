@@ -245,7 +245,7 @@ impl Server {
                 let newest = self.newest_id();
                 let journal = self.journal.as_mut().expect("open comes first");
                 journal.snapshot_published(newest);
-                let chore = journal.next_chore();
+                let chore = journal.take_chore();
                 let done = chore.map(|chore| perform(&self.journal_disk, &chore, &Pace::Full));
                 let result = match &done {
                     Some(Err(error)) => Err(error.to_string()),
@@ -666,7 +666,7 @@ fn a_spare_that_is_ready_is_gone_to() {
     let disk = RecordingDisk::default();
     recovery::create(&disk, OPTIONS.journal_id).expect("memory");
     let (mut journal, _) = open_journal(&disk, SnapshotId::NONE, true).expect("memory");
-    assert_eq!(journal.next_chore(), None, "nothing has been written");
+    assert_eq!(journal.take_chore(), None, "nothing has been written");
     journal.append_and_sync(&write(1, 1..=4)).expect("there is room");
     assert!(journal.do_chore().expect("memory"), "a spare is prepared");
     assert!(!journal.do_chore().expect("memory"), "and no second one");

@@ -173,7 +173,8 @@ impl Witness {
                 let journal = journal.as_mut().expect("open comes first");
                 // As the log writer does between two writes.
                 let reserved = journal.reserve(0).and_then(|_| journal.reserve(0));
-                reserved.and_then(|_: Reserved| journal.append_and_sync(&next))
+                let prepared = reserved.and_then(|_: Reserved| journal.do_chore());
+                prepared.and_then(|_| journal.append_and_sync(&next))
             }
             Step::Seal => journal.as_mut().expect("open comes first").seal().map(|_| ()),
         };

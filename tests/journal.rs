@@ -3,14 +3,16 @@
 //! names, S41 interrupted truncation, S42 rotation, S98 crafted files. `crash_states.rs` tries all
 //! crashes of one workload; here are the random ones, and damage.
 
-use std::io::BufRead;
+use std::cell::Cell;
+use std::io::{self, BufRead};
+use std::rc::Rc;
 
 use proptest::prelude::*;
 use raft_server::raft::durability::{WRITE_OVERHEAD_BYTES, Write, WriteTicket};
 use raft_server::raft::types::{
     Command, Entry, EntryId, HardState, Index, Payload, ServerId, SnapshotId, Stamp, Term,
 };
-use raft_server::storage::disk::Disk;
+use raft_server::storage::disk::{Disk, DiskFile};
 use raft_server::storage::error::JournalError;
 use raft_server::storage::journal::{Journal, Options, segment_name};
 use raft_server::storage::memory_disk::MemoryDisk;
@@ -507,6 +509,7 @@ fn a_full_disk_changes_nothing_and_room_is_never_promised_twice() {
             for _ in 0..choose(3) {
                 journal.do_chore().expect("it is well");
             }
+            journal.set_budget(0, false); // what was given back is wanted elsewhere
             let before = bytes_of(&disk);
             if choose(2) == 0 {
                 journal.seal().expect("it is well");
@@ -537,4 +540,108 @@ fn a_full_disk_changes_nothing_and_room_is_never_promised_twice() {
         assert_eq!(recovered.entries.len() as u64, last + 1, "seed {seed}");
     }
     assert_eq!(refusals, 20_000);
+}
+
+/// A disk on which its user may take only so much more, which the system does not tell.
+#[derive(Clone, Debug)]
+struct Rationed {
+    disk: MemoryDisk,
+    left_bytes: Rc<Cell<u64>>,
+    zeros_bytes: Rc<Cell<u64>>,
+}
+
+#[derive(Debug)]
+struct RationedFile {
+    file: <MemoryDisk as Disk>::File,
+    length_bytes: u64,
+    disk: Rationed,
+}
+
+impl DiskFile for RationedFile {
+    fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
+        let end = offset_bytes + bytes.len() as u64;
+        let grows = end.saturating_sub(self.length_bytes);
+        let left = self.disk.left_bytes.get().checked_sub(grows);
+        self.disk.left_bytes.set(left.ok_or(io::ErrorKind::QuotaExceeded)?);
+        self.length_bytes += grows;
+        let zeros = bytes.iter().filter(|byte| **byte == 0).count() as u64;
+        self.disk.zeros_bytes.set(self.disk.zeros_bytes.get() + zeros);
+        self.file.write_at(offset_bytes, bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()
+    }
+}
+
+impl Disk for Rationed {
+    type File = RationedFile;
+    type Reader = <MemoryDisk as Disk>::Reader;
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+    fn length_bytes(&self, name: &str) -> io::Result<u64> {
+        self.disk.length_bytes(name)
+    }
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        self.disk.read(name)
+    }
+    fn open(&self, name: &str) -> io::Result<Self::Reader> {
+        self.disk.open(name)
+    }
+    fn create(&self, name: &str) -> io::Result<RationedFile> {
+        Ok(RationedFile { file: self.disk.create(name)?, length_bytes: 0, disk: self.clone() })
+    }
+    fn reopen(&self, name: &str) -> io::Result<RationedFile> {
+        let length_bytes = self.length_bytes(name)?;
+        Ok(RationedFile { file: self.disk.reopen(name)?, length_bytes, disk: self.clone() })
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.left_bytes.set(self.left_bytes.get() + self.length_bytes(name)?);
+        self.disk.remove(name)
+    }
+    fn sync_directory(&self) -> io::Result<()> {
+        self.disk.sync_directory()
+    }
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.disk.path(name)
+    }
+}
+
+/// S35: there is less room than the system says. A spare that could not be prepared is not tried
+/// again and again, which would take all there is each time; and what does fit is written.
+#[test]
+fn a_spare_for_which_there_is_no_room_is_not_tried_for_ever() {
+    let disk = Rationed {
+        disk: MemoryDisk::new(),
+        left_bytes: Rc::new(Cell::new(u64::MAX)),
+        zeros_bytes: Rc::default(),
+    };
+    recovery::create(&disk, OPTIONS.journal_id).expect("memory");
+    let options = Options { segment_bytes: 10_000, ..OPTIONS };
+    let opened = recovery::open(disk.clone(), options, SnapshotId::NONE);
+    let (mut journal, _) = opened.expect("memory");
+    let (step_bytes, ahead_bytes, kept_bytes) = (200, 600, 0);
+    journal.keep_reserved(Reservation { step_bytes, ahead_bytes, kept_bytes, ready_max: 2 });
+    while journal.reserve(0).expect("memory") == Reserved::Some {}
+    journal.append_and_sync(&write(1, 1..=9)).expect("there is room");
+    disk.left_bytes.set(8_000);
+    disk.zeros_bytes.set(0);
+    for _ in 0..100 {
+        journal.set_budget(u64::MAX, false);
+        for _ in 0..3 {
+            journal.do_chore().expect("no room is no failure");
+        }
+    }
+    let zeros = disk.zeros_bytes.get();
+    assert!((1..=8_000).contains(&zeros), "it was tried once: {zeros}");
+    assert_eq!(disk.left_bytes.get(), 8_000, "and nothing is left of it");
+    for index in 10..100 {
+        journal.append_and_sync(&write(1, index..=index)).expect("there is room for it");
+        journal.do_chore().expect("no room is no failure");
+    }
 }

@@ -48,7 +48,7 @@ impl Caretaker {
         if let Ok(done) = self.done.try_recv() {
             journal.finish_chore(done)?;
         }
-        if let Some(chore) = journal.next_chore() {
+        if let Some(chore) = journal.take_chore() {
             self.chores.send(chore).expect("the caretaker lives as long as the process");
         }
         Ok(())

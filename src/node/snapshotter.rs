@@ -1,7 +1,7 @@
 //! The snapshotter: writes the states that the applier has frozen, and stores what a leader sends.
 //!
 //! Both take seconds for a large store, so they have a thread of their own: the applier only makes
-//! a clone, and the log writer only removes what a finished snapshot has made superfluous. What
+//! a clone. What a finished snapshot has made superfluous of the journal is the caretaker's. What
 //! goes wrong here costs no promise: without a new snapshot the log is simply longer.
 
 use std::sync::Arc;

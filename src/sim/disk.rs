@@ -234,7 +234,10 @@ impl Disk {
             Ok(()) => {}
             Err(JournalError::NoSpace { .. }) => {
                 self.pending = Some(write);
-                return Outcome::NoSpace;
+                return match self.tend_files() {
+                    Ok(()) => Outcome::NoSpace,
+                    Err(error) => Outcome::Failed(error),
+                };
             }
             Err(error) => {
                 // The disk may work again by now. The journal must not: it would write behind a
@@ -297,13 +300,13 @@ impl Disk {
             return Ok(());
         }
         self.chore = match self.chore.take() {
-            None => journal.next_chore().map(Stage::Taken),
+            None => journal.take_chore().map(Stage::Taken),
             Some(Stage::Taken(chore)) => {
                 Some(Stage::Done(chores::perform(&self.directory, &chore, &Pace::Full)))
             }
             Some(Stage::Done(done)) => {
                 journal.finish_chore(done)?;
-                journal.next_chore().map(Stage::Taken)
+                journal.take_chore().map(Stage::Taken)
             }
         };
         Ok(())

@@ -11,9 +11,10 @@
 //! nothing had been done: a segment that is being removed still counts, a spare that is being
 //! prepared does not count yet. What must not wait, [`super::reserve`] still does at once.
 //!
-//! There is always a spare of the full size on hand that way. Where there is plenty of room,
-//! obsolete segments become spares, a few at most; then nothing is filled with zeros or removed any
-//! more at all. A spare is made from a segment by renaming it, and not before the new name is
+//! While a journal is busy, and there is plenty of room, the next spare of the full size is made
+//! before it is needed. Obsolete segments become spares, a few at most: as long as the log has no
+//! more of them between two snapshots, nothing is filled with zeros or removed any more. A spare is
+//! made from a segment by renaming it, and not before the new name is
 //! durable is it written to. The failing schedule: segment 3 becomes a spare, which becomes segment
 //! 9; then power fails, the first of the two new names is lost, and a start finds a segment 3 that
 //! begins with the batches of segment 9.
@@ -22,10 +23,10 @@ use super::disk::Disk;
 use super::error::JournalError;
 use super::journal::{Journal, OlderSegment, segment_name};
 use super::pace::Pace;
-use super::reserve::{SPARE_NAME, Spare, create_spare};
+use super::reserve::{SPARE_NAME, Spare, create_spare, is_no_space};
 use crate::lab::{Rule, removed};
 use crate::limits;
-use crate::raft::types::SnapshotId;
+use crate::raft::types::{Index, SnapshotId};
 
 /// Something to be done to files that are not being written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,13 +51,16 @@ pub enum Chore {
     GiveBack {
         /// Its name.
         spare: String,
+        /// Its size.
+        bytes: u64,
     },
 }
 
 /// Whether a file of this name is a spare. What it holds counts for nothing.
 pub fn is_spare(name: &str) -> bool {
     let number = name.strip_prefix("spare-").and_then(|rest| rest.strip_suffix(".seg"));
-    name == SPARE_NAME || number.is_some_and(|number| number.parse::<u64>().is_ok())
+    let number = number.and_then(|number| number.parse().ok());
+    name == SPARE_NAME || number.is_some_and(|number| spare_name(number) == name)
 }
 
 fn spare_name(number: u64) -> String {
@@ -75,10 +79,17 @@ pub fn perform<D: Disk>(
         move |source| JournalError::Io { doing, file, source }
     };
     let sync = |name: &str| disk.sync_directory().map_err(failed("syncing the directory of", name));
+    let remove = |name: &str| {
+        disk.remove_unread(name, pace).map_err(failed("removing", name))?;
+        sync(name).map(|()| None)
+    };
     match chore {
         Chore::Retire { segment, spare: Some(spare) } => {
             let name = segment_name(*segment);
-            disk.rename(&name, spare).map_err(failed("renaming", &name))?;
+            match disk.rename(&name, spare) {
+                Err(error) if is_no_space(&error) => return remove(&name),
+                renamed => renamed.map_err(failed("renaming", &name))?,
+            }
             if !removed(Rule::SpareHasOneName) {
                 sync(&name)?;
             }
@@ -86,19 +97,12 @@ pub fn perform<D: Disk>(
             let length = disk.length_bytes(spare).map_err(failed("measuring", spare))?;
             Ok(Some(Spare { name: spare.clone(), file, reserved_bytes: length }))
         }
-        Chore::Retire { segment, spare: None } => {
-            let name = segment_name(*segment);
-            disk.remove(&name).map_err(failed("removing", &name))?;
-            sync(&name).map(|()| None)
-        }
+        Chore::Retire { segment, spare: None } => remove(&segment_name(*segment)),
         Chore::Prepare { spare, bytes, step_bytes } => {
             create_spare(disk, spare, *bytes, *step_bytes, pace)
                 .map_err(failed("reserving space in", spare))
         }
-        Chore::GiveBack { spare } => {
-            disk.remove(spare).map_err(failed("removing", spare))?;
-            sync(spare).map(|()| None)
-        }
+        Chore::GiveBack { spare, .. } => remove(spare),
     }
 }
 
@@ -111,7 +115,7 @@ impl<D: Disk> Journal<D> {
 
     /// What is to be done next, if anything is and nothing else is being done. Whoever takes it
     /// brings what [`perform`] returns to [`finish_chore`](Self::finish_chore).
-    pub fn next_chore(&mut self) -> Option<Chore> {
+    pub fn take_chore(&mut self) -> Option<Chore> {
         if self.is_poisoned() || self.chore.is_some() {
             return None;
         }
@@ -127,22 +131,28 @@ impl<D: Disk> Journal<D> {
     ) -> Result<(), JournalError> {
         let chore = self.chore.take().expect("a chore that was done was taken before");
         let spare = done.inspect_err(|_| self.poison())?;
-        if let Chore::Retire { segment, .. } = chore {
-            self.forget_segment(segment);
+        if let Chore::Retire { segment, .. } = &chore {
+            self.forget_segment(*segment);
         }
         let Some(ahead) = &mut self.ahead else { return Ok(()) };
-        match spare {
-            Some(spare) => ahead.ready.push_back(spare),
-            // There is no room after all. The next look at the disk says how much there is.
-            None if matches!(chore, Chore::Prepare { .. }) => ahead.budget_bytes = 0,
-            None => {}
+        match (chore, spare) {
+            (_, Some(spare)) => ahead.add_ready(spare),
+            (Chore::Prepare { bytes, .. }, None) => {
+                ahead.budget_bytes = ahead.budget_bytes.saturating_add(bytes);
+                ahead.has_failed = true;
+            }
+            (Chore::GiveBack { bytes, .. }, None) => {
+                ahead.budget_bytes = ahead.budget_bytes.saturating_add(bytes);
+                ahead.has_failed = false;
+            }
+            (Chore::Retire { .. }, None) => ahead.has_failed = false,
         }
         Ok(())
     }
 
     /// Does the next chore at once. Returns whether there was one.
     pub fn do_chore(&mut self) -> Result<bool, JournalError> {
-        let Some(chore) = self.next_chore() else { return Ok(false) };
+        let Some(chore) = self.take_chore() else { return Ok(false) };
         let done = perform(&self.disk, &chore, &Pace::Full);
         self.finish_chore(done).map(|()| true)
     }
@@ -157,32 +167,38 @@ impl<D: Disk> Journal<D> {
         if self.older[..=last].iter().any(is_needed) && !removed(Rule::OnlyWhatIsCoveredGoes) {
             return None;
         }
-        let segment = self.older[last].segment;
-        let spare = self.is_worth_keeping(segment).then(|| self.next_spare_name()).flatten();
+        let OlderSegment { segment, highest, .. } = self.older[last];
+        // What was found behind a gap has no entries that are known of, and nobody has read it.
+        let is_kept = highest > Index::ZERO && self.is_worth_keeping(segment);
+        let spare = if is_kept { self.next_spare_name() } else { None };
         Some(Chore::Retire { segment, spare })
     }
 
-    /// A spare that is one too many now that there is not plenty of room. One stays: room for
-    /// entries may have been promised in it.
+    /// A spare that is one too many now that there is not plenty of room. One stays, in which room
+    /// for entries may have been promised, unless what the journal has reserved itself is as large.
     fn returning(&mut self) -> Option<Chore> {
         let is_roomy = self.is_roomy();
         let ahead = self.ahead.as_mut()?;
-        if is_roomy || ahead.ready.len() < 2 {
+        let is_only_one = ahead.ready.len() == 1;
+        let is_needed = is_only_one && ahead.ready[0].reserved_bytes > ahead.own_spare_bytes();
+        if is_roomy || is_needed {
             return None;
         }
-        let Spare { name, .. } = ahead.ready.pop_back().expect("there are two");
-        Some(Chore::GiveBack { spare: name })
+        // Only the first has been promised.
+        let Spare { name, reserved_bytes, .. } = ahead.ready.pop_back()?;
+        Some(Chore::GiveBack { spare: name, bytes: reserved_bytes })
     }
 
     /// A spare for a journal that is written to and has none of the full size.
     fn preparing(&mut self) -> Option<Chore> {
         let ahead = self.ahead.as_ref()?;
-        let step_bytes = ahead.options.step_bytes;
+        let (step_bytes, bytes) = (ahead.options.step_bytes, self.options.segment_bytes);
         let is_busy = self.written_bytes >= step_bytes / 2;
-        if !is_busy || !ahead.ready.is_empty() || !self.is_roomy() {
+        // With the spare there must still be plenty, else it would be given back at once.
+        let is_roomy = !ahead.frugal && ahead.budget_bytes >= self.plenty_bytes() + bytes;
+        if !is_busy || !is_roomy || !ahead.ready.is_empty() || ahead.has_failed {
             return None;
         }
-        let bytes = self.options.segment_bytes;
         let spare = self.next_spare_name()?;
         self.ahead.as_mut()?.budget_bytes -= bytes;
         Some(Chore::Prepare { spare, bytes, step_bytes })
@@ -200,8 +216,13 @@ impl<D: Disk> Journal<D> {
 
     /// Whether there is so much room that files may be kept to be used again.
     fn is_roomy(&self) -> bool {
-        let plenty = self.options.segment_bytes.saturating_mul(limits::PLENTY_OF_SEGMENTS);
+        let plenty = self.plenty_bytes();
         self.ahead.as_ref().is_some_and(|ahead| !ahead.frugal && ahead.budget_bytes >= plenty)
+    }
+
+    fn plenty_bytes(&self) -> u64 {
+        let ahead_bytes = self.ahead.as_ref().map_or(0, |ahead| ahead.options.ahead_bytes);
+        self.options.segment_bytes.max(ahead_bytes).saturating_mul(limits::PLENTY_OF_SEGMENTS)
     }
 
     fn next_spare_name(&mut self) -> Option<String> {

@@ -321,7 +321,7 @@ impl<D: Disk> Journal<D> {
     fn begin_segment(&mut self, bytes: u64) -> Result<Option<String>, JournalError> {
         let name = segment_name(self.segment);
         if let Some(ahead) = &mut self.ahead {
-            ahead.reserved_bytes = 0;
+            (ahead.reserved_bytes, ahead.has_failed) = (0, false);
             if let Some(spare) = ahead.take_spare(bytes) {
                 (self.file, ahead.reserved_bytes) = (spare.file, spare.reserved_bytes);
                 if removed(Rule::SegmentIsWholeWhenNamed) {

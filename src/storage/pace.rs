@@ -50,6 +50,11 @@ impl Pace {
         done
     }
 
+    /// Whether space is so short that what is not needed now had better not be made.
+    pub fn is_hurried(&self) -> bool {
+        matches!(self, Pace::Considerate(hurry) if hurry.is_on())
+    }
+
     /// How long to rest after a piece that took so long.
     fn rest_after(&self, took: Duration) -> Duration {
         match self {

@@ -23,9 +23,9 @@
 //! **How much room there is.** Say that the segment has C bytes left and a spare S. A batch that
 //! fits nowhere here goes to the spare, so anything that is S bytes long in all fits, however it is
 //! divided into batches: what the segment takes of it leaves more of the spare. Anything that is C
-//! bytes long fits here. The waste at the end of a segment is why the two are not added, nor is a
-//! second spare: a batch goes to that one only if it is too long for the first, and leaves the
-//! first as it is.
+//! bytes long fits here. The waste at the end of a segment is why the two are not added. Nor are
+//! two spares: a batch goes to the first that is ready, and only if it is too long for that one to
+//! the one reserved here, and leaves the first as it is. So the larger of the two counts.
 
 use std::collections::VecDeque;
 use std::io;
@@ -38,7 +38,7 @@ use super::pace::Pace;
 use crate::lab::{Rule, removed};
 use crate::raft::durability::{WRITE_OVERHEAD_BYTES, Write};
 
-/// The name of the spare that the journal reserves itself.
+/// The name of the spare that is reserved between two writes.
 pub const SPARE_NAME: &str = "spare.seg";
 
 /// What is written to reserve space.
@@ -83,10 +83,14 @@ pub(super) struct Ahead<F> {
     pub(super) options: Reservation,
     /// The newest segment's file has been written up to here.
     pub(super) reserved_bytes: u64,
-    /// What was reserved in case that no other is ready, or none is large enough.
-    spare: Option<Spare<F>>,
-    /// Spares of a segment's size or more, made beside the writing: the next is the first.
+    /// The spare that was reserved between two writes, for when none is ready that is large enough.
+    own: Option<Spare<F>>,
+    /// Spares of a segment's size or more, made beside the writing. The first is the next; only its
+    /// room counts, and the others are for later.
     pub(super) ready: VecDeque<Spare<F>>,
+    /// There was no room to prepare another. It is tried again with the next segment, or when
+    /// something has been removed.
+    pub(super) has_failed: bool,
     /// The number of the last of these.
     pub(super) last_spare: u64,
     /// How much may still be taken from the disk.
@@ -99,7 +103,7 @@ impl<F> Ahead<F> {
     /// The spare that a batch of so many bytes would begin.
     fn next(&self, bytes: u64) -> Option<&Spare<F>> {
         let ready = self.ready.front().filter(|ready| ready.reserved_bytes >= bytes);
-        ready.or(self.spare.as_ref())
+        ready.or(self.own.as_ref())
     }
 
     /// Takes it.
@@ -107,13 +111,28 @@ impl<F> Ahead<F> {
         if self.ready.front().is_some_and(|ready| ready.reserved_bytes >= bytes) {
             return self.ready.pop_front();
         }
-        self.spare.take()
+        self.own.take()
+    }
+
+    /// A spare has been made.
+    pub(super) fn add_ready(&mut self, spare: Spare<F>) {
+        match self.ready.front() {
+            Some(first) if first.reserved_bytes < spare.reserved_bytes => {
+                self.ready.push_front(spare);
+            }
+            _ => self.ready.push_back(spare),
+        }
     }
 
     /// What is reserved elsewhere than in the newest segment, in one piece.
     fn spare_bytes(&self) -> u64 {
-        let spares = self.ready.front().into_iter().chain(&self.spare);
-        spares.map(|spare| spare.reserved_bytes).max().unwrap_or(0)
+        let ready = self.ready.front().map_or(0, |spare| spare.reserved_bytes);
+        ready.max(self.own_spare_bytes())
+    }
+
+    /// The same, without what was made beside the writing.
+    pub(super) fn own_spare_bytes(&self) -> u64 {
+        self.own.as_ref().map_or(0, |spare| spare.reserved_bytes)
     }
 }
 
@@ -124,8 +143,9 @@ impl<D: Disk> Journal<D> {
         self.ahead = Some(Ahead {
             options,
             reserved_bytes: self.segment_length_bytes,
-            spare: None,
+            own: None,
             ready: VecDeque::new(),
+            has_failed: false,
             last_spare: 0,
             budget_bytes: u64::MAX,
             frugal: false,
@@ -164,11 +184,11 @@ impl<D: Disk> Journal<D> {
         }
         let Some(ahead) = &self.ahead else { return Ok(Reserved::Enough) };
         let Reservation { step_bytes, ahead_bytes, kept_bytes, .. } = ahead.options;
-        let spare_bytes = ahead_bytes.max(wanted_bytes.saturating_add(2 * kept_bytes));
-        if ahead.spare_bytes() < spare_bytes {
-            let has_bytes = ahead.spare.as_ref().map_or(0, |spare| spare.reserved_bytes);
+        let enough_bytes = ahead_bytes.max(wanted_bytes.saturating_add(2 * kept_bytes));
+        if ahead.spare_bytes() < enough_bytes {
+            let has_bytes = ahead.own_spare_bytes();
             // A step at a time: writes wait for it.
-            return self.reserve_spare(spare_bytes.min(has_bytes + step_bytes));
+            return self.reserve_spare(enough_bytes.min(has_bytes + step_bytes));
         }
         if !ahead.ready.is_empty() {
             return Ok(Reserved::Enough); // to go there costs less
@@ -181,8 +201,7 @@ impl<D: Disk> Journal<D> {
     /// before it is full. Returns whether it did.
     pub fn rotate_obsolete(&mut self) -> Result<bool, JournalError> {
         let Some(ahead) = &self.ahead else { return Ok(false) };
-        let spare_bytes = ahead.spare.as_ref().map_or(0, |spare| spare.reserved_bytes);
-        let is_worth_it = ahead.reserved_bytes > 2 * spare_bytes;
+        let is_worth_it = ahead.reserved_bytes > 2 * ahead.own_spare_bytes();
         let fits = ahead.spare_bytes() >= 2 * WRITE_OVERHEAD_BYTES;
         if !is_worth_it || !fits || !self.is_obsolete() {
             return Ok(false);
@@ -205,13 +224,13 @@ impl<D: Disk> Journal<D> {
         }
         let end = self.segment_length_bytes + bytes;
         let (reserved_bytes, ahead_bytes) = (ahead.reserved_bytes, ahead.options.ahead_bytes);
-        let spare_bytes = ahead.spare.as_ref().map_or(0, |spare| spare.reserved_bytes);
+        let own_bytes = ahead.own_spare_bytes();
         let belongs_here = end <= self.options.segment_bytes || self.segment_length_bytes == 0;
         let is_ready = ahead.ready.front().is_some_and(|ready| ready.reserved_bytes >= bytes);
         let fits = end <= reserved_bytes
             || is_ready
             || (belongs_here && self.reserve_here(end)? == Reserved::Some)
-            || spare_bytes >= bytes
+            || own_bytes >= bytes
             || self.reserve_spare(bytes.max(ahead_bytes))? == Reserved::Some
             || self.reserve_spare(bytes)? == Reserved::Some;
         if fits {
@@ -220,7 +239,9 @@ impl<D: Disk> Journal<D> {
         Err(JournalError::NoSpace { bytes })
     }
 
-    /// Whether a batch that would end here in the newest segment goes into the next one. Usually
+    /// Whether a batch that would end here in the newest segment goes into the next one. (There its
+    /// head is added, so it may find its spare too short by that and take the other, which is then
+    /// at least as long as `make_room_for` has asked for.) Usually
     /// that is so when the segment has its size; but as long as it has more room than the spare,
     /// that room was promised.
     pub(super) fn goes_to_next(&self, end: u64) -> bool {
@@ -259,19 +280,19 @@ impl<D: Disk> Journal<D> {
     /// Prepares a spare of at least so many bytes, or extends the one that there is.
     fn reserve_spare(&mut self, bytes: u64) -> Result<Reserved, JournalError> {
         let Some(ahead) = &mut self.ahead else { return Ok(Reserved::Enough) };
-        let from = ahead.spare.as_ref().map_or(0, |spare| spare.reserved_bytes);
+        let from = ahead.own_spare_bytes();
         if bytes <= from {
             return Ok(Reserved::Enough);
         }
         if bytes - from > ahead.budget_bytes {
             return Ok(Reserved::NoSpace);
         }
-        let prepared = match &mut ahead.spare {
+        let prepared = match &mut ahead.own {
             Some(spare) => zero_fill(&mut spare.file, from, bytes),
             None => match create_spare(&self.disk, SPARE_NAME, bytes, bytes, &Pace::Full) {
                 Ok(created) => {
                     let is_there = created.is_some();
-                    ahead.spare = created;
+                    ahead.own = created;
                     Ok(if is_there { Reserved::Some } else { Reserved::NoSpace })
                 }
                 Err(error) => Err(error),
@@ -280,7 +301,7 @@ impl<D: Disk> Journal<D> {
         match prepared {
             Ok(Reserved::Some) => {
                 ahead.budget_bytes -= bytes - from;
-                ahead.spare.as_mut().expect("it was prepared").reserved_bytes = bytes;
+                ahead.own.as_mut().expect("it was prepared").reserved_bytes = bytes;
                 Ok(Reserved::Some)
             }
             Ok(other) => Ok(other),
@@ -309,7 +330,8 @@ pub(super) fn create_spare<D: Disk>(
     let mut from = 0;
     while from < bytes {
         let to = bytes.min(from + step_bytes);
-        if pace.work(|| zero_fill(&mut file, from, to))? == Reserved::NoSpace {
+        let filled = pace.work(|| zero_fill(&mut file, from, to))?;
+        if filled == Reserved::NoSpace || pace.is_hurried() {
             disk.remove(name)?; // what there was room for is wanted elsewhere
             return Ok(None);
         }
