@@ -24,6 +24,7 @@ use super::event::Event;
 use super::log::Log;
 use super::message::{InstallSnapshot, InstallSnapshotReply};
 use super::progress::Mode;
+use super::snapshots::Turn;
 use super::types::{Bytes, Index, ServerId, SnapshotId};
 use super::{Raft, Role};
 use crate::lab::{Rule, removed};
@@ -318,6 +319,7 @@ impl Raft {
             self.commit_index = self.commit_index.max(index);
             self.last_applied = index;
             self.snapshots.restore = Some(snapshot); // [IS8]
+            self.snapshots.turn = Turn::after(self.leader(), self.id, &self.membership);
             self.record(Event::SnapshotInstalled { snapshot, bytes, suffix_kept: log_agrees });
         }
         self.publish(snapshot, bytes); // [IS5] an older one is of no use any more

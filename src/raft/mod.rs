@@ -103,7 +103,8 @@ use self::log::Log;
 use self::message::{Message, PreVoteReply};
 use self::quorum::Membership;
 use self::random::Random;
-use self::types::{HardState, Index, ServerId, Stamp, Term};
+use self::snapshots::Turn;
+use self::types::{HardState, Index, ServerId, SnapshotId, Stamp, Term};
 use crate::lab::{Rule, removed};
 
 /// One server's Raft state: Figure 2's "State" box, and what our departures add to it.
@@ -192,6 +193,10 @@ impl Raft {
         let HardState { current_term, voted_for } = recovered.hard_state;
         assert!(log.last().term <= current_term, "no entry is newer than the recovered term");
         let mut random = Random::new(seed);
+        let mut snapshots = Snapshots::new(recovered.snapshot, recovered.snapshot_bytes);
+        if recovered.snapshot == SnapshotId::NONE {
+            snapshots.turn = Turn::after(None, id, &membership);
+        }
         Raft {
             id,
             membership,
@@ -201,7 +206,7 @@ impl Raft {
             last_applied: log.base().index,
             role: Role::Follower(Follower::default()),
             durable: Durable::recovered(recovered.hard_state, log.last_index()),
-            snapshots: Snapshots::new(recovered.snapshot, recovered.snapshot_bytes),
+            snapshots,
             log,
             verified: Index::ZERO,
             acknowledged: Index::ZERO,

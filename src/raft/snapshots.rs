@@ -8,13 +8,46 @@
 //!
 //! A leader never waits with it for a slow follower. One that needs more than the tail is sent the
 //! snapshot ([`super::install_snapshot`]).
+//!
+//! **They take turns.** Servers hold the same log, so all of them would come to the next snapshot
+//! at the same moment; the disks of a majority would be busy with it, and every write would wait
+//! for one of them. So of three servers with an empty log the first takes its snapshot when the log
+//! is as long as it may be, the second after a third of that, the last after two thirds. From then
+//! on each goes the whole way, and they stay apart. A follower that was sent a snapshot stands
+//! where the leader stands, and takes its next turn as if the leader were the first of them.
 
 use super::event::Event;
 use super::install_snapshot::{Incoming, TransferId};
 use super::progress::Mode;
-use super::types::{Index, SnapshotId};
+use super::quorum::Membership;
+use super::types::{Index, ServerId, SnapshotId};
 use super::{Raft, Role};
 use crate::lab::{Rule, removed};
+
+/// How much of the way to its next snapshot a server goes: so many parts of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Turn {
+    parts: u64,
+    of: u64,
+}
+
+impl Turn {
+    /// All of it.
+    pub(super) const WHOLE: Turn = Turn { parts: 1, of: 1 };
+
+    /// Where `id` is to stand when `first` goes all the way; by default the first member.
+    pub(super) fn after(first: Option<ServerId>, id: ServerId, membership: &Membership) -> Turn {
+        let place = |server| membership.servers().take_while(|other| *other < server).count();
+        let of = membership.servers().count();
+        let behind = (place(id) + of - first.map_or(0, place)) % of;
+        Turn { parts: if behind == 0 { of } else { behind } as u64, of: of as u64 }
+    }
+
+    /// The part of a bound that this is; at least 1.
+    fn part(self, whole: u64) -> u64 {
+        if self.parts == self.of { whole } else { (whole / self.of * self.parts).max(1) }
+    }
+}
 
 /// What a server knows of its own snapshots.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +62,8 @@ pub struct Snapshots {
     pub(super) freezing: Option<SnapshotId>,
     /// Somebody has asked for one.
     pub(super) requested: bool,
+    /// When the next one is due.
+    pub(super) turn: Turn,
     /// Ticks since the newest was saved, or since the start.
     pub(super) age_ticks: u64,
     /// Ticks until the next attempt after one that failed.
@@ -52,6 +87,7 @@ impl Snapshots {
             forget_to: newest.last.index,
             freezing: None,
             requested: false,
+            turn: Turn::WHOLE,
             age_ticks: 0,
             pause_ticks: 0,
             refusal_ticks: 0,
@@ -105,10 +141,11 @@ impl Raft {
         if own.freezing.is_some() || own.pause_ticks > 0 || self.last_applied <= behind {
             return false;
         }
+        let (turn, bytes) = (own.turn, self.log.bytes_between(behind, self.last_applied));
         own.requested
-            || self.last_applied.0 - behind.0 >= options.log_entries_max
-            || self.log.bytes_between(behind, self.last_applied) >= options.log_bytes_max
-            || own.age_ticks >= options.age_ticks_max
+            || self.last_applied.0 - behind.0 >= turn.part(options.log_entries_max)
+            || bytes >= turn.part(options.log_bytes_max)
+            || own.age_ticks >= turn.part(options.age_ticks_max)
     }
 
     /// Begins the snapshot that is due.
@@ -124,6 +161,7 @@ impl Raft {
         assert_eq!(self.snapshots.freezing, Some(snapshot), "one is written at a time");
         self.snapshots.freezing = None;
         self.record(Event::SnapshotSaved { snapshot, bytes });
+        self.snapshots.turn = Turn::WHOLE;
         self.publish(snapshot, bytes);
         self.check_invariants();
     }
@@ -209,5 +247,30 @@ impl Raft {
                 progress.send_snapshot(newest, bytes);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(first: Option<u32>, ids: [u32; 3]) -> [u64; 3] {
+        let membership = Membership::new(ids.map(ServerId));
+        ids.map(|id| Turn::after(first.map(ServerId), ServerId(id), &membership).part(100))
+    }
+
+    #[test]
+    fn servers_take_turns_at_equal_distances() {
+        assert_eq!(parts(None, [1, 2, 3]), [100, 33, 66]);
+        assert_eq!(parts(None, [4, 7, 200]), [100, 33, 66], "ids need not follow each other");
+        assert_eq!(parts(Some(2), [1, 2, 3]), [66, 100, 33]);
+        let alone = Membership::new([ServerId(5)]);
+        assert_eq!(Turn::after(None, ServerId(5), &alone).part(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a_part_of_a_small_bound_is_something() {
+        let membership = Membership::new([1, 2, 3].map(ServerId));
+        assert_eq!(Turn::after(None, ServerId(2), &membership).part(1), 1);
     }
 }
