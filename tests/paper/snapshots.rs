@@ -6,7 +6,7 @@
 use raft_server::raft::event::Event;
 use raft_server::raft::message::Message;
 use raft_server::raft::types::ServerId;
-use raft_server::raft::{Apply, Refused, RoleName, SnapshotWork};
+use raft_server::raft::{Apply, Options, Refused, RoleName, SnapshotWork};
 
 use crate::support_raft::*;
 
@@ -14,10 +14,14 @@ use crate::support_raft::*;
 /// (written in term 2), and which has stored them.
 fn about_to_install(log: &[(u64, u64)]) -> Server {
     let mut follower = server(2).with_log(log).in_term(3);
+    send_all_parts(&mut follower);
+    follower
+}
+
+fn send_all_parts(follower: &mut Server) {
     for offset in [0, 1000, 2000] {
         follower.step(LEADER, install(term(3), at(5, 2), offset, 1000.min(2500 - offset)));
     }
-    follower
 }
 
 fn installed(log: &[(u64, u64)]) -> Server {
@@ -493,4 +497,44 @@ fn a_stranger_cannot_make_a_candidate() {
     follower.send_all();
     follower.step(N3, timeout_now(term(1)));
     assert_eq!((follower.status().term, follower.role_name()), (term(1), RoleName::Follower));
+}
+
+/// After which of the 30 entries behind `last` (of term 3, `last` of `last_term`) this server takes
+/// its snapshots.
+fn snapshots_taken(
+    server: &mut Server,
+    leader: ServerId,
+    last: u64,
+    mut last_term: u64,
+) -> Vec<u64> {
+    let mut taken = Vec::new();
+    for number in last + 1..=last + 30 {
+        let entries = append(term(3)).after(number - 1, last_term);
+        last_term = 3;
+        server.step(leader, entries.entries(&[(number, 3)]).leader_commit(number));
+        server.sync();
+        for apply in server.take_applies(usize::MAX) {
+            if let Apply::Freeze(snapshot) = apply {
+                server.snapshot_saved(snapshot, 2500);
+                taken.push(snapshot.last.index.0);
+            }
+        }
+    }
+    taken
+}
+
+/// Servers hold the same log. They take turns, so that no majority is busy with a snapshot at once:
+/// with the first one of an empty log, and with the next after one that a leader has sent.
+#[test]
+fn servers_take_turns_with_their_snapshots() {
+    let nine = |options: &mut Options| options.snapshots.log_entries_max = 9;
+    let mut fresh = [(1, N3), (2, N1), (3, N1)]
+        .map(|(id, leader)| (server(id).with_options(nine).in_term(3), leader));
+    let taken = fresh.each_mut().map(|(server, leader)| snapshots_taken(server, *leader, 0, 0));
+    assert_eq!(taken, [vec![9, 18, 27], vec![3, 12, 21, 30], vec![6, 15, 24]]);
+    let mut follower = server(2).with_options(nine).with_snapshot(1, 1, 2500).in_term(3);
+    send_all_parts(&mut follower);
+    let (transfer, snapshot) = follower.store_parts().expect("all parts are there");
+    follower.snapshot_installed(transfer, snapshot, 2500);
+    assert_eq!(snapshots_taken(&mut follower, LEADER, 5, 2), [8, 17, 26, 35], "5 and a third of 9");
 }
