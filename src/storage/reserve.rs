@@ -239,11 +239,11 @@ impl<D: Disk> Journal<D> {
         Err(JournalError::NoSpace { bytes })
     }
 
-    /// Whether a batch that would end here in the newest segment goes into the next one. (There its
-    /// head is added, so it may find its spare too short by that and take the other, which is then
-    /// at least as long as `make_room_for` has asked for.) Usually
+    /// Whether a batch that would end here in the newest segment goes into the next one. Usually
     /// that is so when the segment has its size; but as long as it has more room than the spare,
-    /// that room was promised.
+    /// that room was promised. (There a head is added to the batch. If that makes it too long for
+    /// the spare that is ready, it takes the other one, in which `make_room_for` has found room for
+    /// it with its head.)
     pub(super) fn goes_to_next(&self, end: u64) -> bool {
         let over_segment = end > self.options.segment_bytes && self.segment_length_bytes > 0;
         let Some(ahead) = &self.ahead else { return over_segment };
