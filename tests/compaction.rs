@@ -6,12 +6,12 @@ use raft_server::raft::durability::{Write, WriteTicket};
 use raft_server::raft::types::{
     Command, Entry, EntryId, HardState, Index, Payload, ServerId, SnapshotId, Stamp, Term,
 };
-use raft_server::storage::chores::{is_spare, perform};
+use raft_server::storage::chores::{Chore, is_spare, perform};
 use raft_server::storage::disk::Disk;
 use raft_server::storage::error::{Damage, JournalError};
 use raft_server::storage::journal::{Journal, Options, segment_name, segment_number};
 use raft_server::storage::memory_disk::MemoryDisk;
-use raft_server::storage::pace::Pace;
+use raft_server::storage::pace::{Hurry, Pace};
 use raft_server::storage::recording_disk::{Cuts, Files, RecordingDisk};
 use raft_server::storage::recovery::{self, Recovered};
 use raft_server::storage::reserve::{Reservation, Reserved, Spare};
@@ -709,4 +709,44 @@ fn spares_are_given_back_when_there_is_little_room() {
     }
     assert!(busy.bytes() <= before, "{} bytes, and {before} before", busy.bytes());
     assert_eq!(spares(&busy), 1, "segments are removed and not kept");
+}
+
+/// What is prepared before it is needed must not be given back as soon as it is there: with room at
+/// the bound, files would be made and removed for ever.
+#[test]
+fn a_spare_is_prepared_only_where_it_can_stay() {
+    for budget in (0..20_000).step_by(100) {
+        let disk = RecordingDisk::default();
+        recovery::create(&disk, OPTIONS.journal_id).expect("memory");
+        let options = Options { segment_bytes: 600, ..OPTIONS };
+        let opened = recovery::open(disk.clone(), options, SnapshotId::NONE);
+        let (mut journal, _) = opened.expect("memory");
+        // What it reserves itself is enough: no other spare has to stay.
+        journal.keep_reserved(Reservation { ahead_bytes: 700, ..RESERVATION });
+        while journal.reserve(0).expect("memory") == Reserved::Some {}
+        journal.append_and_sync(&write(1, 1..=4)).expect("there is room");
+        let before = disk.operations();
+        for _ in 0..10 {
+            journal.set_budget(budget, false);
+            for _ in 0..3 {
+                journal.do_chore().expect("memory");
+            }
+        }
+        // A spare of 600 bytes in steps of 150: made once, or not at all.
+        assert!(disk.operations() - before <= 10, "with a budget of {budget} bytes");
+    }
+}
+
+/// While the disk fills up, what is only being prepared makes room for what is needed.
+#[test]
+fn a_spare_is_not_prepared_while_space_is_short() {
+    let disk = MemoryDisk::new();
+    let hurry = Hurry::default();
+    let pace = Pace::Considerate(hurry.clone());
+    let prepare = Chore::Prepare { spare: "spare-1.seg".to_owned(), bytes: 600, step_bytes: 150 };
+    hurry.set(true);
+    assert!(perform(&disk, &prepare, &pace).expect("memory").is_none());
+    assert!(disk.list().expect("memory").is_empty());
+    hurry.set(false);
+    assert!(perform(&disk, &prepare, &pace).expect("memory").is_some());
 }

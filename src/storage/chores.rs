@@ -13,11 +13,12 @@
 //!
 //! While a journal is busy, and there is plenty of room, the next spare of the full size is made
 //! before it is needed. Obsolete segments become spares, a few at most: as long as the log has no
-//! more of them between two snapshots, nothing is filled with zeros or removed any more. A spare is
-//! made from a segment by renaming it, and not before the new name is
-//! durable is it written to. The failing schedule: segment 3 becomes a spare, which becomes segment
-//! 9; then power fails, the first of the two new names is lost, and a start finds a segment 3 that
-//! begins with the batches of segment 9.
+//! more of them between two snapshots, nothing is filled with zeros or removed any more.
+//!
+//! A segment becomes a spare by a new name, and is written to only when that is durable. The
+//! failing schedule: segment 3 becomes a spare, which becomes segment 9; then power fails, the
+//! first of the two new names is lost, and a start finds a segment 3 that begins with the batches
+//! of segment 9.
 
 use super::disk::Disk;
 use super::error::JournalError;

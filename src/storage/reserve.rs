@@ -88,11 +88,11 @@ pub(super) struct Ahead<F> {
     /// Spares of a segment's size or more, made beside the writing. The first is the next; only its
     /// room counts, and the others are for later.
     pub(super) ready: VecDeque<Spare<F>>,
+    /// The number of the last of these.
+    pub(super) last_spare: u64,
     /// There was no room to prepare another. It is tried again with the next segment, or when
     /// something has been removed.
     pub(super) has_failed: bool,
-    /// The number of the last of these.
-    pub(super) last_spare: u64,
     /// How much may still be taken from the disk.
     pub(super) budget_bytes: u64,
     /// Obsolete segments are given back to the disk.
