@@ -154,11 +154,8 @@ impl Client {
 
     /// An error that answers no request, in its turn.
     fn say_last(&self, text: String) {
-        use crate::protocol::line::LineEnd;
-        // An error looks alike in all dialects, if it ends in what programs wait for.
-        let dialect = Dialect::Line(LineEnd::CrLf);
         self.output.expect(vec![Expected {
-            dialect,
+            dialect: Dialect::UNKNOWN,
             bytes: 0,
             due: Some(Due::Reply(Reply::err(text))),
         }]);

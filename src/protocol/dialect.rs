@@ -18,6 +18,10 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// For an error to somebody of whom no request was read. Errors look alike in all dialects, if
+    /// they end in what programs wait for.
+    pub const UNKNOWN: Dialect = Dialect::Line(LineEnd::CrLf);
+
     /// Appends the reply in this dialect to `out`.
     pub fn print(self, reply: &Reply, out: &mut Vec<u8>) {
         match self {
