@@ -60,6 +60,8 @@
 //!   a lost part is asked for again. That all of it is installed is told like any other agreement:
 //!   by the match index of an AppendEntriesReply.
 //! - **A snapshot of what is committed here anyway** is answered by saying so, and changes nothing.
+//! - **Servers take turns with snapshots**: each still decides alone (§7), but the first of a log
+//!   comes at another time on each, so that not all of their disks are busy with it at once.
 //! - **ReadIndex** (diss. §6.4) for reads; forwarding and request ids live in `gateway` and `kv`.
 
 pub mod durability;

@@ -14,7 +14,9 @@
 //! for one of them. So of three servers with an empty log the first takes its snapshot when the log
 //! is as long as it may be, the second after a third of that, the last after two thirds. From then
 //! on each goes the whole way, and they stay apart. A follower that was sent a snapshot stands
-//! where the leader stands, and takes its next turn as if the leader were the first of them.
+//! where the leader stands, and takes its next turn as if the leader were the first of them. (Who
+//! begin together otherwise stay together: a cluster that was restored from a backup, or whose
+//! servers were all asked for a snapshot at once. It costs time, and no promise.)
 
 use super::event::Event;
 use super::install_snapshot::{Incoming, TransferId};
