@@ -227,6 +227,11 @@ impl Gateway {
         }
     }
 
+    /// Whether the next ticks change nothing: nobody waits for anything, and there is room.
+    pub fn is_at_rest(&self) -> bool {
+        self.connections.is_empty() && self.all_have_room()
+    }
+
     /// What our core knows about the leader. When it changes, everything outstanding is handed over
     /// again: the old leader may or may not have got it into its log.
     pub fn observe_leader(&mut self, leader: Option<ServerId>, term: Term) {

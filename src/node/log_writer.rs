@@ -59,7 +59,7 @@ pub fn run<D: Deliver>(
         // After a sync, the first quiet spell seals the journal: then damage to its last batch can
         // be told from a torn write.
         if sealed {
-            bell.wait_at_most(LOOK_EVERY);
+            bell.wait_at_most(keeper.patience());
         } else if !bell.wait_at_most(quiet) {
             journal.seal()?;
             sealed = true;

@@ -20,13 +20,18 @@
 //!
 //! The same, with a thing instead of a right: the state machine rests behind the mutex while nobody
 //! applies (see `applier`).
+//!
+//! # What time it is
+//!
+//! Whoever enters brings the server's ticks up to date first. So the ticker need not: it sleeps
+//! until a tick may do something (see `ticker`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::gateway::Answered;
 use crate::raft::durability::Write;
@@ -38,6 +43,7 @@ use crate::server::{Outgoing, Server};
 use super::applier::Applier;
 use super::doorbell::Button;
 use super::links::Links;
+use super::ticker::Ticks;
 
 /// How often in a row a passing thread sends to the same peers before it leaves the rest to their
 /// workers.
@@ -47,12 +53,22 @@ const ROUNDS_MAX: usize = 4;
 pub struct Monitor<D: Deliver> {
     state: Mutex<State>,
     started: Instant,
-    log_writer: Button,
-    /// The applier's thread. It is busy while there is one in the channel, so there are no two.
-    applier: Sender<Box<Applier>>,
-    snapshotter: Button,
+    /// Wakes the ticker.
+    alarm: Condvar,
+    workers: Workers,
     links: Arc<Links>,
     deliver: D,
+}
+
+/// The way to those who work for the server.
+pub struct Workers {
+    /// For what is to be on disk.
+    pub log_writer: Button,
+    /// For what is to be applied. Its thread is busy while there is one in the channel, so there
+    /// are no two.
+    pub applier: Sender<Box<Applier>>,
+    /// For snapshots.
+    pub snapshotter: Button,
 }
 
 /// Where what leaves the mutex goes, other than to peers.
@@ -74,6 +90,8 @@ struct State {
     applier: Option<Box<Applier>>,
     /// The right to send to each peer.
     rights: BTreeMap<ServerId, Right>,
+    /// How far time has come for the server.
+    ticks: Ticks,
 }
 
 impl State {
@@ -105,23 +123,16 @@ impl<D: Deliver> Monitor<D> {
     /// rights; the state machine is not there until `apply` was called.
     pub fn new(
         server: Server,
-        log_writer: Button,
-        applier: Sender<Box<Applier>>,
-        snapshotter: Button,
+        tick: Duration,
+        workers: Workers,
         links: Arc<Links>,
         deliver: D,
     ) -> Monitor<D> {
         let rights = links.peers().map(|peer| (peer, Right::Taken)).collect();
-        let state = State { server, log_writer_waits: false, applier: None, rights };
-        Monitor {
-            state: Mutex::new(state),
-            started: Instant::now(),
-            log_writer,
-            applier,
-            snapshotter,
-            links,
-            deliver,
-        }
+        let ticks = Ticks::new(tick);
+        let state = State { server, log_writer_waits: false, applier: None, rights, ticks };
+        let (state, alarm, started) = (Mutex::new(state), Condvar::new(), Instant::now());
+        Monitor { state, started, alarm, workers, links, deliver }
     }
 
     /// Enters, lets `act` happen to the server, leaves, and carries out what that made possible.
@@ -140,6 +151,19 @@ impl<D: Deliver> Monitor<D> {
         state.log_writer_waits = write.is_none();
         self.leave(state);
         write
+    }
+
+    /// For the ticker: brings time up to date, and then sleeps until a tick may do something.
+    pub fn tick_and_sleep(&self) {
+        let mut state = self.enter();
+        let State { server, ticks, .. } = &mut *state;
+        ticks.set_alarm(self.now_ms(), server.ticks_until_due(ticks.tick_ms()));
+        self.leave(state);
+        let mut state = self.state.lock();
+        let sleep = state.ticks.until_alarm(self.now_ms());
+        if !sleep.is_zero() {
+            self.alarm.wait_for(&mut state, sleep);
+        }
     }
 
     /// For whoever has the state machine: does its tasks and what has become due meanwhile, and
@@ -170,18 +194,26 @@ impl<D: Deliver> Monitor<D> {
             }
             self.leave(state);
         }
-        self.applier.send(applier).expect("the applier's thread lives as long as the process");
+        self.workers
+            .applier
+            .send(applier)
+            .expect("the applier's thread lives as long as the process");
     }
 
     fn enter(&self) -> MutexGuard<'_, State> {
-        let mut state = self.state.lock();
-        state.server.set_time(self.now_ms());
-        state
+        let mut guard = self.state.lock();
+        let now_ms = self.now_ms();
+        let State { server, ticks, .. } = &mut *guard;
+        server.set_time(now_ms);
+        for _ in 0..ticks.take(now_ms) {
+            server.tick(now_ms);
+        }
+        guard
     }
 
     /// What our monotonic clock says, in milliseconds since the start. Asked under the lock: a
     /// process may be paused while it waits for it.
-    pub fn now_ms(&self) -> u64 {
+    fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -229,17 +261,22 @@ impl<D: Deliver> Monitor<D> {
         let answers = if work.answers { state.server.take_answers() } else { Vec::new() };
         let events = state.server.take_events();
         let difference = state.server.take_difference();
+        let State { server, ticks, .. } = &mut *state;
+        let wake_ticker = ticks.set_alarm_earlier(|tick_ms| server.ticks_until_due(tick_ms));
         drop(state);
 
         if ring_log_writer {
-            self.log_writer.ring();
+            self.workers.log_writer.ring();
         }
         for peer in for_workers {
             self.links.leave_to_worker(peer);
         }
         self.send(outgoing);
         if work.snapshot {
-            self.snapshotter.ring();
+            self.workers.snapshotter.ring();
+        }
+        if wake_ticker {
+            self.alarm.notify_one();
         }
         let is_wrong = matches!(difference, Some(Difference::Ours { .. }));
         if let Some(difference) = difference {
@@ -333,12 +370,24 @@ pub(super) mod testing {
     impl<D: Deliver> Monitor<D> {
         /// Of a server whose links to these peers are down, and for which nobody works.
         pub fn around(server: Server, peers: &[u32], deliver: D) -> Monitor<D> {
-            let (log_writer, _) = doorbell();
-            let (applier, _) = bounded(1);
-            let (snapshotter, _) = doorbell();
-            let workers = peers.iter().map(|peer| (ServerId(*peer), doorbell().0));
-            let links = Arc::new(Links::new(workers, Arc::default()));
-            Monitor::new(server, log_writer, applier, snapshotter, links, deliver)
+            Monitor::around_with(server, Duration::from_millis(10), peers, deliver)
+        }
+
+        /// The same, with ticks of another length.
+        pub fn around_with(
+            server: Server,
+            tick: Duration,
+            peers: &[u32],
+            deliver: D,
+        ) -> Monitor<D> {
+            let workers = Workers {
+                log_writer: doorbell().0,
+                applier: bounded(1).0,
+                snapshotter: doorbell().0,
+            };
+            let senders = peers.iter().map(|peer| (ServerId(*peer), doorbell().0));
+            let links = Arc::new(Links::new(senders, Arc::default()));
+            Monitor::new(server, tick, workers, links, deliver)
         }
 
         /// Of a server of three that hears nobody, so that what it is asked stays pending.
@@ -394,6 +443,29 @@ mod tests {
         assert_eq!(asked_and_told([1, 1]), ["answers"]);
         assert_eq!(asked_and_told([2, 3]), ["difference", "answers"], "who is wrong?");
         assert_eq!(asked_and_told([2, 2]), ["difference"]);
+    }
+
+    /// Until now only the election timeout mattered; a request must be looked after with each tick.
+    #[test]
+    fn the_ticker_is_woken_by_who_makes_a_tick_matter_earlier() {
+        let hour = Duration::from_secs(3600);
+        let monitor =
+            Arc::new(Monitor::around_with(server(1, 3, Recovered::default()), hour, &[], Nobody));
+        let (awake, is_awake) = crossbeam_channel::bounded(1);
+        let ticker = Arc::clone(&monitor);
+        std::thread::spawn(move || {
+            ticker.tick_and_sleep();
+            awake.send(()).expect("the test waits");
+        });
+        while monitor.state.lock().ticks.until_alarm(0) <= hour {
+            std::thread::yield_now();
+        }
+        monitor.with(|server| server.step(ServerId(2), Outgoing::default()));
+        assert!(is_awake.is_empty(), "nothing has changed");
+        let request = Request::Wait { index: Index(9), ticks: 100 };
+        monitor.with(|server| server.submit([(ClientId(1), vec![(Slot(0), request)])]));
+        is_awake.recv_timeout(Duration::from_secs(60)).expect("it was woken");
+        assert_eq!(monitor.state.lock().ticks.until_alarm(0), hour);
     }
 
     /// A thread that passes by must not wait for the disk: parts of snapshots are the worker's.

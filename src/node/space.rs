@@ -32,8 +32,15 @@ use crate::storage::reserve::{Reservation, Reserved};
 
 use super::monitor::{Deliver, Monitor};
 
-/// How often the disk is looked at.
+/// How often the disk is looked at while room may become scarce.
 pub const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How often it is looked at while there is plenty. Only others can use that up so soon, and what
+/// the journal has reserved they cannot take.
+const LOOK_SELDOM: Duration = Duration::from_secs(1);
+
+/// There is plenty when so many times that is left what is kept for a snapshot and a reserve.
+const PLENTY: u64 = 8;
 
 /// At least so long lies between two snapshots that are taken for want of space.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(1);
@@ -66,6 +73,10 @@ pub struct Verdict {
     pub budget_bytes: u64,
     /// A snapshot would help.
     pub snapshot_helps: bool,
+    /// It is enough to look again after so many bytes of log,
+    pub look_after_bytes: u64,
+    /// or so much time.
+    pub look_after: Duration,
 }
 
 /// Judges what is left. `room_bytes` is what the journal has reserved; `before` is what was said
@@ -80,7 +91,12 @@ pub fn judge(left_bytes: u64, needs: Needs, room_bytes: u64, before: Level) -> V
     let is_near = left_bytes < 2 * (needs.snapshot_bytes + needs.reserve_bytes);
     let frees_much = needs.log_bytes > 0 && needs.log_bytes >= left_bytes / 4;
     let snapshot_helps = needs.log_bytes > 0 && is_low || is_near && frees_much;
-    Verdict { level, budget_bytes, snapshot_helps }
+    let is_plenty = left_bytes / PLENTY > needs.snapshot_bytes + needs.reserve_bytes;
+    let (look_after_bytes, look_after) = match is_plenty {
+        true => (left_bytes / (8 * PLENTY), LOOK_SELDOM),
+        false => (needs.reserve_bytes / 8, LOOK_EVERY),
+    };
+    Verdict { level, budget_bytes, snapshot_helps, look_after_bytes, look_after }
 }
 
 /// Looks after the space of one data directory.
@@ -95,8 +111,10 @@ pub struct Keeper {
     space: Space,
     /// Everything has been reserved once.
     has_begun: bool,
-    /// How much log had been written when the disk was looked at last, and when that was.
-    looked_at: Option<(Instant, u64)>,
+    /// When the disk is to be looked at again.
+    look_at: Instant,
+    /// How much log is to have been written by then.
+    look_at_bytes: u64,
     asked_for_snapshot: Option<Instant>,
 }
 
@@ -116,16 +134,16 @@ impl Keeper {
             kept_bytes: limits::RESERVED_FOR_VOTES_BYTES,
             ready_max: limits::READY_SEGMENTS_MAX,
         };
-        let (space, looked_at, asked_for_snapshot) = (Space::default(), None, None);
         Keeper {
             data: data.to_path_buf(),
             quota_bytes,
             hurry,
             reservation,
-            space,
+            space: Space::default(),
             has_begun: false,
-            looked_at,
-            asked_for_snapshot,
+            look_at: Instant::now(),
+            look_at_bytes: 0,
+            asked_for_snapshot: None,
         }
     }
 
@@ -152,11 +170,7 @@ impl Keeper {
         journal: &mut Journal<impl Disk>,
     ) -> Result<(), JournalError> {
         // Much can be written between two looks.
-        let some_bytes = (self.reservation.ahead_bytes + self.reservation.step_bytes) / 8;
-        let is_time = self.looked_at.is_none_or(|(at, written_bytes)| {
-            at.elapsed() >= LOOK_EVERY || journal.written_bytes() - written_bytes >= some_bytes
-        });
-        if is_time {
+        if self.patience() == Duration::ZERO || journal.written_bytes() >= self.look_at_bytes {
             self.look(monitor, journal)?;
         }
         let (told, wanted) =
@@ -169,6 +183,11 @@ impl Keeper {
         Ok(())
     }
 
+    /// In how much time the disk is to be looked at again.
+    pub fn patience(&self) -> Duration {
+        self.look_at.saturating_duration_since(Instant::now())
+    }
+
     /// Looks at the disk, tells the server and the journal what follows from it, and frees what can
     /// be freed.
     pub fn look(
@@ -176,7 +195,7 @@ impl Keeper {
         monitor: &Monitor<impl Deliver>,
         journal: &mut Journal<impl Disk>,
     ) -> Result<(), JournalError> {
-        self.looked_at = Some((Instant::now(), journal.written_bytes()));
+        self.look_at = Instant::now() + LOOK_EVERY;
         let (used_bytes, limit_bytes) = match self.measure() {
             Ok(measured) => measured,
             Err(error) => {
@@ -188,6 +207,8 @@ impl Keeper {
         let needs = monitor.look(|server| self.needs(server));
         let room_bytes = if self.has_begun { journal.room_bytes() } else { limits::DELETION_BYTES };
         let verdict = judge(left_bytes, needs, room_bytes, self.space.level);
+        self.look_at = Instant::now() + verdict.look_after;
+        self.look_at_bytes = journal.written_bytes() + verdict.look_after_bytes;
         let space = Space { level: verdict.level, used_bytes, limit_bytes };
         let is_frugal = space.level < Level::Ample;
         self.hurry.set(verdict.snapshot_helps);

@@ -45,7 +45,7 @@ use super::history::History;
 use super::insight::Insights;
 use super::links::Links;
 use super::lobby::Lobby;
-use super::monitor::{Deliver, Monitor};
+use super::monitor::{Deliver, Monitor, Workers};
 use super::peer_receiver::PeerReceivers;
 use super::peer_sender::PeerSender;
 use super::peers::Peers;
@@ -266,9 +266,12 @@ impl Running {
         let connections = Arc::new(Connections::new(most));
         let monitor = Arc::new(Monitor::new(
             server(config, recovered, incarnation, run_id),
-            log_writer_button.clone(),
-            applier_sender,
-            snapshotter_button.clone(),
+            Duration::from_millis(TICK_MS),
+            Workers {
+                log_writer: log_writer_button.clone(),
+                applier: applier_sender,
+                snapshotter: snapshotter_button.clone(),
+            },
             Arc::clone(&links),
             Deliveries { id, connections: Arc::clone(&connections), endings: endings.clone() },
         ));
@@ -302,7 +305,7 @@ impl Running {
             running.start_sender(peer, bell)?;
         }
         let monitor = Arc::clone(&running.monitor);
-        spawn("ticker", move || ticker::run(&monitor, Duration::from_millis(TICK_MS)))?;
+        spawn("ticker", move || ticker::run(&monitor))?;
         Ok(running)
     }
 

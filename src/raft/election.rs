@@ -91,6 +91,11 @@ impl ElectionTimer {
         ElectionTimer { elapsed_ticks: 0, timeout_ticks: random.between(1, HURRY_TICKS_MAX) }
     }
 
+    /// How many more ticks it takes.
+    pub(super) fn ticks_left(&self) -> u32 {
+        self.timeout_ticks.saturating_sub(self.elapsed_ticks)
+    }
+
     fn tick(&mut self) -> bool {
         self.elapsed_ticks += 1;
         self.elapsed_ticks >= self.timeout_ticks

@@ -81,6 +81,7 @@ mod install_snapshot;
 mod invariants;
 mod random;
 mod replication;
+mod rest;
 mod snapshots;
 mod status;
 mod transfer;

@@ -59,6 +59,11 @@ impl Leader {
         }
     }
 
+    /// How many more ticks it takes.
+    pub(super) fn ticks_until_heartbeat(&self, heartbeat_ticks: u32) -> u32 {
+        heartbeat_ticks.saturating_sub(self.heartbeat_elapsed_ticks)
+    }
+
     /// The highest round that a read is waiting for.
     fn round_wanted(&self) -> Round {
         self.reads.back().map_or(Round(0), |read| read.round)
@@ -81,7 +86,8 @@ impl Raft {
             }
         }
         self.tick_handover(heartbeat);
-        if !self.hears_a_majority() && !removed(Rule::LeaderNeedsAMajority) {
+        let patience_ticks = self.options.election_max_ticks;
+        if !self.hears_a_majority_within(patience_ticks) && !removed(Rule::LeaderNeedsAMajority) {
             self.step_down(StepDownReason::NoMajority);
         } else if self.disk_holds_up_a_majority() && !removed(Rule::HungDiskDoesNotLead) {
             self.step_down(StepDownReason::HungDisk);
@@ -90,11 +96,10 @@ impl Raft {
 
     /// Check-quorum (diss. §6.2): a leader that no majority answers must not keep its clients
     /// waiting. It hears itself.
-    fn hears_a_majority(&self) -> bool {
+    pub(super) fn hears_a_majority_within(&self, ticks: u32) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
         self.membership.has_majority(|server| {
-            server == self.id
-                || leader.progress[&server].heard_ago_ticks <= self.options.election_max_ticks
+            server == self.id || leader.progress[&server].heard_ago_ticks <= ticks
         })
     }
 

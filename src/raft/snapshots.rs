@@ -135,6 +135,19 @@ impl Raft {
         self.forget_some();
     }
 
+    /// In how many ticks there may be something to do; at least 1.
+    pub(super) fn ticks_until_snapshot(&self) -> u32 {
+        let own = &self.snapshots;
+        if own.pause_ticks > 0 || own.forget_to > self.log.base().index {
+            return 1;
+        }
+        if own.freezing.is_some() || self.last_applied <= own.newest.last.index {
+            return u32::MAX;
+        }
+        let age_ticks_max = own.turn.part(self.options.snapshots.age_ticks_max);
+        u32::try_from(age_ticks_max.saturating_sub(own.age_ticks)).unwrap_or(u32::MAX)
+    }
+
     /// Whether the state machine, as far as entries have been handed out, is to be frozen. One at a
     /// time; and nothing new is no reason for another one.
     pub(super) fn snapshot_is_due(&self) -> bool {

@@ -375,6 +375,23 @@ impl Server {
         &self.raft
     }
 
+    /// Which of the coming ticks is the first that may do something: 1 is the next one. Those
+    /// before it may be told late, but before any other input; that one may be nearer afterwards.
+    /// A tick lasts `tick_ms` milliseconds.
+    pub fn ticks_until_due(&self, tick_ms: u64) -> u32 {
+        if !self.gateway.is_at_rest() {
+            return 1;
+        }
+        let until_deadline = match self.next_deadline {
+            Some(deadline) if self.raft.is_leader() => {
+                let left_ms = deadline.0.saturating_sub(self.clock.now().0);
+                u32::try_from(left_ms / tick_ms).unwrap_or(u32::MAX)
+            }
+            _ => u32::MAX,
+        };
+        self.raft.ticks_until_due().min(until_deadline).max(1)
+    }
+
     /// What time it is, as far as this server can tell from its log and its own clock.
     pub fn log_time(&self) -> Stamp {
         self.clock.now()

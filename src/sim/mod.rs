@@ -67,6 +67,7 @@ pub mod plan;
 pub mod queue;
 pub mod random;
 pub mod report;
+mod rest;
 pub mod world;
 
 mod bounds;

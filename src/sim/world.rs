@@ -17,6 +17,7 @@ use super::plan::Plan;
 use super::queue::{Event, Micros, Place, Queue};
 use super::random::Random;
 use super::report::{Stats, Trace};
+use super::rest::Rest;
 use super::snapshots::Snapshotter;
 use super::stamps::Stamps;
 use super::witness::Witness;
@@ -198,7 +199,9 @@ impl World {
         let process = self.machines[usize::from(place)].process.as_mut().expect("it lives");
         process.ticks += 1;
         process.witness.before_tick(process.server.raft(), options)?;
+        let rest = Rest::of(&process.server);
         process.server.tick(now_ms);
+        rest.check(&process.server)?;
         process.heard.tick(process.server.raft(), place, options)?;
         self.operator_acts(place);
         self.after(place)

@@ -1,0 +1,25 @@
+//! When time matters next. A server at rest need not be woken for each tick: those that change
+//! nothing but counters may be told late and together, as long as they come before any other input.
+
+use super::{Raft, Role};
+
+impl Raft {
+    /// Which of the coming ticks is the first that may do something: 1 is the next one. Another
+    /// input may bring it nearer.
+    pub fn ticks_until_due(&self) -> u32 {
+        let of_role = match &self.role {
+            Role::Follower(_) => self.timer.ticks_left(), // [F2]
+            Role::PreCandidate(_) | Role::Candidate(_) => 1,
+            Role::Leader(leader) => {
+                let heartbeat = leader.ticks_until_heartbeat(self.options.heartbeat_ticks); // [L1]
+                // So long ago that it stays without consequences until then.
+                let ago = self.options.election_max_ticks.saturating_sub(heartbeat);
+                let is_safe = self.hears_a_majority_within(ago)
+                    && self.durable.write_age_ticks() <= ago
+                    && leader.handover.is_none();
+                if is_safe { heartbeat } else { 1 }
+            }
+        };
+        of_role.min(self.ticks_until_snapshot()).max(1)
+    }
+}
