@@ -107,7 +107,7 @@ use self::message::{Message, PreVoteReply};
 use self::quorum::Membership;
 use self::random::Random;
 use self::snapshots::Turn;
-use self::types::{HardState, Index, ServerId, SnapshotId, Stamp, Term};
+use self::types::{HardState, Index, ServerId, Stamp, Term};
 use crate::lab::{Rule, removed};
 
 /// One server's Raft state: Figure 2's "State" box, and what our departures add to it.
@@ -197,7 +197,7 @@ impl Raft {
         assert!(log.last().term <= current_term, "no entry is newer than the recovered term");
         let mut random = Random::new(seed);
         let mut snapshots = Snapshots::new(recovered.snapshot, recovered.snapshot_bytes);
-        if recovered.snapshot == SnapshotId::NONE {
+        if log.last_index() == log.base().index {
             snapshots.turn = Turn::after(None, id, &membership);
         }
         Raft {

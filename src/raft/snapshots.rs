@@ -11,12 +11,13 @@
 //!
 //! **They take turns.** Servers hold the same log, so all of them would come to the next snapshot
 //! at the same moment; the disks of a majority would be busy with it, and every write would wait
-//! for one of them. So of three servers with an empty log the first takes its snapshot when the log
-//! is as long as it may be, the second after a third of that, the last after two thirds. From then
-//! on each goes the whole way, and they stay apart. A follower that was sent a snapshot stands
-//! where the leader stands, and takes its next turn as if the leader were the first of them. (Who
-//! begin together otherwise stay together: a cluster that was restored from a backup, or whose
-//! servers were all asked for a snapshot at once. It costs time, and no promise.)
+//! for one of them. So of three servers that may stand at the same point, the first takes its next
+//! snapshot when the log is as long as it may be, the second after a third of that, the last after
+//! two thirds. From then on each goes the whole way, and they stay apart. They may stand at the
+//! same point when they start with an empty log, be it behind a snapshot (of a backup, say), and
+//! after a snapshot that somebody has asked for: probably all of them were asked. A follower that
+//! was sent a snapshot stands where the leader stands, and takes its next turn as if the leader
+//! were the first of them.
 
 use super::event::Event;
 use super::install_snapshot::{Incoming, TransferId};
@@ -66,6 +67,8 @@ pub struct Snapshots {
     pub(super) requested: bool,
     /// When the next one is due.
     pub(super) turn: Turn,
+    /// When the next one after the one that is being written will be due.
+    pub(super) turn_after: Turn,
     /// Ticks since the newest was saved, or since the start.
     pub(super) age_ticks: u64,
     /// Ticks until the next attempt after one that failed.
@@ -90,6 +93,7 @@ impl Snapshots {
             freezing: None,
             requested: false,
             turn: Turn::WHOLE,
+            turn_after: Turn::WHOLE,
             age_ticks: 0,
             pause_ticks: 0,
             refusal_ticks: 0,
@@ -166,7 +170,10 @@ impl Raft {
     /// Begins the snapshot that is due.
     pub(super) fn freeze(&mut self) -> SnapshotId {
         let snapshot = self.log.snapshot_id_at(self.last_applied);
-        self.snapshots.requested = false;
+        self.snapshots.turn_after = match std::mem::take(&mut self.snapshots.requested) {
+            true => Turn::after(None, self.id, &self.membership),
+            false => Turn::WHOLE,
+        };
         self.snapshots.freezing = Some(snapshot);
         snapshot
     }
@@ -176,7 +183,7 @@ impl Raft {
         assert_eq!(self.snapshots.freezing, Some(snapshot), "one is written at a time");
         self.snapshots.freezing = None;
         self.record(Event::SnapshotSaved { snapshot, bytes });
-        self.snapshots.turn = Turn::WHOLE;
+        self.snapshots.turn = self.snapshots.turn_after;
         self.publish(snapshot, bytes);
         self.check_invariants();
     }

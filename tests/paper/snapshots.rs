@@ -524,7 +524,8 @@ fn snapshots_taken(
 }
 
 /// Servers hold the same log. They take turns, so that no majority is busy with a snapshot at once:
-/// with the first one of an empty log, and with the next after one that a leader has sent.
+/// with the first one of an empty log, after one that somebody has asked for, and after one that a
+/// leader has sent.
 #[test]
 fn servers_take_turns_with_their_snapshots() {
     let nine = |options: &mut Options| options.snapshots.log_entries_max = 9;
@@ -532,6 +533,18 @@ fn servers_take_turns_with_their_snapshots() {
         .map(|(id, leader)| (server(id).with_options(nine).in_term(3), leader));
     let taken = fresh.each_mut().map(|(server, leader)| snapshots_taken(server, *leader, 0, 0));
     assert_eq!(taken, [vec![9, 18, 27], vec![3, 12, 21, 30], vec![6, 15, 24]]);
+    let mut restored = [(1, N3), (2, N1), (3, N1)].map(|(id, leader)| {
+        (server(id).with_options(nine).with_snapshot(5, 1, 2500).in_term(3), leader)
+    });
+    let taken = restored.each_mut().map(|(server, leader)| snapshots_taken(server, *leader, 5, 1));
+    assert_eq!(taken, [vec![14, 23, 32], vec![8, 17, 26, 35], vec![11, 20, 29]]);
+    let mut asked = [(1, N3), (2, N1), (3, N1)].map(|(id, leader)| {
+        let mut server = server(id).with_options(nine).in_term(3);
+        server.request_snapshot();
+        (server, leader)
+    });
+    let taken = asked.each_mut().map(|(server, leader)| snapshots_taken(server, *leader, 0, 0));
+    assert_eq!(taken, [vec![1, 10, 19, 28], vec![1, 4, 13, 22], vec![1, 7, 16, 25]]);
     let mut follower = server(2).with_options(nine).with_snapshot(1, 1, 2500).in_term(3);
     send_all_parts(&mut follower);
     let (transfer, snapshot) = follower.store_parts().expect("all parts are there");
