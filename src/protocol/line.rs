@@ -102,9 +102,16 @@ fn print_text(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Bytes that are looked at together.
+const GLANCE_BYTES: usize = 64;
+
 /// Whether the bytes can stand for themselves.
 fn is_plain(text: &[u8]) -> bool {
-    let has_control = text.iter().any(u8::is_ascii_control);
+    // All bytes of a chunk, without a question in between: the processor compares many at once. (To
+    // look at one after the other took an eighth of the time of pipelined reads.)
+    let has_control = text
+        .chunks(GLANCE_BYTES)
+        .any(|chunk| chunk.iter().fold(false, |found, byte| found | byte.is_ascii_control()));
     let first = text.first();
     !has_control && first.is_some_and(|first| *first != b'"') && std::str::from_utf8(text).is_ok()
 }
