@@ -3,8 +3,8 @@
 //! The core counts ticks. Whoever enters the monitor first tells it those that have passed, so that
 //! the core hears everything in the order in which it happened. The ticker is needed only while
 //! nobody comes: it sets an alarm for the tick that may do something, and sleeps till then. At rest
-//! that is a heartbeat, or half an election timeout, and an idle server costs a third of what it
-//! would with each tick.
+//! that is the next heartbeat, or half an election timeout: an idle follower costs less than half
+//! of what it would if it woke up with each tick.
 //!
 //! A server that was stopped (SIGSTOP, a sleeping laptop) does not get the ticks it missed, or it
 //! would start an election as soon as it goes on: none are told beyond the alarm. So it wakes up
@@ -17,6 +17,10 @@ use super::monitor::{Deliver, Monitor};
 /// Up to so many ticks the ticker sleeps until the very one that is due; of more, at most half at
 /// once. So after a pause of the process, half of an election timeout is still to come.
 const EXACT_TICKS_MAX: u32 = 8;
+
+/// When the ticker wakes up so many ticks after its alarm, it is only late: on a busy machine that
+/// happens, and the ticks count. Later, there was a pause.
+const LATE_TICKS_MAX: u64 = 5;
 
 /// The body of the thread `ticker`.
 pub fn run<D: Deliver>(monitor: &Monitor<D>) {
@@ -58,7 +62,7 @@ impl Ticks {
 
     /// For the ticker, after `take`: the tick that is this many ahead may do something.
     pub fn set_alarm(&mut self, now_ms: u64, due_ticks: u32) {
-        if now_ms >= self.told_ms + self.tick_ms {
+        if now_ms > self.told_ms + LATE_TICKS_MAX * self.tick_ms {
             self.told_ms = now_ms; // after a pause
         }
         self.alarm_ms = self.told_ms + self.sleep_ms(due_ticks);
@@ -133,6 +137,18 @@ mod tests {
         assert!(!ticks.set_alarm_earlier(|_| 2), "it knows");
         assert_eq!(ticks.take(100), 2, "no more than up to the alarm");
         assert!(!ticks.set_alarm_earlier(|_| 1), "it is about to wake up");
+    }
+
+    #[test]
+    fn a_ticker_that_is_late_catches_up() {
+        let mut ticks = ticks();
+        ticks.set_alarm(0, 1);
+        let mut told = Vec::new();
+        while ticks.until_alarm(38).is_zero() {
+            told.push(ticks.take(38));
+            ticks.set_alarm(38, 1);
+        }
+        assert_eq!((told, ticks.until_alarm(38)), (vec![1, 1, 1], ms(2)));
     }
 
     /// After a pause of an hour, time goes on about where it was.

@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 use super::canvass::Canvass;
 use super::event::{Event, StepDownReason, VoteRefusal};
 use super::message::{Message, PreVote, PreVoteReply, RequestVote, RequestVoteReply};
+use super::quorum::Membership;
 use super::random::Random;
 use super::replication::Leader;
 use super::types::{EntryId, Index, Payload, ServerId, Term};
@@ -80,6 +81,18 @@ pub struct ElectionTimer {
 }
 
 impl ElectionTimer {
+    /// At the start. A server alone in its cluster has nobody to wait for.
+    pub fn at_start(
+        membership: &Membership,
+        options: &Options,
+        random: &mut Random,
+    ) -> ElectionTimer {
+        match membership.servers().count() {
+            1 => ElectionTimer::hurry(random),
+            _ => ElectionTimer::draw(options, random),
+        }
+    }
+
     /// Starts afresh with a new random timeout.
     pub fn draw(options: &Options, random: &mut Random) -> ElectionTimer {
         let timeout_ticks = random.between(options.election_min_ticks, options.election_max_ticks);

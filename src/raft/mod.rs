@@ -196,6 +196,7 @@ impl Raft {
         let HardState { current_term, voted_for } = recovered.hard_state;
         assert!(log.last().term <= current_term, "no entry is newer than the recovered term");
         let mut random = Random::new(seed);
+        let timer = ElectionTimer::at_start(&membership, &options, &mut random);
         let mut snapshots = Snapshots::new(recovered.snapshot, recovered.snapshot_bytes);
         if log.last_index() == log.base().index {
             snapshots.turn = Turn::after(None, id, &membership);
@@ -215,7 +216,7 @@ impl Raft {
             acknowledged: Index::ZERO,
             owed: BTreeMap::new(),
             log_time: Stamp::default(),
-            timer: ElectionTimer::draw(&options, &mut random),
+            timer,
             hurries_left: election::HURRIES_MAX,
             connections: BTreeMap::new(),
             reads_done: VecDeque::new(),

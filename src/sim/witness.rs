@@ -134,7 +134,7 @@ impl Witness {
             Event::BecamePreCandidate { .. } => {
                 let waited = self.waited_ticks;
                 ensure(
-                    self.hurried || waited >= options.election_min_ticks,
+                    self.hurried || voters == 1 || waited >= options.election_min_ticks,
                     "An election waits for its timeout",
                     || format!("{id} stands up after {waited} ticks"),
                 )?;
