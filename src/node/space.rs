@@ -39,6 +39,9 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// the journal has reserved they cannot take.
 const LOOK_SELDOM: Duration = Duration::from_secs(1);
 
+/// How soon another piece is reserved when one was, and nothing is written meanwhile.
+const STEP_EVERY: Duration = Duration::from_millis(10);
+
 /// There is plenty when so many times that is left what is kept for a snapshot and a reserve.
 const PLENTY: u64 = 8;
 
@@ -111,10 +114,14 @@ pub struct Keeper {
     space: Space,
     /// Everything has been reserved once.
     has_begun: bool,
-    /// When the disk is to be looked at again.
+    /// When the disk was looked at.
+    looked_at: Instant,
+    /// When it is to be looked at again.
     look_at: Instant,
     /// How much log is to have been written by then.
     look_at_bytes: u64,
+    /// Whether there may be more to reserve.
+    is_reserving: bool,
     asked_for_snapshot: Option<Instant>,
 }
 
@@ -141,8 +148,10 @@ impl Keeper {
             reservation,
             space: Space::default(),
             has_begun: false,
+            looked_at: Instant::now(),
             look_at: Instant::now(),
             look_at_bytes: 0,
+            is_reserving: false,
             asked_for_snapshot: None,
         }
     }
@@ -170,12 +179,17 @@ impl Keeper {
         journal: &mut Journal<impl Disk>,
     ) -> Result<(), JournalError> {
         // Much can be written between two looks.
-        if self.patience() == Duration::ZERO || journal.written_bytes() >= self.look_at_bytes {
+        if self.until_look().is_zero() || journal.written_bytes() >= self.look_at_bytes {
             self.look(monitor, journal)?;
         }
         let (told, wanted) =
             monitor.look(|server| (server.raft().room_bytes(), server.raft().wanted_bytes()));
         let reserved = journal.reserve(wanted)?;
+        self.is_reserving = reserved == Reserved::Some;
+        if reserved == Reserved::NoSpace {
+            // Others have used up what there was, however plenty.
+            self.look_at = self.look_at.min(self.looked_at + LOOK_EVERY);
+        }
         let room = journal.room_bytes();
         if reserved == Reserved::Some || room != told {
             monitor.with(|server| server.set_room(room));
@@ -183,8 +197,13 @@ impl Keeper {
         Ok(())
     }
 
-    /// In how much time the disk is to be looked at again.
+    /// In how much time there is something to do again, if nothing is written.
     pub fn patience(&self) -> Duration {
+        let step_every = if self.is_reserving { STEP_EVERY } else { Duration::MAX };
+        self.until_look().min(step_every)
+    }
+
+    fn until_look(&self) -> Duration {
         self.look_at.saturating_duration_since(Instant::now())
     }
 
@@ -195,7 +214,9 @@ impl Keeper {
         monitor: &Monitor<impl Deliver>,
         journal: &mut Journal<impl Disk>,
     ) -> Result<(), JournalError> {
-        self.look_at = Instant::now() + LOOK_EVERY;
+        self.looked_at = Instant::now();
+        self.look_at = self.looked_at + LOOK_EVERY;
+        self.look_at_bytes = journal.written_bytes() + self.reservation.step_bytes;
         let (used_bytes, limit_bytes) = match self.measure() {
             Ok(measured) => measured,
             Err(error) => {
@@ -207,7 +228,7 @@ impl Keeper {
         let needs = monitor.look(|server| self.needs(server));
         let room_bytes = if self.has_begun { journal.room_bytes() } else { limits::DELETION_BYTES };
         let verdict = judge(left_bytes, needs, room_bytes, self.space.level);
-        self.look_at = Instant::now() + verdict.look_after;
+        self.look_at = self.looked_at + verdict.look_after;
         self.look_at_bytes = journal.written_bytes() + verdict.look_after_bytes;
         let space = Space { level: verdict.level, used_bytes, limit_bytes };
         let is_frugal = space.level < Level::Ample;
@@ -293,6 +314,69 @@ fn bytes_of(directory: &Path, depth: u32) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::node::monitor::testing::Nobody;
+    use crate::raft::types::SnapshotId;
+    use crate::storage::journal::Options;
+    use crate::storage::memory_disk::MemoryDisk;
+    use crate::storage::recovery;
+
+    const SEGMENT_BYTES: u64 = 64 * 1024;
+
+    fn journal() -> Journal<MemoryDisk> {
+        let disk = MemoryDisk::new();
+        let mut options = Options::new(1, 1);
+        options.segment_bytes = SEGMENT_BYTES;
+        recovery::create(&disk, options.journal_id).expect("the disk is well");
+        recovery::open(disk, options, SnapshotId::NONE).expect("the journal is well").0
+    }
+
+    fn keeper(data: &Path) -> Keeper {
+        Keeper::new(data, 0, SEGMENT_BYTES, 1 << 20, Hurry::default())
+    }
+
+    /// Large entries and small segments: what they need is reserved in many pieces, and they wait.
+    #[test]
+    fn pieces_are_reserved_one_soon_after_the_other() {
+        let data = tempfile::tempdir().expect("there is a place for it");
+        let (mut keeper, mut journal) = (keeper(data.path()), journal());
+        let monitor = Monitor::of_three(Nobody);
+        journal.keep_reserved(keeper.reservation);
+        let mut pieces = 0;
+        loop {
+            keeper.tend(&monitor, &mut journal).expect("the disk is well");
+            if keeper.patience() > STEP_EVERY {
+                break;
+            }
+            pieces += 1;
+        }
+        assert!(pieces > 10, "{pieces}");
+        assert!(journal.room_bytes() >= 1 << 20);
+    }
+
+    /// Whoever cannot tell how full the disk is says so now and then, and not with each write.
+    #[test]
+    fn a_look_that_fails_is_not_repeated_at_once() {
+        let (mut keeper, mut journal) = (keeper(Path::new("/does/not/exist")), journal());
+        let monitor = Monitor::of_three(Nobody);
+        keeper.look(&monitor, &mut journal).expect("a look that fails is no end");
+        assert!(keeper.patience() > Duration::ZERO);
+        assert!(keeper.look_at_bytes > journal.written_bytes());
+    }
+
+    /// Others have used up at once what there was: that is not noticed only with the next look.
+    #[test]
+    fn a_disk_without_space_is_looked_at_soon() {
+        let data = tempfile::tempdir().expect("there is a place for it");
+        let (mut keeper, mut journal) = (keeper(data.path()), journal());
+        let monitor = Monitor::of_three(Nobody);
+        keeper.tend(&monitor, &mut journal).expect("the disk is well");
+        assert!(keeper.until_look() > LOOK_EVERY, "there is plenty");
+        journal.keep_reserved(keeper.reservation);
+        journal.set_budget(0, false);
+        keeper.tend(&monitor, &mut journal).expect("the disk is well");
+        assert!(keeper.until_look() <= LOOK_EVERY);
+    }
 
     const NEEDS: Needs = Needs {
         snapshot_bytes: 100,
