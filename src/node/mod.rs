@@ -3,7 +3,7 @@
 //! | thread | how many | waits on | under the lock | outside |
 //! |---|---|---|---|---|
 //! | `main` | 1 | signals, and the end of a worker | `stop`, questions | – |
-//! | `ticker` | 1 | a ticking channel | `tick` | – |
+//! | `ticker` | 1 | time, or who needs it sooner | `tick` (others, too, when they come) | – |
 //! | `log-writer` | 1 | its bell | `take_write`, `persisted` | write, fsync |
 //! | `caretaker` | 1 | a channel | – | prepare and remove files of the journal |
 //! | `applier` | 1 | a channel | `take_tasks`, `finished` | the state machine, while it has it |

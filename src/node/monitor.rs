@@ -23,8 +23,8 @@
 //!
 //! # What time it is
 //!
-//! Whoever enters brings the server's ticks up to date first. So the ticker need not: it sleeps
-//! until a tick may do something (see `ticker`).
+//! Whoever enters to tell the server something brings its ticks up to date first. So the ticker
+//! need not: it sleeps until a tick may do something (see `ticker`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -157,7 +157,7 @@ impl<D: Deliver> Monitor<D> {
     pub fn tick_and_sleep(&self) {
         let mut state = self.enter();
         let State { server, ticks, .. } = &mut *state;
-        ticks.set_alarm(self.now_ms(), server.ticks_until_due(ticks.tick_ms()));
+        ticks.set_alarm(server.ticks_until_due(ticks.tick_ms()));
         self.leave(state);
         let mut state = self.state.lock();
         let sleep = state.ticks.until_alarm(self.now_ms());
@@ -466,6 +466,21 @@ mod tests {
         monitor.with(|server| server.submit([(ClientId(1), vec![(Slot(0), request)])]));
         is_awake.recv_timeout(Duration::from_secs(60)).expect("it was woken");
         assert_eq!(monitor.state.lock().ticks.until_alarm(0), hour);
+    }
+
+    /// Else a heartbeat would reset a clock that is then told what had passed before it.
+    #[test]
+    fn whoever_enters_tells_first_what_time_it_is() {
+        let tick = Duration::from_millis(1);
+        let of_three = server(1, 3, Recovered::default());
+        let monitor = Monitor::around_with(of_three, tick, &[], Nobody);
+        let request = Request::Wait { index: Index(9), ticks: 1 };
+        monitor.with(|server| server.submit([(ClientId(1), vec![(Slot(0), request)])]));
+        let since = Instant::now();
+        while monitor.with(|server| server.gateway().pending_requests()) > 0 {
+            assert!(since.elapsed() < Duration::from_secs(60), "time does not go on");
+            std::thread::yield_now();
+        }
     }
 
     /// A thread that passes by must not wait for the disk: parts of snapshots are the worker's.

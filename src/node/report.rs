@@ -18,7 +18,7 @@ pub struct Reporter {
 impl Reporter {
     /// A picture of the server now, with this many clients connected.
     pub fn report<D: Deliver>(&self, monitor: &Monitor<D>, connections: usize) -> StatusReport {
-        let (status, others, pending, pending_bytes, disk_full) = monitor.look(|server| {
+        let (status, others, pending, pending_bytes, disk_full) = monitor.with(|server| {
             let (raft, gateway) = (server.raft(), server.gateway());
             let others: Vec<(ServerId, bool)> = raft
                 .membership()

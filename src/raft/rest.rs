@@ -12,7 +12,7 @@ impl Raft {
             Role::PreCandidate(_) | Role::Candidate(_) => 1,
             Role::Leader(leader) => {
                 let heartbeat = leader.ticks_until_heartbeat(self.options.heartbeat_ticks); // [L1]
-                // So long ago that it stays without consequences until then.
+                // What is so old now is within the limit even then.
                 let ago = self.options.election_max_ticks.saturating_sub(heartbeat);
                 let is_safe = self.hears_a_majority_within(ago)
                     && self.durable.write_age_ticks() <= ago

@@ -1,5 +1,6 @@
-//! A tick before the one that is due does nothing. The ticker of `node` sleeps through it, and
-//! whoever comes next tells it late.
+//! A tick before the one that is due does nothing that could be seen. So it makes no difference
+//! that the ticker of `node` sleeps through it, and that whoever comes next tells it late: before
+//! that, nothing has come in, and there was nothing to take.
 
 use super::checks::{Checked, ensure};
 use super::faults::TICK;
