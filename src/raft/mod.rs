@@ -12,6 +12,7 @@
 //! | `log` | the log and its invariants; where two logs can agree |
 //! | `quorum` | all counting of majorities |
 //! | `election` | §5.2, §5.4.1: timeouts, pre-votes, votes, becoming leader |
+//! | `canvass` | whom a candidate still has to ask |
 //! | `append_entries` | §5.3, the follower: consistency check, repair, what it owes |
 //! | `replication` | §5.3, §5.4.2, the leader: what to send, the replies, the commit rule |
 //! | `progress` | what a leader knows about one follower |
@@ -21,6 +22,7 @@
 //! | `read_index` | diss. §6.4: linearizable reads without log entries |
 //! | `durability` | what the disk holds and which promises may leave |
 //! | `event`, `status` | what happened; what may be asked |
+//! | `rest` | which tick may do something |
 //! | `invariants`, `random` | what must always be true; the dice |
 //!
 //! # One entry's life
@@ -60,6 +62,8 @@
 //!   a lost part is asked for again. That all of it is installed is told like any other agreement:
 //!   by the match index of an AppendEntriesReply.
 //! - **A snapshot of what is committed here anyway** is answered by saying so, and changes nothing.
+//! - **A server alone in its cluster** stands for election at once (§5.2 lets it wait): there is
+//!   nobody that it could hear.
 //! - **Servers take turns with snapshots**: each still decides alone (§7), but the first of a log
 //!   comes at another time on each, so that not all of their disks are busy with it at once.
 //! - **ReadIndex** (diss. §6.4) for reads; forwarding and request ids live in `gateway` and `kv`.
@@ -107,7 +111,7 @@ use self::message::{Message, PreVoteReply};
 use self::quorum::Membership;
 use self::random::Random;
 use self::snapshots::Turn;
-use self::types::{HardState, Index, ServerId, Stamp, Term};
+use self::types::{HardState, Index, ServerId, SnapshotId, Stamp, Term};
 use crate::lab::{Rule, removed};
 
 /// One server's Raft state: Figure 2's "State" box, and what our departures add to it.
@@ -198,7 +202,8 @@ impl Raft {
         let mut random = Random::new(seed);
         let timer = ElectionTimer::at_start(&membership, &options, &mut random);
         let mut snapshots = Snapshots::new(recovered.snapshot, recovered.snapshot_bytes);
-        if log.last_index() == log.base().index {
+        let is_first = recovered.snapshot == SnapshotId::NONE;
+        if is_first || log.last_index() == log.base().index {
             snapshots.turn = Turn::after(None, id, &membership);
         }
         Raft {

@@ -14,10 +14,10 @@
 //! for one of them. So of three servers that may stand at the same point, the first takes its next
 //! snapshot when the log is as long as it may be, the second after a third of that, the last after
 //! two thirds. From then on each goes the whole way, and they stay apart. They may stand at the
-//! same point when they start with an empty log, be it behind a snapshot (of a backup, say), and
-//! after a snapshot that somebody has asked for: probably all of them were asked. A follower that
-//! was sent a snapshot stands where the leader stands, and takes its next turn as if the leader
-//! were the first of them.
+//! same point when they start without a snapshot or with nothing behind it (that of a backup, say),
+//! and after a snapshot that somebody has asked for: probably all of them were asked. A follower
+//! that was sent a snapshot stands where the leader stands, and takes its next turn as if the
+//! leader were the first of them.
 
 use super::event::Event;
 use super::install_snapshot::{Incoming, TransferId};
@@ -65,9 +65,9 @@ pub struct Snapshots {
     pub(super) freezing: Option<SnapshotId>,
     /// Somebody has asked for one.
     pub(super) requested: bool,
-    /// When the next one is due.
+    /// How much of the way leads from the newest one to the next.
     pub(super) turn: Turn,
-    /// When the next one after the one that is being written will be due.
+    /// The same from the one that is being written.
     pub(super) turn_after: Turn,
     /// Ticks since the newest was saved, or since the start.
     pub(super) age_ticks: u64,
@@ -139,7 +139,7 @@ impl Raft {
         self.forget_some();
     }
 
-    /// In how many ticks there may be something to do; at least 1.
+    /// In how many ticks there may be something to do: 0 if only because it has not been done yet.
     pub(super) fn ticks_until_snapshot(&self) -> u32 {
         let own = &self.snapshots;
         if own.pause_ticks > 0 || own.forget_to > self.log.base().index {
@@ -183,7 +183,9 @@ impl Raft {
         assert_eq!(self.snapshots.freezing, Some(snapshot), "one is written at a time");
         self.snapshots.freezing = None;
         self.record(Event::SnapshotSaved { snapshot, bytes });
-        self.snapshots.turn = self.snapshots.turn_after;
+        if snapshot.last.index > self.snapshots.newest.last.index {
+            self.snapshots.turn = self.snapshots.turn_after;
+        }
         self.publish(snapshot, bytes);
         self.check_invariants();
     }

@@ -533,6 +533,10 @@ fn servers_take_turns_with_their_snapshots() {
         .map(|(id, leader)| (server(id).with_options(nine).in_term(3), leader));
     let taken = fresh.each_mut().map(|(server, leader)| snapshots_taken(server, *leader, 0, 0));
     assert_eq!(taken, [vec![9, 18, 27], vec![3, 12, 21, 30], vec![6, 15, 24]]);
+    let mut restarted = [(1, N3), (2, N1), (3, N1)]
+        .map(|(id, leader)| (server(id).with_options(nine).with_log(&[(1, 1)]).in_term(3), leader));
+    let again = restarted.each_mut().map(|(server, leader)| snapshots_taken(server, *leader, 1, 1));
+    assert_eq!(again, taken, "before the first one");
     let mut restored = [(1, N3), (2, N1), (3, N1)].map(|(id, leader)| {
         (server(id).with_options(nine).with_snapshot(5, 1, 2500).in_term(3), leader)
     });
@@ -550,4 +554,21 @@ fn servers_take_turns_with_their_snapshots() {
     let (transfer, snapshot) = follower.store_parts().expect("all parts are there");
     follower.snapshot_installed(transfer, snapshot, 2500);
     assert_eq!(snapshots_taken(&mut follower, LEADER, 5, 2), [8, 17, 26, 35], "5 and a third of 9");
+}
+
+/// A snapshot that was still being written when the leader's was installed comes too late to count.
+#[test]
+fn an_older_snapshot_of_our_own_leaves_the_turn_as_it_is() {
+    let mut follower = server(2)
+        .with_options(|options| options.snapshots.log_entries_max = 9)
+        .with_log(&[(1, 1), (2, 2), (3, 2)])
+        .in_term(3);
+    follower.step(LEADER, append(term(3)).after(3, 2).leader_commit(3));
+    let applies = follower.take_applies(usize::MAX);
+    let Some(&Apply::Freeze(ours)) = applies.last() else { panic!("a third of 9") };
+    send_all_parts(&mut follower);
+    let (transfer, snapshot) = follower.store_parts().expect("all parts are there");
+    follower.snapshot_installed(transfer, snapshot, 2500);
+    follower.snapshot_saved(ours, 900);
+    assert_eq!(snapshots_taken(&mut follower, LEADER, 5, 2), [8, 17, 26, 35]);
 }
