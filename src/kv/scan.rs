@@ -8,10 +8,11 @@
 //! where among them to go on.
 //!
 //! Why not the order of the keys themselves? A cursor is a number, and a key does not fit into one.
-//! But keys are often made by counting, and then the next one differs from the last in its end. So
-//! the hash is of the key without its last two bytes, and these follow as they are: new keys that
-//! are neighbours by name are neighbours here too, and find in the processor's cache what the one
-//! before them needed. (With a hash of all bytes, keeping this order was half of applying new keys.)
+//! But keys are often made by counting, and then the next one differs from the last in its end.
+//! So the hash is of the key without its last two bytes, and these follow as they are: new keys
+//! that are neighbours by name are neighbours here too, and find in the processor's cache what the
+//! one before them needed. (With a hash of all bytes, keeping this order was half of applying new
+//! keys.)
 
 use super::answer::Asking;
 use super::command::Bytes;
@@ -28,8 +29,8 @@ const END_BYTES: usize = 2;
 /// keep cursors in floating-point numbers, which can count so far.
 const HASH_BITS: u32 = 36;
 
-/// A bit that all positions have. In cursors of servers that hashed all bytes it is not set: whoever
-/// brings one begins anew, and is told some keys twice instead of missing some.
+/// A bit that all positions have. In cursors of servers that hashed all bytes it is not set:
+/// whoever brings one begins anew, and is told some keys twice instead of missing some.
 const ORDER_MARK: u64 = 1 << 52;
 
 /// The place of a key in the order of SCAN.
