@@ -142,14 +142,14 @@ impl Conversation {
         let Found { what, form, bytes } = found;
         let input = match what {
             Piece::Close(reason) => Input::Close(reason),
-            Piece::Wrong { wrong, word } => self.refuse(&word, wrong),
+            Piece::Wrong { wrong, word } => self.refuse(is_watch(&word), wrong),
             Piece::Arguments(arguments) => {
-                let word = arguments[0].clone();
+                let is_watch = is_watch(&arguments[0]);
                 match commands::understand(arguments, &self.limits)
                     .and_then(|action| self.act(action, form))
                 {
                     Ok(input) => input,
-                    Err(wrong) => self.refuse(&word, wrong),
+                    Err(wrong) => self.refuse(is_watch, wrong),
                 }
             }
         };
@@ -159,8 +159,8 @@ impl Conversation {
 
     /// Errors of the transaction's own words leave it as it is, as in Redis; every other error
     /// poisons it.
-    fn refuse(&mut self, word: &[u8], wrong: Wrong) -> Input {
-        if matches!(wrong, Wrong::TooBig(_)) && word.eq_ignore_ascii_case(b"WATCH") {
+    fn refuse(&mut self, is_watch: bool, wrong: Wrong) -> Input {
+        if is_watch && matches!(wrong, Wrong::TooBig(_)) {
             self.transaction.watch_failed();
         }
         if !matches!(wrong, Wrong::Transaction(_)) {
@@ -290,6 +290,10 @@ impl Conversation {
         let name = String::from_utf8_lossy(&self.name);
         format!("id={id} addr={peer} name={name} resp={}", self.dialect(form).number())
     }
+}
+
+fn is_watch(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"WATCH")
 }
 
 fn is_allowed_while_feeding(action: &Action) -> bool {
