@@ -50,8 +50,9 @@ fn count() -> Request {
 }
 
 fn submit(gateway: &mut Gateway, client: ClientId, first: u64, requests: Vec<Request>) {
-    let slots = (first..).map(Slot);
-    gateway.submit(client, slots.zip(requests).collect());
+    for (slot, request) in (first..).map(Slot).zip(requests) {
+        gateway.submit(client, slot, request);
+    }
 }
 
 fn ticks(gateway: &mut Gateway, count: u64) {
@@ -599,7 +600,7 @@ fn a_stamp_is_not_older_than_its_request() {
     let (mut leader, _) = alone();
     leader.tick(1000);
     leader.set_time(9000); // the process was paused
-    leader.submit([(ALICE, vec![(Slot(0), increment())])]);
+    leader.submit([(ALICE, Slot(0), increment())]);
     assert_eq!(leader.raft().last_stamp(), Stamp(9000));
 }
 
@@ -666,8 +667,7 @@ fn a_write_that_is_forwarded_twice_counts_once() {
 #[test]
 fn a_full_log_delays_writes_and_keeps_their_order() {
     let (mut leader, mut machine) = alone();
-    let requests: Vec<(Slot, Request)> = (0..12).map(|at| (Slot(at), increment())).collect();
-    leader.submit([(ALICE, requests)]);
+    leader.submit((0..12).map(|at| (ALICE, Slot(at), increment())));
     let proposed = leader.raft().log().last_index().0 - 1;
     assert!(proposed < 12, "the log is full after {proposed} writes");
     work_off(&mut leader, &mut machine);
@@ -689,10 +689,10 @@ fn large_answers_are_built_in_portions() {
         if_absent: false,
     };
     let set = types::Command::from(encoding::encode(&set.into()).as_slice());
-    leader.submit([(ALICE, vec![(Slot(0), Request::Write(set))])]);
+    leader.submit([(ALICE, Slot(0), Request::Write(set))]);
     work_off(&mut leader, &mut machine);
     let get = || Request::Read(Query::Get { key: key.clone() });
-    leader.submit([(BOB, (0..10).map(|at| (Slot(at), get())).collect())]);
+    leader.submit((0..10).map(|at| (BOB, Slot(at), get())));
     let mut tasks = leader.take_tasks(usize::MAX).into();
     let shelf = &mut Shelf::default();
     let mut some = |outcome_bytes_max| {
@@ -732,7 +732,7 @@ fn delete() -> Request {
 
 /// Asks a server for these, and returns which of them it refuses for want of room on whose disk.
 fn refused(server: &mut Server, first: u64, requests: Vec<Request>) -> Vec<(u64, ServerId)> {
-    server.submit([(ALICE, (first..).map(Slot).zip(requests).collect())]);
+    server.submit((first..).zip(requests).map(|(at, request)| (ALICE, Slot(at), request)));
     let answers = server.take_answers().into_iter();
     let refused = answers.filter_map(|it| match it.answer {
         Answer::Refused(Refusal::NoSpace { server, .. }) => Some((it.slot.0, server)),
@@ -804,7 +804,7 @@ fn a_leader_appends_and_writes_only_what_there_is_room_for() {
     let (mut leader, mut machine) = alone();
     let last = leader.raft().log().last_index();
     leader.set_room(0);
-    leader.submit([(ALICE, vec![(Slot(0), increment()), (Slot(1), increment())])]);
+    leader.submit([0, 1].map(|at| (ALICE, Slot(at), increment())));
     assert_eq!(leader.raft().log().last_index(), last, "nothing is appended without room");
     let wanted = leader.raft().wanted_bytes();
     assert!(wanted > 0, "it says how much it wants");

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `mod` | admission, order within a connection, answers and deadlines |
 //! | `interface` | what a client asks and gets, and the bounds |
+//! | `outstanding` | what one connection is owed |
 //! | `writes` | request ids, handing over to the leader, attempts, the leader's side of it |
 //! | `reads` | questions for a read index, and when a read may be executed |
 //! | `message` | what gateways say to each other |
@@ -31,6 +32,7 @@
 
 mod interface;
 pub mod message;
+mod outstanding;
 mod reads;
 mod space;
 mod writes;
@@ -43,6 +45,7 @@ use crate::raft::types::{ServerId, Term};
 
 pub use self::interface::{Answer, Answered, ClientId, Options, Refusal, Request, Slot};
 use self::message::GatewayMessage;
+use self::outstanding::{Accepted, Outstanding, Stage};
 pub use self::reads::PendingRead;
 use self::reads::Reads;
 use self::space::Spaces;
@@ -84,8 +87,8 @@ pub struct Gateway {
 struct Connection {
     /// Accepted but not started, in order.
     queue: VecDeque<(Slot, Request)>,
-    /// Everything accepted and not answered, by slot; deadlines rise with slots.
-    outstanding: BTreeMap<Slot, Outstanding>,
+    /// Everything accepted and not answered.
+    outstanding: Outstanding,
     /// Started and not answered.
     writes_started: usize,
     /// Started and not answered.
@@ -96,21 +99,13 @@ struct Connection {
     gone: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Outstanding {
-    accepted_at: u64,
-    bytes: usize,
-    stage: Stage,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// In the connection's queue.
-    Queued,
-    /// A write with this serial.
-    Write(u64),
-    /// A read.
-    Read,
+impl Connection {
+    /// A write waits for the reads before it to be answered. (A read waits for the writes before it
+    /// when it is about to be executed.)
+    fn may_start(&self, request: &Request) -> bool {
+        let follows_reads = matches!(request, Request::Write(_)) && self.reads_started > 0;
+        !follows_reads || removed(Rule::WriteFollowsReads)
+    }
 }
 
 impl Gateway {
@@ -139,24 +134,26 @@ impl Gateway {
 
     // ---- Clients. ----
 
-    /// A client's requests, in their order: everything that one read from its socket brought. What
-    /// cannot be accepted is refused at once, before anything of it is.
-    pub fn submit(&mut self, client: ClientId, requests: Vec<(Slot, Request)>) {
-        for (slot, request) in requests {
-            let bytes = request.bytes();
-            let needs_leader = matches!(request, Request::Write(_) | Request::Read(_));
-            let refusal = self.refusal(bytes, needs_leader).or_else(|| self.no_space(&request));
-            if let Some(refusal) = refusal {
-                self.answers.push(Answered { client, slot, answer: Answer::Refused(refusal) });
-                continue;
-            }
-            self.pending_bytes += bytes;
-            let outstanding = Outstanding { accepted_at: self.now, bytes, stage: Stage::Queued };
-            let connection = self.connections.entry(client).or_default();
-            connection.outstanding.insert(slot, outstanding);
+    /// A client's next request; its slots rise. If it cannot be accepted it is refused at once,
+    /// before anything of it is done.
+    pub fn submit(&mut self, client: ClientId, slot: Slot, request: Request) {
+        let bytes = request.bytes();
+        let needs_leader = matches!(request, Request::Write(_) | Request::Read(_));
+        let refusal = self.refusal(bytes, needs_leader).or_else(|| self.no_space(&request));
+        if let Some(refusal) = refusal {
+            self.answers.push(Answered { client, slot, answer: Answer::Refused(refusal) });
+            return;
+        }
+        self.pending_bytes += bytes;
+        let accepted_at = self.now;
+        let connection = self.connections.entry(client).or_default();
+        let accepted = Accepted { slot, accepted_at, bytes, stage: Stage::Queued };
+        connection.outstanding.push(accepted);
+        if connection.queue.is_empty() && connection.may_start(&request) {
+            self.start(client, slot, request);
+        } else {
             connection.queue.push_back((slot, request));
         }
-        self.start_requests(client);
     }
 
     /// The client has hung up. Writes that have been started go on; nobody is told how they end.
@@ -166,12 +163,12 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(&client) else { return };
         connection.gone = true;
         connection.queue.clear();
-        let is_write = |request: &Outstanding| matches!(request.stage, Stage::Write(_));
+        let is_write = |request: &Accepted| matches!(request.stage, Stage::Write(_));
         let forgotten: Vec<(Slot, Stage)> = connection
             .outstanding
             .iter()
-            .filter(|(_, request)| !is_write(request))
-            .map(|(&slot, request)| (slot, request.stage))
+            .filter(|request| !is_write(request))
+            .map(|request| (request.slot, request.stage))
             .collect();
         for (slot, _) in &forgotten {
             self.settle(client, *slot);
@@ -316,47 +313,41 @@ impl Gateway {
         }
     }
 
-    /// Starts the connection's queued requests as far as its order allows: a write waits for the
-    /// reads before it to be answered. (A read waits for the writes before it when it is about to
-    /// be executed.)
+    /// Starts the connection's queued requests as far as its order allows.
     fn start_requests(&mut self, client: ClientId) {
-        let Some(connection) = self.connections.get_mut(&client) else { return };
-        while let Some((slot, request)) = connection.queue.pop_front() {
-            let stage = match request {
-                Request::Write(command)
-                    if connection.reads_started > 0 && !removed(Rule::WriteFollowsReads) =>
-                {
-                    connection.queue.push_front((slot, Request::Write(command)));
-                    break;
-                }
-                Request::Write(command) => {
-                    connection.writes_started += 1;
-                    let owner = (self.id, self.incarnation);
-                    Stage::Write(self.writes.start(owner, client, slot, command))
-                }
-                Request::Read(query) => {
-                    connection.reads_started += 1;
-                    self.reads.start(client, slot, query);
-                    Stage::Read
-                }
-                Request::StaleRead(query) => {
-                    connection.reads_started += 1;
-                    self.reads.start_stale(client, slot, query);
-                    Stage::Read
-                }
-                Request::Wait { index, ticks } => {
-                    connection.reads_started += 1;
-                    // Half of the time is left to those who stand behind it.
-                    let accepted_at = connection.outstanding[&slot].accepted_at;
-                    let latest = accepted_at + self.options.deadline_ticks / 2;
-                    let until = self.now.saturating_add(ticks).min(latest).max(self.now);
-                    self.reads.start_wait(client, slot, index, until);
-                    Stage::Read
-                }
-            };
-            let outstanding =
-                connection.outstanding.get_mut(&slot).expect("queued requests are outstanding");
-            outstanding.stage = stage;
+        while let Some(connection) = self.connections.get_mut(&client)
+            && let Some((_, request)) = connection.queue.front()
+            && connection.may_start(request)
+            && let Some((slot, request)) = connection.queue.pop_front()
+        {
+            self.start(client, slot, request);
+        }
+    }
+
+    /// Starts a request whose turn it is.
+    fn start(&mut self, client: ClientId, slot: Slot, request: Request) {
+        let connection = self.connections.get_mut(&client);
+        let connection = connection.expect("who asks has a connection");
+        let accepted = connection.outstanding.get_mut(slot);
+        let accepted = accepted.expect("only what is accepted is started");
+        if let Request::Write(command) = request {
+            connection.writes_started += 1;
+            let owner = (self.id, self.incarnation);
+            accepted.stage = Stage::Write(self.writes.start(owner, client, slot, command));
+            return;
+        }
+        connection.reads_started += 1;
+        accepted.stage = Stage::Read;
+        match request {
+            Request::Write(_) => unreachable!("it has been started"),
+            Request::Read(query) => self.reads.start(client, slot, query),
+            Request::StaleRead(query) => self.reads.start_stale(client, slot, query),
+            Request::Wait { index, ticks } => {
+                // Half of the time is left to those who stand behind it.
+                let latest = accepted.accepted_at + self.options.deadline_ticks / 2;
+                let until = self.now.saturating_add(ticks).min(latest).max(self.now);
+                self.reads.start_wait(client, slot, index, until);
+            }
         }
     }
 
@@ -372,7 +363,7 @@ impl Gateway {
     /// Takes a request off the books. Returns whether somebody wants to know how it ended.
     fn settle(&mut self, client: ClientId, slot: Slot) -> bool {
         let Some(connection) = self.connections.get_mut(&client) else { return false };
-        let Some(request) = connection.outstanding.remove(&slot) else { return false };
+        let Some(request) = connection.outstanding.remove(slot) else { return false };
         self.pending_bytes -= request.bytes;
         match request.stage {
             Stage::Queued => connection.queue.retain(|(queued, _)| *queued != slot),
@@ -407,10 +398,9 @@ impl Gateway {
         let mut due: Vec<(ClientId, Slot, u64)> = Vec::new();
         for (&client, connection) in &self.connections {
             // Deadlines rise with slots, so usually the first one says that there is nothing to do.
-            let waited =
-                |(_, request): &(&Slot, &Outstanding)| request.accepted_at <= accepted_before;
+            let waited = |request: &&Accepted| request.accepted_at <= accepted_before;
             let expired = connection.outstanding.iter().take_while(waited);
-            due.extend(expired.map(|(&slot, request)| (client, slot, request.accepted_at)));
+            due.extend(expired.map(|request| (client, request.slot, request.accepted_at)));
         }
         if due.is_empty() {
             return;
@@ -422,14 +412,14 @@ impl Gateway {
         let connections = &self.connections;
         self.reads.retain(|read| {
             let connection = connections.get(&read.client);
-            connection.is_some_and(|connection| connection.outstanding.contains_key(&read.slot))
+            connection.is_some_and(|connection| connection.outstanding.contains(read.slot))
         });
     }
 
     /// What may be said about a request at its deadline. Only what never left this server may be
     /// refused.
     fn verdict_at_deadline(&mut self, client: ClientId, slot: Slot, accepted_at: u64) -> Answer {
-        let stage = self.connections[&client].outstanding.get(&slot).map(|request| request.stage);
+        let stage = self.connections[&client].outstanding.get(slot).map(|request| request.stage);
         let no_leader = self.leader.is_none();
         if no_leader && self.leaderless_since <= accepted_at {
             self.gave_up = true;

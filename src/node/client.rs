@@ -70,7 +70,7 @@ pub struct Client {
     deadline: Option<Instant>,
 }
 
-/// Requests of one client that were read together.
+/// Requests of one client that were read together. Its vectors are used again for the next client.
 #[derive(Default)]
 struct Batch {
     /// All of them, in their order.
@@ -88,7 +88,9 @@ struct Batch {
 /// Requests of any number of clients with which the server is entered once.
 #[derive(Default)]
 pub struct Round {
-    requests: Vec<(ClientId, Vec<(Slot, gateway::Request)>)>,
+    /// Of the client that is being read from, what is not placed yet.
+    batch: Batch,
+    requests: Vec<(ClientId, Slot, gateway::Request)>,
     /// Feeds that begin, each behind the request in this slot.
     feeds: Vec<(Feed, Slot)>,
 }
@@ -225,7 +227,6 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
     /// Adds to the round what can be understood of what has arrived: all of it, in one batch, as a
     /// rule. Returns what must be waited for before the rest.
     pub fn gather(&self, client: &mut Client, now: Instant, round: &mut Round) -> Option<Wait> {
-        let mut batch = Batch::default();
         let mut wait = None;
         while let Some(parsed) = client.conversation.next() {
             // A client that never pauses between two requests is not slow: each has its own time.
@@ -236,16 +237,15 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
                     break;
                 }
                 Input::Request(Request::Watch { .. }) => {
-                    self.add(client, parsed, &mut batch);
-                    let last = self.place(client, mem::take(&mut batch), round);
-                    return Some(Wait::Watch(last));
+                    self.add(client, parsed, &mut round.batch);
+                    return Some(Wait::Watch(self.place(client, round)));
                 }
-                _ => self.add(client, parsed, &mut batch),
+                _ => self.add(client, parsed, &mut round.batch),
             }
-            if mem::take(&mut batch.feed_refused) {
+            if mem::take(&mut round.batch.feed_refused) {
                 client.conversation.feed_refused();
             }
-            if batch.reply_bytes > REPLY_BYTES_AT_ONCE {
+            if round.batch.reply_bytes > REPLY_BYTES_AT_ONCE {
                 wait = Some(Wait::Room);
                 break;
             }
@@ -255,7 +255,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
             let is_arriving = client.conversation.is_within_request();
             client.deadline = is_arriving.then(|| client.deadline.unwrap_or(due));
         }
-        self.place(client, batch, round);
+        self.place(client, round);
         wait
     }
 
@@ -275,31 +275,27 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
         client.output.expect(batch.expected);
     }
 
-    /// Gives the requests their places in the client's output, and adds to the round what the
-    /// server is asked. Returns the slot of the last.
-    fn place(&self, client: &Client, batch: Batch, round: &mut Round) -> Slot {
-        let Batch { expected, requests, feed, .. } = batch;
-        let count = expected.len() as u64;
+    /// Gives the requests of the batch their places in the client's output, and adds to the round
+    /// what the server is asked. Returns the slot of the last.
+    fn place(&self, client: &Client, round: &mut Round) -> Slot {
+        let batch = &mut round.batch;
+        batch.reply_bytes = 0;
+        let count = batch.expected.len() as u64;
         // Before the server has them: an answer finds its place waiting, however soon it comes.
-        let first = client.output.expect(expected);
+        let first = client.output.expect(batch.expected.drain(..));
         let last = Slot((first.0 + count).saturating_sub(1));
-        if !requests.is_empty() {
-            let in_slots =
-                requests.into_iter().map(|(at, request)| (Slot(first.0 + at), request)).collect();
-            round.requests.push((client.id, in_slots));
-        }
-        if let Some(feed) = feed {
-            round.feeds.push((feed, last));
-        }
+        let asked = batch.requests.drain(..);
+        round.requests.extend(asked.map(|(at, request)| (client.id, Slot(first.0 + at), request)));
+        round.feeds.extend(batch.feed.take().map(|feed| (feed, last)));
         last
     }
 
-    /// Enters the server once with all of the round.
-    pub fn submit(&self, round: Round) {
+    /// Enters the server once with all of the round, and leaves the round empty.
+    pub fn submit(&self, round: &mut Round) {
         if !round.requests.is_empty() {
-            self.monitor.with(|server| server.submit(round.requests));
+            self.monitor.with(|server| server.submit(round.requests.drain(..)));
         }
-        for (feed, last) in round.feeds {
+        for (feed, last) in round.feeds.drain(..) {
             feed.start(last);
         }
     }

@@ -75,6 +75,7 @@ impl Crowd {
     pub fn run<D: Deliver + Send + Sync + 'static>(mut self, clients: &Arc<Clients<D>>) {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut buffer = vec![0; READ_BYTES];
+        let mut round = Round::default();
         loop {
             self.wait(&mut events);
             let mut ready = mem::take(&mut self.unread);
@@ -92,14 +93,13 @@ impl Crowd {
                 }
             }
             let now = Instant::now();
-            let mut round = Round::default();
             let mut leaving = Vec::new();
             for id in ready {
                 if let Some(why) = self.read(clients, id, now, &mut buffer, &mut round) {
                     leaving.extend(self.remove(id).map(|client| (client, why)));
                 }
             }
-            clients.submit(round);
+            clients.submit(&mut round);
             self.end_overdue(now, clients.limits.request_arrival_ms, &mut leaving);
             for (client, why) in leaving {
                 clients.leave(client, why);

@@ -269,7 +269,7 @@ mod tests {
     fn a_disk_that_fails_while_the_server_stops_ends_it_at_once() {
         let monitor = Monitor::of_three(Nobody);
         let read = Request::Read(Query::Count);
-        monitor.with(|server| server.submit([(ClientId(1), vec![(Slot(0), read)])]));
+        monitor.with(|server| server.submit([(ClientId(1), Slot(0), read)]));
         let (workers, endings) = bounded(4);
         workers.send(Ending::Disk(JournalError::Poisoned)).expect("there is room");
         let since = Instant::now();

@@ -429,7 +429,7 @@ mod tests {
             let (index, hash) = (Index(256), 1);
             server.finished(Vec::new(), None, Some(StateHash { index, hash }));
             let too_much = Request::Write(Command::from(&[0; 2000][..]));
-            server.submit([(ClientId(1), vec![(Slot(0), too_much)])]);
+            server.submit([(ClientId(1), Slot(0), too_much)]);
             for (peer, hash) in [2, 3].into_iter().zip(others) {
                 let gateway = vec![GatewayMessage::StateHash { index, hash }];
                 server.step(ServerId(peer), Outgoing { gateway, ..Outgoing::default() });
@@ -463,7 +463,7 @@ mod tests {
         monitor.with(|server| server.step(ServerId(2), Outgoing::default()));
         assert!(is_awake.is_empty(), "nothing has changed");
         let request = Request::Wait { index: Index(9), ticks: 100 };
-        monitor.with(|server| server.submit([(ClientId(1), vec![(Slot(0), request)])]));
+        monitor.with(|server| server.submit([(ClientId(1), Slot(0), request)]));
         is_awake.recv_timeout(Duration::from_secs(60)).expect("it was woken");
         assert_eq!(monitor.state.lock().ticks.until_alarm(0), hour);
     }
@@ -475,7 +475,7 @@ mod tests {
         let of_three = server(1, 3, Recovered::default());
         let monitor = Monitor::around_with(of_three, tick, &[], Nobody);
         let request = Request::Wait { index: Index(9), ticks: 1 };
-        monitor.with(|server| server.submit([(ClientId(1), vec![(Slot(0), request)])]));
+        monitor.with(|server| server.submit([(ClientId(1), Slot(0), request)]));
         let since = Instant::now();
         while monitor.with(|server| server.gateway().pending_requests()) > 0 {
             assert!(since.elapsed() < Duration::from_secs(60), "time does not go on");

@@ -140,7 +140,7 @@ impl Output {
 
     /// Requests have been read. Returns the slot of the first; the others follow it one by one.
     /// What is due already and whose turn it is leaves at once.
-    pub fn expect(self: &Arc<Output>, requests: Vec<Expected>) -> Slot {
+    pub fn expect(self: &Arc<Output>, requests: impl IntoIterator<Item = Expected>) -> Slot {
         let mut state = self.state.lock();
         let slot = Slot(state.first + state.waiting.len() as u64);
         for Expected { dialect, bytes, due } in requests {

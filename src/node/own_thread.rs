@@ -77,7 +77,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
                 Ok(count) => {
                     let mut round = Round::default();
                     let next = self.take(client, &buffer[..count], Instant::now(), &mut round);
-                    self.submit(round);
+                    self.submit(&mut round);
                     next
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
@@ -102,7 +102,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
         }
         let mut round = Round::default();
         let next = self.take(client, &[], Instant::now(), &mut round);
-        self.submit(round);
+        self.submit(&mut round);
         next
     }
 

@@ -182,12 +182,12 @@ impl Server {
         self.join();
     }
 
-    /// Requests that have arrived together, of any number of clients, those of each in their order;
-    /// slots rise from call to call. Each is answered exactly once by `take_answers`, at the latest
-    /// after the gateway's deadline, unless its client hangs up first.
-    pub fn submit(&mut self, arrived: impl IntoIterator<Item = (ClientId, Vec<(Slot, Request)>)>) {
-        for (client, requests) in arrived {
-            self.gateway.submit(client, requests);
+    /// Requests that have arrived together, of any number of clients; the slots of each client
+    /// rise. Each is answered exactly once by `take_answers`, at the latest after the gateway's
+    /// deadline, unless its client hangs up first.
+    pub fn submit(&mut self, arrived: impl IntoIterator<Item = (ClientId, Slot, Request)>) {
+        for (client, slot, request) in arrived {
+            self.gateway.submit(client, slot, request);
         }
         self.join();
     }

@@ -27,7 +27,7 @@ impl World {
             }
             Action::Submit(place, _, connection, requests) => {
                 self.tell(|| format!("client {client} asks {}: {requests:?}", id_of(place)));
-                let mut arrived = vec![(connection, requests)];
+                let mut arrived = of_client(connection, requests);
                 self.others_who_ask(client, place, &mut arrived)?;
                 self.tell_time(place);
                 self.server(place).submit(arrived);
@@ -41,7 +41,7 @@ impl World {
         &mut self,
         client: u16,
         place: Place,
-        arrived: &mut Vec<(ClientId, Vec<(Slot, Request)>)>,
+        arrived: &mut Vec<(ClientId, Slot, Request)>,
     ) -> Checked {
         for other in 0..self.clients.count() {
             let is_here = self.clients.place_of(other, self.now, &self.plan.clients) == Some(place);
@@ -53,7 +53,7 @@ impl World {
                 Action::HangUp(place, _, connection) => self.hang_up(other, place, connection),
                 Action::Submit(_, _, connection, requests) => {
                     self.tell(|| format!("client {other} asks too: {requests:?}"));
-                    arrived.push((connection, requests));
+                    arrived.extend(of_client(connection, requests));
                 }
             }
         }
@@ -87,4 +87,8 @@ impl World {
         let until = self.machines[usize::from(place)].frozen_until;
         (until > self.now).then_some(until)
     }
+}
+
+fn of_client(client: ClientId, requests: Vec<(Slot, Request)>) -> Vec<(ClientId, Slot, Request)> {
+    requests.into_iter().map(|(slot, request)| (client, slot, request)).collect()
 }
