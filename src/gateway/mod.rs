@@ -10,9 +10,9 @@
 //! |---|---|
 //! | `mod` | admission, order within a connection, answers and deadlines |
 //! | `interface` | what a client asks and gets, and the bounds |
-//! | `outstanding` | what one connection is owed |
 //! | `writes` | request ids, handing over to the leader, attempts, the leader's side of it |
 //! | `reads` | questions for a read index, and when a read may be executed |
+//! | `rising` | a map whose keys rise: what is pending |
 //! | `message` | what gateways say to each other |
 //! | `space` | who has room on disk, and what is refused for want of it |
 //!
@@ -32,8 +32,8 @@
 
 mod interface;
 pub mod message;
-mod outstanding;
 mod reads;
+mod rising;
 mod space;
 mod writes;
 
@@ -45,9 +45,9 @@ use crate::raft::types::{ServerId, Term};
 
 pub use self::interface::{Answer, Answered, ClientId, Options, Refusal, Request, Slot};
 use self::message::GatewayMessage;
-use self::outstanding::{Accepted, Outstanding, Stage};
 pub use self::reads::PendingRead;
 use self::reads::Reads;
+use self::rising::Rising;
 use self::space::Spaces;
 pub use self::space::{Level, Space};
 use self::writes::Writes;
@@ -87,8 +87,8 @@ pub struct Gateway {
 struct Connection {
     /// Accepted but not started, in order.
     queue: VecDeque<(Slot, Request)>,
-    /// Everything accepted and not answered.
-    outstanding: Outstanding,
+    /// Everything accepted and not answered, by slot; deadlines rise with slots.
+    outstanding: Rising<Slot, Outstanding>,
     /// Started and not answered.
     writes_started: usize,
     /// Started and not answered.
@@ -97,6 +97,23 @@ struct Connection {
     blocked_reads: Vec<(Slot, Query)>,
     /// The client has hung up: nobody wants the answers.
     gone: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Outstanding {
+    accepted_at: u64,
+    bytes: usize,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// In the connection's queue.
+    Queued,
+    /// A write with this serial.
+    Write(u64),
+    /// A read.
+    Read,
 }
 
 impl Connection {
@@ -145,10 +162,9 @@ impl Gateway {
             return;
         }
         self.pending_bytes += bytes;
-        let accepted_at = self.now;
+        let outstanding = Outstanding { accepted_at: self.now, bytes, stage: Stage::Queued };
         let connection = self.connections.entry(client).or_default();
-        let accepted = Accepted { slot, accepted_at, bytes, stage: Stage::Queued };
-        connection.outstanding.push(accepted);
+        connection.outstanding.push(slot, outstanding);
         if connection.queue.is_empty() && connection.may_start(&request) {
             self.start(client, slot, request);
         } else {
@@ -163,12 +179,12 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(&client) else { return };
         connection.gone = true;
         connection.queue.clear();
-        let is_write = |request: &Accepted| matches!(request.stage, Stage::Write(_));
+        let is_write = |request: &Outstanding| matches!(request.stage, Stage::Write(_));
         let forgotten: Vec<(Slot, Stage)> = connection
             .outstanding
             .iter()
-            .filter(|request| !is_write(request))
-            .map(|request| (request.slot, request.stage))
+            .filter(|(_, request)| !is_write(request))
+            .map(|(slot, request)| (*slot, request.stage))
             .collect();
         for (slot, _) in &forgotten {
             self.settle(client, *slot);
@@ -328,23 +344,23 @@ impl Gateway {
     fn start(&mut self, client: ClientId, slot: Slot, request: Request) {
         let connection = self.connections.get_mut(&client);
         let connection = connection.expect("who asks has a connection");
-        let accepted = connection.outstanding.get_mut(slot);
-        let accepted = accepted.expect("only what is accepted is started");
+        let outstanding = connection.outstanding.get_mut(slot);
+        let outstanding = outstanding.expect("only what is accepted is started");
         if let Request::Write(command) = request {
             connection.writes_started += 1;
             let owner = (self.id, self.incarnation);
-            accepted.stage = Stage::Write(self.writes.start(owner, client, slot, command));
+            outstanding.stage = Stage::Write(self.writes.start(owner, client, slot, command));
             return;
         }
         connection.reads_started += 1;
-        accepted.stage = Stage::Read;
+        outstanding.stage = Stage::Read;
         match request {
             Request::Write(_) => unreachable!("it has been started"),
             Request::Read(query) => self.reads.start(client, slot, query),
             Request::StaleRead(query) => self.reads.start_stale(client, slot, query),
             Request::Wait { index, ticks } => {
                 // Half of the time is left to those who stand behind it.
-                let latest = accepted.accepted_at + self.options.deadline_ticks / 2;
+                let latest = outstanding.accepted_at + self.options.deadline_ticks / 2;
                 let until = self.now.saturating_add(ticks).min(latest).max(self.now);
                 self.reads.start_wait(client, slot, index, until);
             }
@@ -398,9 +414,10 @@ impl Gateway {
         let mut due: Vec<(ClientId, Slot, u64)> = Vec::new();
         for (&client, connection) in &self.connections {
             // Deadlines rise with slots, so usually the first one says that there is nothing to do.
-            let waited = |request: &&Accepted| request.accepted_at <= accepted_before;
+            let waited =
+                |(_, request): &&(Slot, Outstanding)| request.accepted_at <= accepted_before;
             let expired = connection.outstanding.iter().take_while(waited);
-            due.extend(expired.map(|request| (client, request.slot, request.accepted_at)));
+            due.extend(expired.map(|(slot, request)| (client, *slot, request.accepted_at)));
         }
         if due.is_empty() {
             return;
