@@ -12,7 +12,7 @@
 //! | `interface` | what a client asks and gets, and the bounds |
 //! | `writes` | request ids, handing over to the leader, attempts, the leader's side of it |
 //! | `reads` | questions for a read index, and when a read may be executed |
-//! | `rising` | a map whose keys rise: what is pending |
+//! | `rising` | a map whose keys rise: what a connection is owed |
 //! | `message` | what gateways say to each other |
 //! | `space` | who has room on disk, and what is refused for want of it |
 //!
@@ -179,12 +179,13 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(&client) else { return };
         connection.gone = true;
         connection.queue.clear();
+        connection.blocked_reads.clear();
         let is_write = |request: &Outstanding| matches!(request.stage, Stage::Write(_));
         let forgotten: Vec<(Slot, Stage)> = connection
             .outstanding
             .iter()
             .filter(|(_, request)| !is_write(request))
-            .map(|(slot, request)| (*slot, request.stage))
+            .map(|(slot, request)| (slot, request.stage))
             .collect();
         for (slot, _) in &forgotten {
             self.settle(client, *slot);
@@ -415,9 +416,9 @@ impl Gateway {
         for (&client, connection) in &self.connections {
             // Deadlines rise with slots, so usually the first one says that there is nothing to do.
             let waited =
-                |(_, request): &&(Slot, Outstanding)| request.accepted_at <= accepted_before;
+                |(_, request): &(Slot, &Outstanding)| request.accepted_at <= accepted_before;
             let expired = connection.outstanding.iter().take_while(waited);
-            due.extend(expired.map(|(slot, request)| (client, *slot, request.accepted_at)));
+            due.extend(expired.map(|(slot, request)| (client, slot, request.accepted_at)));
         }
         if due.is_empty() {
             return;
@@ -429,7 +430,7 @@ impl Gateway {
         let connections = &self.connections;
         self.reads.retain(|read| {
             let connection = connections.get(&read.client);
-            connection.is_some_and(|connection| connection.outstanding.contains(read.slot))
+            connection.is_some_and(|connection| connection.outstanding.get(read.slot).is_some())
         });
     }
 

@@ -238,7 +238,7 @@ impl Gateway {
     /// On one connection a read is answered after the writes before it.
     fn execute_or_block(&mut self, read: PendingRead) {
         let Some(connection) = self.connections.get_mut(&read.client) else { return };
-        if !connection.outstanding.contains(read.slot) {
+        if connection.outstanding.get(read.slot).is_none() {
             return; // its deadline has passed
         }
         if connection.writes_started > 0 && !removed(Rule::ReadFollowsWrites) {

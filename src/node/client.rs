@@ -36,6 +36,9 @@ use super::output::{Due, Expected, Output, Watched};
 /// Bytes of answers that are made before any of them is given to the output, about.
 const REPLY_BYTES_AT_ONCE: usize = 256 * 1024;
 
+/// For how many requests a round keeps room from one time to the next.
+const ROUND_REQUESTS_KEPT: usize = 4096;
+
 /// How long somebody who is refused may take to be told so.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -294,6 +297,8 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
     pub fn submit(&self, round: &mut Round) {
         if !round.requests.is_empty() {
             self.monitor.with(|server| server.submit(round.requests.drain(..)));
+            // One great round must not hold its memory for ever.
+            round.requests.shrink_to(ROUND_REQUESTS_KEPT);
         }
         for (feed, last) in round.feeds.drain(..) {
             feed.start(last);
