@@ -1,7 +1,7 @@
 //! Hashes that are the same on every machine and in every version of ours.
 //!
-//! Servers compare hashes of their states, and SCAN's cursors are hashes that a client may bring to
-//! another server. The standard library's hasher promises neither.
+//! Servers compare hashes of their states, and SCAN's cursors come from hashes, and a client may
+//! bring them to another server. The standard library's hasher promises neither.
 //!
 //! The hash of a state is asked for often and a state is large, so it is never computed: it is
 //! *kept*. Each table that is part of the state has a [`Sum`] of the hashes of its elements, and
@@ -14,7 +14,7 @@
 //! as fast, but CRCs are linear: sums of them meet far too easily.) It withstands accidents and no
 //! adversary, and need not: all servers apply the same log, whoever wrote it.
 
-/// FNV-1a, 64 bits: for SCAN's order, which must never change.
+/// FNV-1a, 64 bits: for SCAN's order.
 pub(super) struct Fnv1a(u64);
 
 impl Fnv1a {

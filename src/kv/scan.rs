@@ -3,9 +3,9 @@
 //! A client walks through the keys with a cursor, and between two pages keys come and go, servers
 //! restart, and the next page may be asked of another server. Still every key that was there all
 //! the time must come at least once. So the cursor is no memory of ours, but a *place* in an order
-//! that never changes: that of a hash of the key. "Cursor c" means: all with a hash below c have
-//! been told. Keys with equal places are never split between two pages, as a cursor could not say
-//! where among them to go on.
+//! that never changes: each key has its own, whatever else there is. "Cursor c" means: all at
+//! places below c have been told. Keys with equal places are never split between two pages, as a
+//! cursor could not say where among them to go on.
 //!
 //! Why not the order of the keys themselves? A cursor is a number, and a key does not fit into one.
 //! But keys are often made by counting, and then the next one differs from the last in its end.
@@ -30,7 +30,8 @@ const END_BYTES: usize = 2;
 const HASH_BITS: u32 = 36;
 
 /// A bit that all positions have. In cursors of servers that hashed all bytes it is not set:
-/// whoever brings one begins anew, and is told some keys twice instead of missing some.
+/// whoever brings one begins anew, and is told some keys twice instead of missing some. (The other
+/// way there is no help: such a server takes a cursor of ours for one behind all keys.)
 const ORDER_MARK: u64 = 1 << 52;
 
 /// The place of a key in the order of SCAN.
