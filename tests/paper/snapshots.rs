@@ -358,6 +358,21 @@ fn the_log_behind_a_snapshot_under_way_is_kept_up_to_a_bound() {
     }
 }
 
+/// S83: what is kept for a follower is decided with each snapshot, and not each time that some of
+/// the log is forgotten: a follower that has just got an older one goes on behind that.
+#[test]
+fn the_log_behind_a_snapshot_is_kept_when_the_follower_has_got_it() {
+    let mut leader = sending_leader(1_000_000);
+    leader.propose(command("x")).expect("it leads");
+    leader.propose(command("y")).expect("it leads");
+    commit_up_to(&mut leader, 6);
+    leader.take_snapshot();
+    leader.step(N3, reply(term(2)).matching(4));
+    assert_eq!(leader.snapshots_in_use().len(), 1, "it needs no file any more");
+    leader.ticks(5);
+    assert_eq!(leader.log().base().index, index(4), "but the log behind it");
+}
+
 /// A follower that has to begin again, because what came was damaged or its disk was full, gets the
 /// newest: the leader's older file may be what is damaged, and would be for ever.
 #[test]
