@@ -123,7 +123,8 @@ pub struct Limits {
 pub struct Storage {
     /// Size of one journal segment in bytes, after which the next is begun.
     pub segment_bytes: u64,
-    /// A snapshot is taken when the log behind the last one has this many bytes …
+    /// A snapshot is taken when the log behind the last one has this many bytes (see
+    /// [`Storage::log_bytes_max`]) …
     pub snapshot_bytes: u64,
     /// … or this many entries …
     pub snapshot_entries: u64,
@@ -237,6 +238,17 @@ pub enum ConfigError {
         /// The ids in it.
         known: String,
     },
+}
+
+impl Storage {
+    /// Bytes of log after which a snapshot is taken: `snapshot_bytes`, but at most half of a quota,
+    /// or the snapshot would come only when the disk is as good as full.
+    pub fn log_bytes_max(&self) -> u64 {
+        match self.quota_bytes {
+            0 => self.snapshot_bytes,
+            quota_bytes => self.snapshot_bytes.min(quota_bytes / 2),
+        }
+    }
 }
 
 impl Config {

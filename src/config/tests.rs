@@ -89,6 +89,7 @@ fn what_cannot_work_is_refused() {
         (with("limits.gateway_bytes = 100"), "one full request"),
         (with("storage.segment_bytes = 1"), "at least 4096"),
         (with("storage.segment_bytes = 268435457"), "at most 268435456"),
+        (with("storage.quota_bytes = 134217727"), "at least 134217728"),
         (with("").replace("blue", "b l u e"), "letters, digits"),
         (with("").replace("id = 1", "id = 256"), "not between 1 and 255"),
         (with("").replace("localhost:7001", "localhost"), "has no port"),
@@ -104,6 +105,20 @@ fn what_cannot_work_is_refused() {
         let problem = problem(&text);
         assert!(problem.contains(expected), "{problem:?} lacks {expected:?}");
     }
+}
+
+/// A quota is enough for a cluster that says nothing else about its storage.
+#[test]
+fn the_log_takes_half_of_a_quota_at_most() {
+    let storage = |text: &str| {
+        let (_directory, file) = file_with(&with(text));
+        effective(&overrides(&file, 1), &Overrides::default(), false).expect("valid").storage
+    };
+    let mib = 1024 * 1024;
+    assert_eq!(storage("").log_bytes_max(), 128 * mib);
+    assert_eq!(storage("storage.quota_bytes = 134217728").log_bytes_max(), 64 * mib);
+    let settings = "storage.quota_bytes = 134217728\nstorage.snapshot_bytes = 1048576";
+    assert_eq!(storage(settings).log_bytes_max(), mib);
 }
 
 #[test]

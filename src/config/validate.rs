@@ -113,7 +113,9 @@ impl Config {
         at_least("[storage] snapshot_entries", storage.snapshot_entries, 1, "one entry")?;
         at_least("[storage] snapshot_age_s", storage.snapshot_age_s, 1, "a second")?;
         if storage.quota_bytes > 0 {
-            let least = QUOTA_SEGMENTS_MIN * segment + storage.snapshot_bytes;
+            // The log may take half of it, so what `log_bytes_max` says fits then, too.
+            let half = QUOTA_SEGMENTS_MIN * segment;
+            let least = half + storage.snapshot_bytes.min(half);
             let why = "the log until a snapshot is taken, and some segments";
             at_least("[storage] quota_bytes", storage.quota_bytes, least, why)?;
         }

@@ -467,7 +467,7 @@ fn keeper(config: &Effective, hurry: Hurry) -> Keeper {
 fn snapshot_options(config: &Effective) -> raft::SnapshotOptions {
     let storage = &config.storage;
     raft::SnapshotOptions {
-        log_bytes_max: storage.snapshot_bytes,
+        log_bytes_max: storage.log_bytes_max(),
         log_entries_max: storage.snapshot_entries,
         age_ticks_max: storage.snapshot_age_s.saturating_mul(1000) / TICK_MS,
         retry_ticks: limits::SNAPSHOT_RETRY_MS / TICK_MS,
