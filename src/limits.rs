@@ -220,7 +220,7 @@ pub const PLENTY_OF_SEGMENTS: u64 = 8;
 pub const DELETION_BYTES: u64 = 4 * 1024;
 
 /// Bytes of log after which a snapshot is taken. It bounds what a start has to replay, in time
-/// (about half a second) as in memory. A smaller log costs more snapshots: with half of this, 16 to
+/// (about half a second) as in memory. A smaller log costs more snapshots: with half of this, 64 to
 /// 256 writers get a tenth less, and wait a quarter longer at the 99th percentile.
 pub const SNAPSHOT_LOG_BYTES: u64 = 128 * 1024 * 1024;
 
