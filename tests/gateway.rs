@@ -1,6 +1,8 @@
 //! What a server owes its clients, whatever happens to leaders, links and forwarded messages
 //! (DESIGN.md, "Answers and gateways"). Plain values are driven by hand: no thread, no socket.
 
+use std::time::{Duration, Instant};
+
 use raft_server::gateway::message::GatewayMessage;
 use raft_server::gateway::{
     Answer, Answered, ClientId, Gateway, Level, Options, Refusal, Request, Slot, Space,
@@ -320,6 +322,33 @@ fn too_much_pending_is_refused_before_it_is_accepted() {
     gateway.take_answers();
     submit(&mut gateway, ALICE, accepted + 1, vec![increment()]);
     assert_eq!(answers(&mut gateway), [], "there is room again");
+}
+
+/// Tens of thousands of requests may end together, in whatever order. Nobody else is heard
+/// meanwhile, so this must not take the square of their number.
+#[test]
+fn many_requests_end_quickly() {
+    const MANY: u64 = 40_000;
+    let options = Options { pending_bytes_max: usize::MAX, ..options() };
+    let mut gateway = Gateway::new(US, LIFE, options);
+    gateway.observe_leader(Some(LEADER), Term(1));
+    let since = Instant::now();
+    for slot in 0..MANY / 100 {
+        for client in (0..100).rev() {
+            gateway.submit(ClientId(client), Slot(slot), increment());
+        }
+    }
+    ticks(&mut gateway, 51);
+    assert_eq!(gateway.take_answers().len() as u64, MANY, "their time is over");
+
+    gateway.submit(ALICE, Slot(MANY), increment());
+    for slot in MANY + 1..2 * MANY {
+        gateway.submit(ALICE, Slot(slot), Request::StaleRead(Query::Count));
+    }
+    assert_eq!(gateway.take_queries(Index(1)), [], "they wait for the write");
+    gateway.hang_up(ALICE);
+    assert_eq!(gateway.pending_requests(), 1, "the write goes on");
+    assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
 }
 
 /// A stopping server answers what it has accepted and takes nothing more.
