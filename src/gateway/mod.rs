@@ -347,24 +347,30 @@ impl Gateway {
         let connection = connection.expect("who asks has a connection");
         let outstanding = connection.outstanding.get_mut(slot);
         let outstanding = outstanding.expect("only what is accepted is started");
-        if let Request::Write(command) = request {
-            connection.writes_started += 1;
-            let owner = (self.id, self.incarnation);
-            outstanding.stage = Stage::Write(self.writes.start(owner, client, slot, command));
-            return;
-        }
-        connection.reads_started += 1;
-        outstanding.stage = Stage::Read;
-        match request {
-            Request::Write(_) => unreachable!("it has been started"),
-            Request::Read(query) => self.reads.start(client, slot, query),
-            Request::StaleRead(query) => self.reads.start_stale(client, slot, query),
+        outstanding.stage = match request {
+            Request::Write(command) => {
+                let owner = (self.id, self.incarnation);
+                Stage::Write(self.writes.start(owner, client, slot, command))
+            }
+            Request::Read(query) => {
+                self.reads.start(client, slot, query);
+                Stage::Read
+            }
+            Request::StaleRead(query) => {
+                self.reads.start_stale(client, slot, query);
+                Stage::Read
+            }
             Request::Wait { index, ticks } => {
                 // Half of the time is left to those who stand behind it.
                 let latest = outstanding.accepted_at + self.options.deadline_ticks / 2;
                 let until = self.now.saturating_add(ticks).min(latest).max(self.now);
                 self.reads.start_wait(client, slot, index, until);
+                Stage::Read
             }
+        };
+        match outstanding.stage {
+            Stage::Write(_) => connection.writes_started += 1,
+            Stage::Queued | Stage::Read => connection.reads_started += 1,
         }
     }
 

@@ -3,7 +3,7 @@
 //! A client walks through the keys with a cursor, and between two pages keys come and go, servers
 //! restart, and the next page may be asked of another server. Still every key that was there all
 //! the time must come at least once. So the cursor is no memory of ours, but a *place* in an order
-//! that never changes: each key has its own, whatever else there is. "Cursor c" means: all at
+//! that never changes: where a key stands follows from the key alone. "Cursor c" means: all at
 //! places below c have been told. Keys with equal places are never split between two pages, as a
 //! cursor could not say where among them to go on.
 //!
