@@ -120,6 +120,11 @@ pub const FORWARD_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of entries that the applier takes at once.
 pub const APPLY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Outcomes that the applier gathers before it hands them to their connections. (Without this
+/// bound all clients of a large batch wait for its end, and then the applier for them: pipelined
+/// reads of 50 clients are 20 % slower, those of 256 clients 12 %.)
+pub const OUTCOMES_MAX: usize = 128;
+
 /// Bytes of outcomes that the applier gathers before it hands them to their connections.
 pub const OUTCOME_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -292,6 +297,10 @@ pub const FREED_STEP_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Keys that SCAN looks at for one page, however many it is asked for.
 pub const SCAN_KEYS_MAX: usize = 1000;
+
+/// Keys that a GET may find without a search, as they were read lately: a power of two. Each takes
+/// 64 bytes beside its value, as soon as half as many keys exist and one of them is read.
+pub const CACHED_KEYS_MAX: usize = 1 << 18;
 
 /// Keys that a query looks at while the applier waits for it; one that needs more is answered on
 /// its connection's thread.

@@ -112,7 +112,7 @@ impl StateMachine {
     /// client is the caller's concern (diss. §6.4). `now_ms` is the caller's estimate of the log
     /// time: it only counts down what TTL shows, and decides nothing. Answers are at most
     /// `reply_bytes_max` long, in bytes of keys and values.
-    pub fn query(&self, query: &Query, now_ms: u64, reply_bytes_max: usize) -> Outcome {
+    pub fn query(&mut self, query: &Query, now_ms: u64, reply_bytes_max: usize) -> Outcome {
         let (applied_index, work_left) = (self.applied_index, QUERY_WORK_MAX);
         self.store.query(query, Asking { applied_index, now_ms, work_left, reply_bytes_max })
     }

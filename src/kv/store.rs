@@ -13,6 +13,7 @@
 //! in the maps: it is *overdue*. Overdue keys are taken out a few per entry, so that a million keys
 //! with one deadline do not stop the server.
 
+mod cache;
 mod loading;
 
 use bytes::Bytes;
@@ -26,6 +27,7 @@ use super::snapshot::{Octets, Record};
 use super::tombstones::Tombstones;
 use crate::lab::{Rule, removed};
 
+use cache::ReadCache;
 pub(super) use loading::Loading;
 
 /// All keys with their values.
@@ -45,6 +47,17 @@ pub struct Store {
     tombstones: Tombstones,
     /// The highest stamp applied, in milliseconds.
     clock_ms: u64,
+    /// Values that were read lately.
+    cache: ReadCache,
+}
+
+/// Values of up to so many bytes are copied to be told.
+const COPIED_BYTES_MAX: usize = 1024;
+
+/// A value as it is told to a client. Short ones are copied: the count of a value's references lies
+/// elsewhere in memory, and to fetch it twice takes longer.
+fn to_tell(value: &Bytes) -> Bytes {
+    if value.len() <= COPIED_BYTES_MAX { Bytes::copy_from_slice(value) } else { value.clone() }
 }
 
 /// A value, and what belongs to it.
@@ -109,6 +122,24 @@ impl Store {
     /// The value of a key that exists.
     pub fn get(&self, key: &[u8]) -> Option<&Versioned> {
         self.values.get(&Key::new(key)).filter(|found| !self.is_overdue(found))
+    }
+
+    /// The value of a key that exists: from the cache, if it was read before.
+    pub(super) fn read(&mut self, key: &[u8]) -> Option<Bytes> {
+        let hash = ReadCache::hash(key);
+        if let Some(value) = self.cache.get(hash, key) {
+            return Some(to_tell(value));
+        }
+        let (kept, found) = self.values.get_key_value(&Key::new(key))?;
+        if self.is_overdue(found) {
+            return None;
+        }
+        let value = to_tell(&found.value);
+        if found.deadline_ms.is_none() {
+            let (name, kept) = (Name::clone(kept.name()), found.value.clone());
+            self.cache.insert(hash, name, kept, self.values.len());
+        }
+        Some(value)
     }
 
     /// How many keys exist.
@@ -183,6 +214,10 @@ impl Store {
         value: Bytes,
         deadline_ms: Option<u64>,
     ) {
+        match deadline_ms {
+            None => self.cache.replace(&key, &value),
+            Some(_) => self.cache.forget(&key),
+        }
         let new = Versioned::new(&key, value.clone(), entry.index, deadline_ms);
         let sought = Key::new(&key[..]);
         // The key that is there stays: the other orders share its memory.
@@ -214,6 +249,7 @@ impl Store {
         key: Bytes,
         change: impl FnOnce(Bytes) -> Bytes,
     ) {
+        self.cache.forget(&key);
         let found = self.values.get_mut(&Key::new(&key[..]));
         let found = found.expect("only a key that exists is changed");
         self.sum.subtract(found.hash);
@@ -226,6 +262,7 @@ impl Store {
 
     /// Gives a key that exists another deadline, in the future, or none.
     pub(super) fn set_deadline(&mut self, entry: &Entry<'_>, key: &[u8], deadline_ms: Option<u64>) {
+        self.cache.forget(key);
         let found = self.values.get_key_value_mut(&Key::new(key));
         let (kept, found) = found.expect("only a key that exists gets a deadline");
         self.sum.subtract(found.hash);
@@ -254,6 +291,7 @@ impl Store {
     pub(super) fn clear(&mut self, entry: &mut Entry<'_>) {
         self.deadlines.clear();
         self.positions.clear();
+        self.cache = ReadCache::default();
         self.overdue = 0;
         self.sum = Sum::default();
         for (key, found) in std::mem::take(&mut self.values) {
@@ -302,6 +340,7 @@ impl Store {
 
     fn take_out(&mut self, sought: &Key<&[u8]>) -> Option<(Key, Versioned)> {
         let (key, found) = self.values.remove_with_key(sought)?;
+        self.cache.forget(key.name());
         self.sum.subtract(found.hash);
         self.positions.remove(&(scan::position(key.name()), Name::clone(key.name())));
         self.move_deadline(key.name(), found.deadline_ms, None);
@@ -322,7 +361,7 @@ impl Store {
         }
     }
 
-    /// Whether the orders agree. It looks at every key.
+    /// Whether the orders agree, and the cache with them. It looks at every key.
     #[cfg(test)]
     pub(super) fn check(&self) {
         let deadlines: OrdSet<_> = self
@@ -337,5 +376,9 @@ impl Store {
         assert_eq!(deadlines, self.deadlines);
         assert_eq!(positions, self.positions);
         assert_eq!(overdue, self.overdue);
+        for (key, value) in self.cache.iter() {
+            let found = self.get(key).expect("a key in the cache exists");
+            assert_eq!((&found.value, found.deadline_ms), (value, None));
+        }
     }
 }

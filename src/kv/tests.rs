@@ -37,14 +37,14 @@ impl Server {
         self.machine.apply_nothing(self.machine.applied_index() + 1, now_ms, &mut self.changes);
     }
 
-    fn ask(&self, query: Query) -> Outcome {
+    fn ask(&mut self, query: Query) -> Outcome {
         match self.machine.query(&query, self.now_ms, REPLY_BYTES_MAX) {
             Outcome::Frozen(frozen) => frozen.answer(),
             outcome => outcome,
         }
     }
 
-    fn watch(&self, key: &str) -> Watch {
+    fn watch(&mut self, key: &str) -> Watch {
         match self.ask(Query::Watch { keys: vec![bytes(key)] }) {
             Outcome::Watched { seen_at, existed } => {
                 Watch { key: bytes(key), seen_at, existed: existed[0] }

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 
-use super::{Store, Versioned};
+use super::{ReadCache, Store, Versioned};
 use crate::kv::digest::Sum;
 use crate::kv::key::{Key, Name};
 use crate::kv::scan;
@@ -107,6 +107,7 @@ impl Loading {
             sum: self.sum,
             tombstones: self.tombstones,
             clock_ms: self.clock_ms,
+            cache: ReadCache::default(),
         })
     }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::limits::{EXPIRED_PER_CLOCK_ENTRY_MAX, EXPIRED_PER_ENTRY_MAX};
 
-fn ttl(server: &Server, key: &str, now_ms: u64, format: DeadlineFormat) -> Outcome {
+fn ttl(server: &mut Server, key: &str, now_ms: u64, format: DeadlineFormat) -> Outcome {
     server.machine.query(&Query::TimeToLive { key: bytes(key), format }, now_ms, REPLY_BYTES_MAX)
 }
 
@@ -73,7 +73,7 @@ fn expired_keys_are_absent_at_once_and_removed_a_few_at_a_time() {
     assert_eq!(server.changes.len(), EXPIRED_PER_ENTRY_MAX);
     server.write(increment(&last));
     assert_eq!(server.ask(get(&last)), value("1"), "it begins at nothing, not at the old value");
-    assert_eq!(ttl(&server, &last, 0, DeadlineFormat::Seconds), Outcome::Integer(-1));
+    assert_eq!(ttl(&mut server, &last, 0, DeadlineFormat::Seconds), Outcome::Integer(-1));
     assert_eq!(server.machine.next_deadline_ms(), None);
     assert_eq!(server.ask(Query::Count), Outcome::Integer(2));
     server.machine.store.check();
@@ -88,15 +88,15 @@ fn the_time_left_is_counted_from_now_and_never_below_zero() {
     for (now_ms, seconds, ms) in
         [(1000, 10, 10_000), (1500, 10, 9500), (1501, 9, 9499), (10_999, 0, 1), (99_999, 0, 0)]
     {
-        let shown = |format| ttl(&server, "k", now_ms, format);
+        let mut shown = |format| ttl(&mut server, "k", now_ms, format);
         assert_eq!(shown(DeadlineFormat::Seconds), Outcome::Integer(seconds), "at {now_ms}");
         assert_eq!(shown(DeadlineFormat::Milliseconds), Outcome::Integer(ms));
         assert_eq!(shown(DeadlineFormat::UnixSeconds), Outcome::Integer(11));
         assert_eq!(shown(DeadlineFormat::UnixMilliseconds), Outcome::Integer(11_000));
     }
-    let before_the_clock = ttl(&server, "k", 0, DeadlineFormat::Milliseconds);
+    let before_the_clock = ttl(&mut server, "k", 0, DeadlineFormat::Milliseconds);
     assert_eq!(before_the_clock, Outcome::Integer(10_000), "an estimate behind is no estimate");
-    assert_eq!(ttl(&server, "none", 0, DeadlineFormat::Seconds), Outcome::Integer(-2));
+    assert_eq!(ttl(&mut server, "none", 0, DeadlineFormat::Seconds), Outcome::Integer(-2));
 }
 
 /// As in Redis: a deadline in the past does what it says, at once.

@@ -62,6 +62,11 @@ proptest! {
             prop_assert_eq!(machine.state_hash(), machine.recomputed_hash());
 
             let now_ms = machine.clock_ms() + 3;
+            for key in ["", "a", "ab", "b"] {
+                let get = get(key);
+                let outcome = machine.query(&get, now_ms, REPLY_BYTES_MAX);
+                prop_assert_eq!(outcome, model.query(&get, i128::from(now_ms)), "{}", get);
+            }
             if !matches!(query, Query::Scan { .. }) {
                 let mut outcome = machine.query(&query, now_ms, REPLY_BYTES_MAX);
                 if let Outcome::Frozen(frozen) = outcome {

@@ -7,7 +7,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::limits::{RANGE_PAIRS_MAX, REPLY_BYTES_MAX, SCAN_KEYS_MAX};
 
-fn page(server: &Server, cursor: u64, pattern: Option<&str>, count: usize) -> (u64, Vec<Bytes>) {
+fn page(
+    server: &mut Server,
+    cursor: u64,
+    pattern: Option<&str>,
+    count: usize,
+) -> (u64, Vec<Bytes>) {
     let Outcome::List(mut parts) =
         server.ask(Query::Scan { cursor, pattern: pattern.map(bytes), count })
     else {
@@ -48,7 +53,7 @@ proptest! {
         let (mut cursor, mut seen) = (0, BTreeMap::new());
         let mut meanwhile = meanwhile.into_iter();
         for round in 0.. {
-            let (next, keys) = page(&server, cursor, None, counts[round % counts.len()]);
+            let (next, keys) = page(&mut server, cursor, None, counts[round % counts.len()]);
             for key in keys {
                 *seen.entry(String::from_utf8_lossy(&key).parse::<u32>().expect("a number"))
                     .or_insert(0) += 1;
@@ -82,17 +87,17 @@ fn a_page_is_bounded() {
     for number in 0..3 * SCAN_KEYS_MAX {
         server.write(set(&number.to_string(), "v"));
     }
-    let (cursor, keys) = page(&server, 0, None, usize::MAX);
+    let (cursor, keys) = page(&mut server, 0, None, usize::MAX);
     assert_eq!(keys.len(), SCAN_KEYS_MAX);
-    let (_, more) = page(&server, cursor, None, 0);
+    let (_, more) = page(&mut server, cursor, None, 0);
     assert_eq!(more.len(), 1, "there is always progress");
     assert!(!keys.contains(&more[0]));
-    let (beyond, keys) = page(&server, u64::MAX, None, 10);
+    let (beyond, keys) = page(&mut server, u64::MAX, None, 10);
     assert_eq!((beyond, keys.len()), (0, 0), "no cursor of ours, and no harm");
 
     // A pattern may take long to compare: then a page has fewer keys.
     let long = format!("*{}", "x".repeat(10_000));
-    let (cursor, keys) = page(&server, 0, Some(&long), usize::MAX);
+    let (cursor, keys) = page(&mut server, 0, Some(&long), usize::MAX);
     assert!(cursor != 0 && keys.is_empty());
 }
 
@@ -107,7 +112,7 @@ fn a_cursor_of_the_former_order_begins_anew() {
     }
     let latest_former = (1 << 52) - 1;
     for cursor in [1, 1 << 36, latest_former] {
-        let (next, told) = page(&server, cursor, None, 1000);
+        let (next, told) = page(&mut server, cursor, None, 1000);
         assert_eq!((next, told.into_iter().collect()), (0, keys.clone()));
     }
 }
@@ -122,7 +127,7 @@ fn keys_with_equal_places_come_together() {
     twins.iter().for_each(|key| {
         server.write(set(key, "v"));
     });
-    assert_eq!(page(&server, 0, None, 1), (0, twins.map(bytes).to_vec()));
+    assert_eq!(page(&mut server, 0, None, 1), (0, twins.map(bytes).to_vec()));
 }
 
 /// Half an answer would look like a whole one.
@@ -133,7 +138,7 @@ fn keys_answers_all_or_says_that_there_are_too_many() {
         server.write(set(&format!("user:{number}"), "v"));
     }
     server.write(set("other", "v"));
-    let keys = |server: &Server, pattern: &str| {
+    let keys = |server: &mut Server, pattern: &str| {
         let asked =
             server.machine.query(&Query::Keys { pattern: bytes(pattern) }, 0, REPLY_BYTES_MAX);
         assert!(matches!(asked, Outcome::Frozen(_)), "it may take long");
@@ -143,10 +148,10 @@ fn keys_answers_all_or_says_that_there_are_too_many() {
         Outcome::List(list) => list.len(),
         other => panic!("not a list, but {other:?}"),
     };
-    assert_eq!(keys(&server, "*"), Outcome::TooMany { keys_max: RANGE_PAIRS_MAX });
-    assert_eq!(count(keys(&server, "user:*")), RANGE_PAIRS_MAX);
-    assert_eq!(keys(&server, "o?h[a-f]r"), Outcome::List(vec![value("other")]));
-    assert_eq!(keys(&server, r"\user:7"), Outcome::List(vec![value("user:7")]));
+    assert_eq!(keys(&mut server, "*"), Outcome::TooMany { keys_max: RANGE_PAIRS_MAX });
+    assert_eq!(count(keys(&mut server, "user:*")), RANGE_PAIRS_MAX);
+    assert_eq!(keys(&mut server, "o?h[a-f]r"), Outcome::List(vec![value("other")]));
+    assert_eq!(keys(&mut server, r"\user:7"), Outcome::List(vec![value("user:7")]));
 
     // The view is of the moment when it was asked.
     let frozen = server.machine.query(&Query::Keys { pattern: bytes("o*") }, 0, REPLY_BYTES_MAX);

@@ -85,7 +85,7 @@ fn a_new_cluster_is_not_taken_for_an_older_life_of_its_servers() {
 /// A snapshot can be looked at without building its state: all keys, in their order, and no others.
 #[test]
 fn the_pairs_of_a_snapshot_are_those_of_its_state() {
-    let machine = rich().machine;
+    let mut machine = rich().machine;
     let mut shown = Vec::new();
     for (number, item) in (1..).zip(items(&machine)) {
         let mut each = |pair: Pair<'_>| {
@@ -94,7 +94,8 @@ fn the_pairs_of_a_snapshot_are_those_of_its_state() {
         };
         pairs(number, &item, &mut each).expect("they are well");
     }
-    let is_alive = |deadline: &Option<u64>| deadline.is_none_or(|at| at > machine.clock_ms());
+    let clock_ms = machine.clock_ms();
+    let is_alive = |deadline: &Option<u64>| deadline.is_none_or(|at| at > clock_ms);
     let alive = shown.iter().filter(|(.., deadline)| is_alive(deadline)).count();
     assert_eq!(alive, machine.store().len(), "overdue keys are part of the state, and not counted");
     assert!(shown.is_sorted_by_key(|(key, ..)| key.clone()));
