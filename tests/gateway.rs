@@ -708,7 +708,7 @@ fn a_full_log_delays_writes_and_keeps_their_order() {
 }
 
 /// Questions of a few bytes can have answers of megabytes: they are handed over in portions, or
-/// one client's pipeline would take gigabytes at once.
+/// one client's pipeline would take gigabytes at once. Nor do many clients wait for the last one.
 #[test]
 fn large_answers_are_built_in_portions() {
     let (mut leader, mut machine) = alone();
@@ -724,13 +724,15 @@ fn large_answers_are_built_in_portions() {
     leader.submit((0..10).map(|at| (BOB, Slot(at), get())));
     let mut tasks = leader.take_tasks(usize::MAX).into();
     let shelf = &mut Shelf::default();
-    let mut some = |outcome_bytes_max| {
-        let bounds = AnswerBounds { outcome_bytes_max, ..AnswerBounds::default() };
+    let mut some = |outcomes_max, outcome_bytes_max| {
+        let reply_bytes_max = usize::MAX;
+        let bounds = AnswerBounds { reply_bytes_max, outcomes_max, outcome_bytes_max };
         let now = Stamp::default();
         server::execute_some(&mut machine, &mut tasks, now, bounds, shelf).finished
     };
-    assert_eq!(some(500).len(), 3);
-    assert_eq!(some(usize::MAX).len(), 7);
+    assert_eq!(some(usize::MAX, 500).len(), 3);
+    assert_eq!(some(4, 5000).len(), 4);
+    assert_eq!(some(4, 5000).len(), 3);
     assert!(tasks.is_empty());
 }
 

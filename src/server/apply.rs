@@ -134,7 +134,10 @@ impl SnapshotShelf for Shelf {
 pub struct AnswerBounds {
     /// The largest answer to one query, in bytes of keys and values.
     pub reply_bytes_max: usize,
-    /// Outcomes and changes that are gathered before they are handed on, in bytes, about.
+    /// Outcomes that are gathered before they are handed on: clients go on while the next ones are
+    /// being executed.
+    pub outcomes_max: usize,
+    /// The same for outcomes and changes, in bytes, about.
     pub outcome_bytes_max: usize,
 }
 
@@ -142,6 +145,7 @@ impl Default for AnswerBounds {
     fn default() -> AnswerBounds {
         AnswerBounds {
             reply_bytes_max: limits::REPLY_BYTES_MAX,
+            outcomes_max: limits::OUTCOMES_MAX,
             outcome_bytes_max: limits::OUTCOME_BYTES_MAX,
         }
     }
@@ -154,13 +158,14 @@ pub fn execute(
     now: Stamp,
     shelf: &mut impl SnapshotShelf,
 ) -> Executed {
-    let bounds = AnswerBounds { outcome_bytes_max: usize::MAX, ..AnswerBounds::default() };
+    let (outcomes_max, outcome_bytes_max) = (usize::MAX, usize::MAX);
+    let bounds = AnswerBounds { outcomes_max, outcome_bytes_max, ..AnswerBounds::default() };
     execute_some(machine, &mut VecDeque::from(tasks), now, bounds, shelf)
 }
 
-/// Does the tasks in order until their outcomes and changes weigh more than the bound; at
-/// least one, and leaves the rest. A question of a few bytes can have an answer of megabytes, so
-/// what bounds the questions does not bound the memory that their answers take.
+/// Does the tasks in order until their outcomes and changes come to a bound; at least one, and
+/// leaves the rest. A question of a few bytes can have an answer of megabytes, so what bounds the
+/// questions does not bound the memory that their answers take.
 pub fn execute_some(
     machine: &mut StateMachine,
     tasks: &mut VecDeque<Task>,
@@ -170,7 +175,8 @@ pub fn execute_some(
 ) -> Executed {
     let mut executed = Executed::default();
     let (mut bytes, mut counted) = (0, 0);
-    while bytes <= bounds.outcome_bytes_max
+    while executed.finished.len() < bounds.outcomes_max
+        && bytes <= bounds.outcome_bytes_max
         && let Some(task) = tasks.pop_front()
     {
         let done = match task {
