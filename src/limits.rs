@@ -125,6 +125,10 @@ pub const APPLY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// reads of 50 clients are 20 % slower, those of 256 clients 12 %.)
 pub const OUTCOMES_MAX: usize = 128;
 
+/// Clients whose reads the applier executes before it sends them the answers, likewise. (Each takes
+/// a system call, and the answers to others are built meanwhile.)
+pub const READERS_MAX: usize = 64;
+
 /// Bytes of outcomes that the applier gathers before it hands them to their connections.
 pub const OUTCOME_BYTES_MAX: usize = 4 * 1024 * 1024;
 

@@ -721,18 +721,23 @@ fn large_answers_are_built_in_portions() {
     leader.submit([(ALICE, Slot(0), Request::Write(set))]);
     work_off(&mut leader, &mut machine);
     let get = || Request::Read(Query::Get { key: key.clone() });
-    leader.submit((0..10).map(|at| (BOB, Slot(at), get())));
+    let of = |client, slots: std::ops::Range<u64>| {
+        slots.map(move |slot| (client, Slot(slot))).collect::<Vec<_>>()
+    };
+    let asked = [of(BOB, 0..6), of(ALICE, 1..4), of(BOB, 6..7)].concat();
+    leader.submit(asked.into_iter().map(|(client, slot)| (client, slot, get())));
     let mut tasks = leader.take_tasks(usize::MAX).into();
     let shelf = &mut Shelf::default();
-    let mut some = |outcomes_max, outcome_bytes_max| {
+    let mut some = |outcomes_max, readers_max, outcome_bytes_max| {
         let reply_bytes_max = usize::MAX;
-        let bounds = AnswerBounds { reply_bytes_max, outcomes_max, outcome_bytes_max };
+        let bounds = AnswerBounds { reply_bytes_max, outcomes_max, readers_max, outcome_bytes_max };
         let now = Stamp::default();
         server::execute_some(&mut machine, &mut tasks, now, bounds, shelf).finished
     };
-    assert_eq!(some(usize::MAX, 500).len(), 3);
-    assert_eq!(some(4, 5000).len(), 4);
-    assert_eq!(some(4, 5000).len(), 3);
+    assert_eq!(some(usize::MAX, 9, 500).len(), 3);
+    assert_eq!(some(1, 9, usize::MAX).len(), 1);
+    assert_eq!(some(9, 2, usize::MAX).len(), 3, "all of the first reader, one of the second");
+    assert_eq!(some(9, 9, usize::MAX).len(), 3);
     assert!(tasks.is_empty());
 }
 

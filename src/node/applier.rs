@@ -29,6 +29,11 @@ const PASSING_ENTRIES_MAX: usize = 4;
 /// (256 readers are 18 % slower with a hand-over).
 const PASSING_QUERIES_MAX: usize = 256;
 
+/// Clients whose reads it answers of these: most of the time of a read is the system call that sends
+/// the answer, and the applier's thread can do the others at the same time. (With all of them in
+/// one thread 64 readers are 7 % slower, 256 readers 17 %.)
+const PASSING_READERS_MAX: usize = 16;
+
 /// The state machine with what it has been told to do and what it has done.
 pub struct Applier {
     machine: StateMachine,
@@ -86,13 +91,22 @@ impl Applier {
         server.finished(finished, self.next_deadline, self.hash.take());
     }
 
-    /// Outside: does tasks, all of them if their outcomes are not too large.
+    /// Outside: does tasks, all of them if their outcomes are not too many and not too large.
     pub fn execute(&mut self) {
+        self.execute_within(self.bounds);
+    }
+
+    /// The same for a thread that passes by: leaves what others can do meanwhile.
+    pub fn execute_passing(&mut self) {
+        self.execute_within(AnswerBounds { readers_max: PASSING_READERS_MAX, ..self.bounds });
+    }
+
+    fn execute_within(&mut self, bounds: AnswerBounds) {
         let executed = server::execute_some(
             &mut self.machine,
             &mut self.tasks,
             self.now,
-            self.bounds,
+            bounds,
             &mut self.shelf,
         );
         if let Some(index) = executed.restored_at {

@@ -184,20 +184,24 @@ impl<D: Deliver> Monitor<D> {
     /// As `apply`, for a thread that passes by and has done all it came for: what is too much for
     /// it, it hands over.
     fn apply_passing(&self, mut applier: Box<Applier>) {
-        if applier.is_quickly_done() {
-            applier.execute();
-            let mut state = self.enter();
-            applier.tell(&mut state.server);
-            if !applier.take(&mut state.server) {
-                state.applier = Some(applier);
-                return self.leave(state);
-            }
-            self.leave(state);
+        if !applier.is_quickly_done() {
+            return self.hand_over(applier);
         }
-        self.workers
-            .applier
-            .send(applier)
-            .expect("the applier's thread lives as long as the process");
+        applier.execute_passing();
+        let mut state = self.enter();
+        applier.tell(&mut state.server);
+        if applier.take(&mut state.server) {
+            // First: what is left is done while this thread sends its answers.
+            self.hand_over(applier);
+        } else {
+            state.applier = Some(applier);
+        }
+        self.leave(state);
+    }
+
+    fn hand_over(&self, applier: Box<Applier>) {
+        let handed_over = self.workers.applier.send(applier);
+        handed_over.expect("the applier's thread lives as long as the process");
     }
 
     fn enter(&self) -> MutexGuard<'_, State> {

@@ -137,6 +137,9 @@ pub struct AnswerBounds {
     /// Outcomes that are gathered before they are handed on: clients go on while the next ones are
     /// being executed.
     pub outcomes_max: usize,
+    /// The same, in readers: a client's consecutive queries count once, as they are answered with
+    /// one call of the system.
+    pub readers_max: usize,
     /// The same for outcomes and changes, in bytes, about.
     pub outcome_bytes_max: usize,
 }
@@ -146,6 +149,7 @@ impl Default for AnswerBounds {
         AnswerBounds {
             reply_bytes_max: limits::REPLY_BYTES_MAX,
             outcomes_max: limits::OUTCOMES_MAX,
+            readers_max: limits::READERS_MAX,
             outcome_bytes_max: limits::OUTCOME_BYTES_MAX,
         }
     }
@@ -158,8 +162,12 @@ pub fn execute(
     now: Stamp,
     shelf: &mut impl SnapshotShelf,
 ) -> Executed {
-    let (outcomes_max, outcome_bytes_max) = (usize::MAX, usize::MAX);
-    let bounds = AnswerBounds { outcomes_max, outcome_bytes_max, ..AnswerBounds::default() };
+    let bounds = AnswerBounds {
+        reply_bytes_max: limits::REPLY_BYTES_MAX,
+        outcomes_max: usize::MAX,
+        readers_max: usize::MAX,
+        outcome_bytes_max: usize::MAX,
+    };
     execute_some(machine, &mut VecDeque::from(tasks), now, bounds, shelf)
 }
 
@@ -175,7 +183,9 @@ pub fn execute_some(
 ) -> Executed {
     let mut executed = Executed::default();
     let (mut bytes, mut counted) = (0, 0);
+    let (mut readers, mut last_reader) = (0, None);
     while executed.finished.len() < bounds.outcomes_max
+        && readers < bounds.readers_max
         && bytes <= bounds.outcome_bytes_max
         && let Some(task) = tasks.pop_front()
     {
@@ -201,6 +211,7 @@ pub fn execute_some(
                 done
             }
             Task::Query(PendingRead { client, slot, query }) => {
+                readers += usize::from(last_reader.replace(client) != Some(client));
                 let outcome = machine.query(&query, now.0, bounds.reply_bytes_max);
                 Some(Finished::Answered { client, slot, outcome })
             }
