@@ -736,8 +736,8 @@ fn large_answers_are_built_in_portions() {
     };
     assert_eq!(some(usize::MAX, 9, 500).len(), 3);
     assert_eq!(some(1, 9, usize::MAX).len(), 1);
-    assert_eq!(some(9, 2, usize::MAX).len(), 3, "all of the first reader, one of the second");
-    assert_eq!(some(9, 9, usize::MAX).len(), 3);
+    assert_eq!(some(9, 2, usize::MAX).len(), 5, "all of the next two readers");
+    assert_eq!(some(9, 9, usize::MAX).len(), 1);
     assert!(tasks.is_empty());
 }
 

@@ -10,6 +10,7 @@
 //! | `command`, `query`, `outcome` | what is asked, and what is answered |
 //! | `encoding`, `render` | how that looks in the log, and to people |
 //! | `store`, `key` | the keys and values, and the orders in which they are looked for |
+//! | `store/cache` | values that were read lately, and are found at once |
 //! | `execute`, `answer` | what each command does, what each query answers |
 //! | `expiry` | how long keys live, in log time |
 //! | `scan`, `glob` | walking through all keys |

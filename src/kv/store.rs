@@ -1,8 +1,8 @@
 //! The keys and values, and the orders in which they are looked for.
 //!
 //! By key, for GET and RANGE; by deadline, for what has expired; by a hash, for SCAN. This file
-//! keeps the three in step and the tombstones with them: everything else changes the store through
-//! `put`, `set_deadline` and `remove`.
+//! keeps the three in step, and the tombstones and a cache for GET with them: everything else
+//! changes the store through `put`, `change`, `set_deadline`, `remove` and `clear`.
 //!
 //! The maps are persistent: a clone shares everything with its original until one of them changes,
 //! and then only the path to the change is copied. So a long question, or a snapshot, takes a clone
@@ -262,7 +262,6 @@ impl Store {
 
     /// Gives a key that exists another deadline, in the future, or none.
     pub(super) fn set_deadline(&mut self, entry: &Entry<'_>, key: &[u8], deadline_ms: Option<u64>) {
-        self.cache.forget(key);
         let found = self.values.get_key_value_mut(&Key::new(key));
         let (kept, found) = found.expect("only a key that exists gets a deadline");
         self.sum.subtract(found.hash);
@@ -270,6 +269,9 @@ impl Store {
             found.version = entry.index;
         }
         let old_ms = std::mem::replace(&mut found.deadline_ms, deadline_ms);
+        if old_ms.is_none() {
+            self.cache.forget(key);
+        }
         found.hash = found.computed_hash(key);
         self.sum.add(found.hash);
         let name = Name::clone(kept.name());
@@ -340,7 +342,9 @@ impl Store {
 
     fn take_out(&mut self, sought: &Key<&[u8]>) -> Option<(Key, Versioned)> {
         let (key, found) = self.values.remove_with_key(sought)?;
-        self.cache.forget(key.name());
+        if found.deadline_ms.is_none() {
+            self.cache.forget(key.name());
+        }
         self.sum.subtract(found.hash);
         self.positions.remove(&(scan::position(key.name()), Name::clone(key.name())));
         self.move_deadline(key.name(), found.deadline_ms, None);

@@ -64,8 +64,7 @@ pub struct Monitor<D: Deliver> {
 pub struct Workers {
     /// For what is to be on disk.
     pub log_writer: Button,
-    /// For what is to be applied. Its thread is busy while there is one in the channel, so there
-    /// are no two.
+    /// For what is to be applied. There is one `Applier`, so there is always room for it.
     pub applier: Sender<Box<Applier>>,
     /// For snapshots.
     pub snapshotter: Button,
@@ -92,6 +91,8 @@ struct State {
     rights: BTreeMap<ServerId, Right>,
     /// How far time has come for the server.
     ticks: Ticks,
+    /// Our state is not the others', and the process about to end.
+    is_wrong: bool,
 }
 
 impl State {
@@ -130,7 +131,8 @@ impl<D: Deliver> Monitor<D> {
     ) -> Monitor<D> {
         let rights = links.peers().map(|peer| (peer, Right::Taken)).collect();
         let ticks = Ticks::new(tick);
-        let state = State { server, log_writer_waits: false, applier: None, rights, ticks };
+        let (log_writer_waits, applier, is_wrong) = (false, None, false);
+        let state = State { server, log_writer_waits, applier, rights, ticks, is_wrong };
         let (state, alarm, started) = (Mutex::new(state), Condvar::new(), Instant::now());
         Monitor { state, started, alarm, workers, links, deliver }
     }
@@ -185,23 +187,22 @@ impl<D: Deliver> Monitor<D> {
     /// it, it hands over.
     fn apply_passing(&self, mut applier: Box<Applier>) {
         if !applier.is_quickly_done() {
-            return self.hand_over(applier);
+            return self.give_to_applier(applier);
         }
         applier.execute_passing();
         let mut state = self.enter();
         applier.tell(&mut state.server);
         if applier.take(&mut state.server) {
-            // First: what is left is done while this thread sends its answers.
-            self.hand_over(applier);
+            self.leave_with(state, Some(applier));
         } else {
             state.applier = Some(applier);
+            self.leave(state);
         }
-        self.leave(state);
     }
 
-    fn hand_over(&self, applier: Box<Applier>) {
-        let handed_over = self.workers.applier.send(applier);
-        handed_over.expect("the applier's thread lives as long as the process");
+    fn give_to_applier(&self, applier: Box<Applier>) {
+        let given = self.workers.applier.send(applier);
+        given.expect("the applier's thread lives as long as the process");
     }
 
     fn enter(&self) -> MutexGuard<'_, State> {
@@ -246,7 +247,13 @@ impl<D: Deliver> Monitor<D> {
 
     /// Takes what `state.server` now wants done, unlocks, and does it: the disk is set to work
     /// first, then the peers' disks, then come the clients, and at last what this thread applies.
-    fn leave(&self, mut state: MutexGuard<'_, State>) {
+    fn leave(&self, state: MutexGuard<'_, State>) {
+        self.leave_with(state, None);
+    }
+
+    /// The same with tasks that are begun: the applier's thread goes on with them while this one
+    /// sends answers.
+    fn leave_with(&self, mut state: MutexGuard<'_, State>, begun: Option<Box<Applier>>) {
         // Before the messages: what may be applied can make more to send.
         let applier = state.take_applier();
         let work = state.server.work();
@@ -265,6 +272,8 @@ impl<D: Deliver> Monitor<D> {
         let answers = if work.answers { state.server.take_answers() } else { Vec::new() };
         let events = state.server.take_events();
         let difference = state.server.take_difference();
+        state.is_wrong |= matches!(difference, Some(Difference::Ours { .. }));
+        let is_wrong = state.is_wrong;
         let State { server, ticks, .. } = &mut *state;
         let wake_ticker = ticks.set_alarm_earlier(|tick_ms| server.ticks_until_due(tick_ms));
         drop(state);
@@ -282,7 +291,9 @@ impl<D: Deliver> Monitor<D> {
         if wake_ticker {
             self.alarm.notify_one();
         }
-        let is_wrong = matches!(difference, Some(Difference::Ours { .. }));
+        if let Some(begun) = begun {
+            self.give_to_applier(begun);
+        }
         if let Some(difference) = difference {
             self.deliver.difference(difference);
         }
@@ -361,7 +372,7 @@ pub(super) mod testing {
             snapshots: raft::SnapshotOptions::NEVER,
         };
         let gateway_options = gateway::Options {
-            pending_bytes_max: 1000,
+            pending_bytes_max: 10_000,
             deadline_ticks: 500,
             resend_ticks: 20,
             backoff_ticks: 2,
@@ -408,6 +419,11 @@ mod tests {
 
     use crate::gateway::message::GatewayMessage;
     use crate::gateway::{ClientId, Request, Slot};
+    use crate::kv::StateMachine;
+    use crate::kv::command::Query;
+    use crate::node::doorbell::doorbell;
+    use crate::node::history::History;
+    use crate::node::snapshotter::Shelf;
     use crate::raft::Recovered;
     use crate::raft::types::{Command, EntryId, HardState, Index, SnapshotId, Stamp, Term};
     use crate::server::divergence::StateHash;
@@ -426,27 +442,76 @@ mod tests {
         }
     }
 
-    /// Asks what is refused at once, and hears at the same moment which hash others have.
+    /// Asks what is refused at once, hears at the same moment which hash others have, asks again.
     fn asked_and_told(others: [u64; 2]) -> Vec<&'static str> {
         let monitor = Monitor::of_three(Heard::default());
         monitor.with(|server| {
             let (index, hash) = (Index(256), 1);
             server.finished(Vec::new(), None, Some(StateHash { index, hash }));
-            let too_much = Request::Write(Command::from(&[0; 2000][..]));
-            server.submit([(ClientId(1), Slot(0), too_much)]);
+            ask_too_much(server);
             for (peer, hash) in [2, 3].into_iter().zip(others) {
                 let gateway = vec![GatewayMessage::StateHash { index, hash }];
                 server.step(ServerId(peer), Outgoing { gateway, ..Outgoing::default() });
             }
         });
+        monitor.with(ask_too_much);
         monitor.deliver.0.into_inner()
+    }
+
+    /// What is answered at once.
+    fn ask_too_much(server: &mut Server) {
+        let too_much = Request::Write(Command::from(&[0; 20_000][..]));
+        server.submit([(ClientId(1), Slot(0), too_much)]);
     }
 
     #[test]
     fn a_server_whose_state_is_wrong_answers_nobody() {
-        assert_eq!(asked_and_told([1, 1]), ["answers"]);
-        assert_eq!(asked_and_told([2, 3]), ["difference", "answers"], "who is wrong?");
+        assert_eq!(asked_and_told([1, 1]), ["answers", "answers"]);
+        assert_eq!(asked_and_told([2, 3]), ["difference", "answers", "answers"], "who is wrong?");
         assert_eq!(asked_and_told([2, 2]), ["difference"]);
+    }
+
+    /// Who was answered, one answer after the other.
+    #[derive(Default)]
+    struct Answers(Mutex<Vec<ClientId>>);
+
+    impl Deliver for Answers {
+        fn answers(&self, answers: Vec<Answered>) {
+            self.0.lock().extend(answers.into_iter().map(|answered| answered.client));
+        }
+        fn events(&self, _: Vec<Event>) {}
+        fn difference(&self, _: Difference) {}
+    }
+
+    /// Most of a read is to send its answer, and two threads do that faster than one.
+    #[test]
+    fn who_passes_by_answers_some_readers_and_hands_over_the_others() {
+        let (to_applier, handed_over) = crossbeam_channel::bounded(1);
+        let alone = server(1, 1, Recovered::default());
+        let mut monitor = Monitor::around(alone, &[], Answers::default());
+        monitor.workers.applier = to_applier;
+        let history = Arc::new(History::new(0, 1000));
+        let shelf = Shelf::new(doorbell().0);
+        monitor.apply(Box::new(Applier::new(StateMachine::default(), history, 1000, shelf)));
+        while monitor.look(|server| server.raft().commit_index() == Index::ZERO) {
+            monitor.with(|server| {
+                server.tick(1);
+                while let Some(write) = server.take_write(usize::MAX) {
+                    server.persisted(write.ticket);
+                }
+            });
+        }
+        let ask = |clients: std::ops::Range<u64>| {
+            let read = || Request::Read(Query::AppliedIndex);
+            monitor.with(|server| server.submit(clients.map(|id| (ClientId(id), Slot(0), read()))));
+        };
+        ask(0..14);
+        assert_eq!(monitor.deliver.0.lock().len(), 14);
+        assert!(handed_over.is_empty(), "there was nothing left");
+        ask(14..34);
+        assert_eq!(monitor.deliver.0.lock().len(), 30, "16 of them");
+        monitor.apply(handed_over.try_recv().expect("it was handed over"));
+        assert_eq!(*monitor.deliver.0.lock(), (0..34).map(ClientId).collect::<Vec<_>>());
     }
 
     /// Until now only the election timeout mattered; a request must be looked after with each tick.

@@ -31,6 +31,14 @@ pub enum Task {
 }
 
 impl Task {
+    /// Who asks, if it is a query.
+    fn reader(&self) -> Option<ClientId> {
+        match self {
+            Task::Query(read) => Some(read.client),
+            _ => None,
+        }
+    }
+
     /// Whether it is certain to cost about as much as looking up a key.
     pub fn is_short(&self) -> bool {
         match self {
@@ -185,9 +193,11 @@ pub fn execute_some(
     let (mut bytes, mut counted) = (0, 0);
     let (mut readers, mut last_reader) = (0, None);
     while executed.finished.len() < bounds.outcomes_max
-        && readers < bounds.readers_max
         && bytes <= bounds.outcome_bytes_max
-        && let Some(task) = tasks.pop_front()
+        && let Some(task) = tasks.pop_front_if(|task| {
+            let is_next_reader = task.reader().is_some_and(|reader| last_reader != Some(reader));
+            readers < bounds.readers_max || !is_next_reader
+        })
     {
         let done = match task {
             Task::Restore(snapshot) => {
