@@ -450,6 +450,10 @@ rules! {
         "as in Redis; EXEC depends on what WATCH saw"
         ["EXEC does all or nothing, and nothing if a key has changed",
          "A read shows a state of its time", "A write is answered with what it did"]
+    CacheFollowsWrites "stale-cache"
+        "Whatever changes a key changes what the read cache has of it, or makes it forget the key."
+        "a read that is confirmed would still be answered with what the key held before"
+        ["A read shows a state of its time"]
     WatchIsCheckedOnce "exec-half-done"
         "The watched keys are compared before the first operation, and not again."
         "a transaction that touches what it watches would stop in its middle"
