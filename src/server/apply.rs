@@ -171,10 +171,10 @@ pub fn execute(
     shelf: &mut impl SnapshotShelf,
 ) -> Executed {
     let bounds = AnswerBounds {
-        reply_bytes_max: limits::REPLY_BYTES_MAX,
         outcomes_max: usize::MAX,
         readers_max: usize::MAX,
         outcome_bytes_max: usize::MAX,
+        ..AnswerBounds::default()
     };
     execute_some(machine, &mut VecDeque::from(tasks), now, bounds, shelf)
 }
