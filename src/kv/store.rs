@@ -136,8 +136,8 @@ impl Store {
         }
         let value = to_tell(&found.value);
         if found.deadline_ms.is_none() {
-            let (name, kept) = (Name::clone(kept.name()), found.value.clone());
-            self.cache.insert(hash, name, kept, self.values.len());
+            let pair = || (Name::clone(kept.name()), found.value.clone());
+            self.cache.offer(hash, self.values.len(), pair);
         }
         Some(value)
     }
