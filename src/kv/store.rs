@@ -128,18 +128,18 @@ impl Store {
     pub(super) fn read(&mut self, key: &[u8]) -> Option<Bytes> {
         let hash = ReadCache::hash(key);
         if let Some(value) = self.cache.get(hash, key) {
-            return Some(to_tell(value));
+            return Some(Bytes::copy_from_slice(value));
         }
-        let (kept, found) = self.values.get_key_value(&Key::new(key))?;
-        if self.is_overdue(found) {
-            return None;
-        }
-        let value = to_tell(&found.value);
+        let found = self.values.get(&Key::new(key)).filter(|found| !self.is_overdue(found))?;
         if found.deadline_ms.is_none() {
-            let pair = || (Name::clone(kept.name()), found.value.clone());
-            self.cache.offer(hash, self.values.len(), pair);
+            self.cache.offer(hash, self.values.len(), key, &found.value);
         }
-        Some(value)
+        Some(to_tell(&found.value))
+    }
+
+    /// See [`StateMachine::prefetch`](super::StateMachine::prefetch).
+    pub(super) fn prefetch<'a>(&self, keys: impl Iterator<Item = &'a Bytes>) {
+        self.cache.prefetch(&keys.map(|key| ReadCache::hash(key)).collect::<Vec<_>>());
     }
 
     /// How many keys exist.
@@ -382,7 +382,7 @@ impl Store {
         assert_eq!(overdue, self.overdue);
         for (key, value) in self.cache.iter() {
             let found = self.get(key).expect("a key in the cache exists");
-            assert_eq!((&found.value, found.deadline_ms), (value, None));
+            assert_eq!((&found.value[..], found.deadline_ms), (value, None));
         }
     }
 }
