@@ -118,6 +118,12 @@ impl StateMachine {
         self.store.query(query, Asking { applied_index, now_ms, work_left, reply_bytes_max })
     }
 
+    /// These keys will be asked for next, with GET: what that will look at is fetched from memory
+    /// for all of them at once. It changes nothing but how long the queries will take.
+    pub fn prefetch<'a>(&self, keys: impl Iterator<Item = &'a Bytes>) {
+        self.store.prefetch(keys);
+    }
+
     /// The log time up to which this state has come: the highest stamp applied, in milliseconds.
     pub fn clock_ms(&self) -> u64 {
         self.store.clock_ms()

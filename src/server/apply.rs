@@ -2,6 +2,9 @@
 //! touched.
 
 use std::collections::VecDeque;
+use std::iter;
+
+use bytes::Bytes;
 
 use super::divergence::StateHash;
 use crate::gateway::{ClientId, Slot};
@@ -16,6 +19,9 @@ pub use crate::gateway::PendingRead;
 
 /// An entry of up to so many bytes is short.
 const SHORT_ENTRY_BYTES_MAX: usize = 4096;
+
+/// Tasks whose keys are fetched from memory together, before the first of them is executed.
+const PREFETCHED_TASKS: usize = 32;
 
 /// Something for the state machine, to be done in the order it was handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +41,14 @@ impl Task {
     fn reader(&self) -> Option<ClientId> {
         match self {
             Task::Query(read) => Some(read.client),
+            _ => None,
+        }
+    }
+
+    /// The key of a GET.
+    fn key(&self) -> Option<&Bytes> {
+        match self {
+            Task::Query(PendingRead { query: Query::Get { key }, .. }) => Some(key),
             _ => None,
         }
     }
@@ -199,6 +213,10 @@ pub fn execute_some(
             readers < bounds.readers_max || !is_next_reader
         })
     {
+        if executed.finished.len().is_multiple_of(PREFETCHED_TASKS) {
+            let next = iter::once(&task).chain(tasks.iter()).take(PREFETCHED_TASKS);
+            machine.prefetch(next.filter_map(Task::key));
+        }
         let done = match task {
             Task::Restore(snapshot) => {
                 *machine = shelf.restored(snapshot);
