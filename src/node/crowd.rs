@@ -13,6 +13,7 @@ use std::io;
 use std::mem;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -77,6 +78,9 @@ impl Crowd {
         let mut buffer = vec![0; READ_BYTES];
         let mut round = Round::default();
         loop {
+            if !events.is_empty() {
+                thread::yield_now(); // see "Stepping aside" in `node`
+            }
             self.wait(&mut events);
             let mut ready = mem::take(&mut self.unread);
             for event in &events {

@@ -93,7 +93,14 @@ impl<D: Deliver + Send + Sync + 'static> PeerReceivers<D> {
                 return format!("dropped: {error}");
             }
             let incoming = Outgoing { raft: frame.raft, gateway: frame.gateway };
-            self.monitor.with(|server| server.step(peer, incoming));
+            let others_have_work = self.monitor.with(|server| {
+                server.step(peer, incoming);
+                let raft = server.raft();
+                raft.is_leader() || raft.durable().index() < raft.log().last_index()
+            });
+            if others_have_work {
+                thread::yield_now(); // see "Stepping aside" in `node`
+            }
         }
     }
 }
