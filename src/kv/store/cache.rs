@@ -230,11 +230,7 @@ mod tests {
     }
 
     fn insert(cache: &mut ReadCache, key: &str, keys: usize) {
-        insert_with(cache, key, keys, key.as_bytes());
-    }
-
-    fn insert_with(cache: &mut ReadCache, key: &str, keys: usize, value: &[u8]) {
-        cache.offer(ReadCache::hash(key.as_bytes()), keys, key.as_bytes(), value);
+        cache.offer(ReadCache::hash(key.as_bytes()), keys, key.as_bytes(), key.as_bytes());
         let bytes = cache.iter().map(|(key, value)| key.len() + value.len());
         assert_eq!(cache.bytes, bytes.sum::<usize>());
     }
