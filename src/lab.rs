@@ -454,6 +454,10 @@ rules! {
         "Whatever changes a key changes what the read cache has of it, or makes it forget the key."
         "a read that is confirmed would still be answered with what the key held before"
         ["A read shows a state of its time"]
+    MovedRowsAreFound "lost-row"
+        "When a row of the table moves into the place of one that was removed, the index is told."
+        "a read that is confirmed would find no value where there is one"
+        ["A read shows a state of its time"]
     WatchIsCheckedOnce "exec-half-done"
         "The watched keys are compared before the first operation, and not again."
         "a transaction that touches what it watches would stop in its middle"

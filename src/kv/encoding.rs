@@ -91,6 +91,12 @@ pub fn decode_shared(command: &Bytes) -> Result<(RequestId, u64, Write), DecodeE
     }
 }
 
+/// The key of an encoded command, if it is a SET.
+pub(super) fn key_of_set(command: &[u8]) -> Option<&[u8]> {
+    let fields = command.get(HEADER_BYTES..)?.strip_prefix(&SET_VARIANTS)?;
+    postcard::take_from_bytes(fields).ok().map(|(key, _)| key)
+}
+
 /// The command if it is a SET.
 fn decode_set(command: &Bytes) -> Option<Command> {
     let fields = command.get(HEADER_BYTES..)?.strip_prefix(&SET_VARIANTS)?;
@@ -327,6 +333,11 @@ pub(crate) mod tests {
             stamp(&mut bytes, REQUEST, 4);
             prop_assert_eq!(decode(&bytes), Ok((REQUEST, 4, write)));
             prop_assert_eq!(decode_shared(&Bytes::from(bytes.clone())), decode(&bytes));
+            let key = match decode(&bytes) {
+                Ok((_, _, Write::Command(Command::Set { key, .. }))) => Some(key),
+                _ => None,
+            };
+            prop_assert_eq!(key_of_set(&bytes), key.as_deref());
 
             // A cut or prolonged command must not pass for another one.
             for length in 0..bytes.len() {
@@ -344,6 +355,7 @@ pub(crate) mod tests {
         #[test]
         fn any_bytes_can_be_checked(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             let _ = check(&bytes);
+            let _ = key_of_set(&bytes);
         }
     }
 

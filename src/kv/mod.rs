@@ -11,6 +11,7 @@
 //! | `encoding`, `render` | how that looks in the log, and to people |
 //! | `store`, `key` | the keys and values, and the orders in which they are looked for |
 //! | `store/cache` | values that were read lately, and are found at once |
+//! | `store/table` | a key with its value, found at once, and all of them in order |
 //! | `execute`, `answer` | what each command does, what each query answers |
 //! | `expiry` | how long keys live, in log time |
 //! | `scan`, `glob` | walking through all keys |
@@ -120,8 +121,13 @@ impl StateMachine {
 
     /// These keys will be asked for next, with GET: what that will look at is fetched from memory
     /// for all of them at once. It changes nothing but how long the queries will take.
-    pub fn prefetch<'a>(&self, keys: impl Iterator<Item = &'a Bytes>) {
-        self.store.prefetch(keys);
+    pub fn fetch_to_get<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
+        self.store.fetch_to_get(keys);
+    }
+
+    /// The same for commands that will be applied next, if they are SETs.
+    pub fn fetch_to_set<'a>(&self, commands: impl Iterator<Item = &'a [u8]> + Clone) {
+        self.store.fetch_to_set(commands.filter_map(encoding::key_of_set));
     }
 
     /// The log time up to which this state has come: the highest stamp applied, in milliseconds.

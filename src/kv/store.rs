@@ -1,8 +1,8 @@
 //! The keys and values, and the orders in which they are looked for.
 //!
-//! By key, for GET and RANGE; by deadline, for what has expired; by a hash, for SCAN. This file
-//! keeps the three in step, and the tombstones and a cache for GET with them: everything else
-//! changes the store through `put`, `change`, `set_deadline`, `remove` and `clear`.
+//! By key, for GET and RANGE (`table`); by deadline, for what has expired; by a hash, for SCAN.
+//! This file keeps the three in step, and the tombstones and a cache for GET with them: everything
+//! else changes the store through `put`, `change`, `set_deadline`, `remove` and `clear`.
 //!
 //! The maps are persistent: a clone shares everything with its original until one of them changes,
 //! and then only the path to the change is copied. So a long question, or a snapshot, takes a clone
@@ -15,9 +15,10 @@
 
 mod cache;
 mod loading;
+mod table;
 
 use bytes::Bytes;
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdSet;
 
 use super::digest::{Digest, Kind, Sum};
 use super::key::{Key, Name};
@@ -29,12 +30,13 @@ use crate::lab::{Rule, removed};
 
 use cache::ReadCache;
 pub(super) use loading::Loading;
+use table::Table;
 
 /// All keys with their values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Store {
-    /// By the bytes of the key. Overdue ones are still in it.
-    values: OrdMap<Key, Versioned>,
+    /// Every key with its value. Overdue ones are still in it.
+    values: Table,
     /// Every deadline with its key.
     deadlines: OrdSet<(u64, Name)>,
     /// Every key with its position in the order of SCAN.
@@ -137,9 +139,15 @@ impl Store {
         Some(to_tell(&found.value))
     }
 
-    /// See [`StateMachine::prefetch`](super::StateMachine::prefetch).
-    pub(super) fn prefetch<'a>(&self, keys: impl Iterator<Item = &'a Bytes>) {
-        self.cache.prefetch(&keys.map(|key| ReadCache::hash(key)).collect::<Vec<_>>());
+    /// See [`StateMachine::fetch_to_get`](super::StateMachine::fetch_to_get).
+    pub(super) fn fetch_to_get<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
+        self.cache.fetch(&keys.map(ReadCache::hash).collect::<Vec<_>>());
+    }
+
+    /// See [`StateMachine::fetch_to_set`](super::StateMachine::fetch_to_set).
+    pub(super) fn fetch_to_set<'a>(&self, keys: impl Iterator<Item = &'a [u8]> + Clone) {
+        self.fetch_to_get(keys.clone());
+        self.values.fetch(keys);
     }
 
     /// How many keys exist.
@@ -155,8 +163,7 @@ impl Store {
     /// The keys from `from` on, in order, with their values: `None` for those that are overdue, so
     /// that whoever bounds his work can count them.
     pub fn iter_from(&self, from: &[u8]) -> impl Iterator<Item = (&[u8], Option<&Versioned>)> {
-        let range = self.values.range(Key::new(from)..);
-        range.map(|(key, found)| {
+        self.values.iter_from(Key::new(from)).map(|(key, found)| {
             (&key.name()[..], Some(found).filter(|found| !self.is_overdue(found)))
         })
     }
@@ -221,13 +228,13 @@ impl Store {
         let new = Versioned::new(&key, value.clone(), entry.index, deadline_ms);
         let sought = Key::new(&key[..]);
         // The key that is there stays: the other orders share its memory.
-        if let Some((kept, found)) = self.values.get_key_value_mut(&sought) {
+        if let Some((name, found)) = self.values.get_mut(&sought) {
             self.sum.add(new.hash);
             let old = std::mem::replace(found, new);
             self.sum.subtract(old.hash);
             let old_ms = old.deadline_ms;
             if old_ms != deadline_ms {
-                let name = Name::clone(kept.name());
+                let name = Name::clone(name);
                 self.move_deadline(&name, old_ms, deadline_ms);
             }
         } else {
@@ -251,7 +258,7 @@ impl Store {
     ) {
         self.cache.forget(&key);
         let found = self.values.get_mut(&Key::new(&key[..]));
-        let found = found.expect("only a key that exists is changed");
+        let (_, found) = found.expect("only a key that exists is changed");
         self.sum.subtract(found.hash);
         found.value = change(std::mem::take(&mut found.value));
         found.version = entry.index;
@@ -262,8 +269,8 @@ impl Store {
 
     /// Gives a key that exists another deadline, in the future, or none.
     pub(super) fn set_deadline(&mut self, entry: &Entry<'_>, key: &[u8], deadline_ms: Option<u64>) {
-        let found = self.values.get_key_value_mut(&Key::new(key));
-        let (kept, found) = found.expect("only a key that exists gets a deadline");
+        let found = self.values.get_mut(&Key::new(key));
+        let (name, found) = found.expect("only a key that exists gets a deadline");
         self.sum.subtract(found.hash);
         if !removed(Rule::DeadlineIsAChange) {
             found.version = entry.index;
@@ -274,7 +281,7 @@ impl Store {
         }
         found.hash = found.computed_hash(key);
         self.sum.add(found.hash);
-        let name = Name::clone(kept.name());
+        let name = Name::clone(name);
         self.move_deadline(&name, old_ms, deadline_ms);
     }
 
@@ -296,10 +303,10 @@ impl Store {
         self.cache = ReadCache::default();
         self.overdue = 0;
         self.sum = Sum::default();
-        for (key, found) in std::mem::take(&mut self.values) {
-            let index = if self.is_overdue(&found) { found.version } else { entry.index };
+        for (key, found) in std::mem::take(&mut self.values).iter() {
+            let index = if self.is_overdue(found) { found.version } else { entry.index };
             entry.changed(Bytes::copy_from_slice(key.name()), None);
-            self.tombstones.record(key, index);
+            self.tombstones.record(key.clone(), index);
         }
     }
 
@@ -326,7 +333,7 @@ impl Store {
 
     /// Computes the sums afresh from every key and tombstone.
     pub(super) fn sum_up(&mut self) {
-        self.sum = self.values.iter().map(|(key, found)| found.computed_hash(key.name())).collect();
+        self.sum = self.values.rows().map(|(key, found)| found.computed_hash(key.name())).collect();
         self.tombstones.sum_up();
     }
 
@@ -341,7 +348,7 @@ impl Store {
     }
 
     fn take_out(&mut self, sought: &Key<&[u8]>) -> Option<(Key, Versioned)> {
-        let (key, found) = self.values.remove_with_key(sought)?;
+        let (key, found) = self.values.remove(sought)?;
         if found.deadline_ms.is_none() {
             self.cache.forget(key.name());
         }
@@ -368,15 +375,16 @@ impl Store {
     /// Whether the orders agree, and the cache with them. It looks at every key.
     #[cfg(test)]
     pub(super) fn check(&self) {
+        self.values.check();
         let deadlines: OrdSet<_> = self
             .values
             .iter()
             .filter_map(|(key, found)| Some((found.deadline_ms?, Name::clone(key.name()))))
             .collect();
-        let keys = self.values.keys();
+        let keys = self.values.iter().map(|(key, _)| key);
         let positions: OrdSet<_> =
             keys.map(|key| (scan::position(key.name()), Name::clone(key.name()))).collect();
-        let overdue = self.values.values().filter(|found| self.is_overdue(found)).count();
+        let overdue = self.values.iter().filter(|(_, found)| self.is_overdue(found)).count();
         assert_eq!(deadlines, self.deadlines);
         assert_eq!(positions, self.positions);
         assert_eq!(overdue, self.overdue);

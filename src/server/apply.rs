@@ -4,8 +4,6 @@
 use std::collections::VecDeque;
 use std::iter;
 
-use bytes::Bytes;
-
 use super::divergence::StateHash;
 use crate::gateway::{ClientId, Slot};
 use crate::kv::StateMachine;
@@ -20,8 +18,8 @@ pub use crate::gateway::PendingRead;
 /// An entry of up to so many bytes is short.
 const SHORT_ENTRY_BYTES_MAX: usize = 4096;
 
-/// Tasks whose keys are fetched from memory together, before the first of them is executed.
-const PREFETCHED_TASKS: usize = 32;
+/// Tasks whose rows are fetched from memory together, before the first of them is executed.
+const FETCHED_TASKS: usize = 32;
 
 /// Something for the state machine, to be done in the order it was handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,9 +44,17 @@ impl Task {
     }
 
     /// The key of a GET.
-    fn key(&self) -> Option<&Bytes> {
+    fn key_to_get(&self) -> Option<&[u8]> {
         match self {
             Task::Query(PendingRead { query: Query::Get { key }, .. }) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The command of an entry.
+    fn command(&self) -> Option<&[u8]> {
+        match self {
+            Task::Apply(Entry { payload: Payload::Command(command), .. }) => Some(&command.0),
             _ => None,
         }
     }
@@ -213,9 +219,10 @@ pub fn execute_some(
             readers < bounds.readers_max || !is_next_reader
         })
     {
-        if executed.finished.len().is_multiple_of(PREFETCHED_TASKS) {
-            let next = iter::once(&task).chain(tasks.iter()).take(PREFETCHED_TASKS);
-            machine.prefetch(next.filter_map(Task::key));
+        if executed.finished.len().is_multiple_of(FETCHED_TASKS) {
+            let next = || iter::once(&task).chain(tasks.iter()).take(FETCHED_TASKS);
+            machine.fetch_to_set(next().filter_map(Task::command));
+            machine.fetch_to_get(next().filter_map(Task::key_to_get));
         }
         let done = match task {
             Task::Restore(snapshot) => {

@@ -1,11 +1,10 @@
 //! Values that were read lately, where a GET finds them at once.
 //!
-//! A search in a map of a hundred thousand keys waits for memory some ten times, one after the
-//! other: which place to look at next depends on what was found at the last. Here a key has two
-//! places that follow from its hash, in one line of the processor's cache, and the value lies
-//! behind the key: so there is one wait for the places, and one for what they point to. A key that
-//! is read takes one of them; if both are taken, it may have to be read a few times until the key
-//! that came first leaves.
+//! Looking up a key in the table waits for memory four times, one after the other: where to look
+//! next depends on what was found at the last. Here a key has two places that follow from its hash,
+//! in one line of the processor's cache, and the value lies behind the key: so there is one wait
+//! for the places, and one for what they point to. A key that is read takes one of them; if both
+//! are taken, it may have to be read a few times until the key that came first leaves.
 //!
 //! Only what is read is here: a server that nobody has read from, as most followers are, pays
 //! nothing for it. It is no part of the state. A copy of the state begins with an empty one, and
@@ -24,7 +23,7 @@ use crate::limits::{CACHED_BYTES_MAX, CACHED_KEYS_MAX, CACHED_PAIR_BYTES_MAX};
 const WAYS: usize = 2;
 
 /// Places for each key of a small store, at least: with four, one key in a hundred finds both of
-/// its places taken. (With two it is one in twenty, and a search takes as long as many reads.)
+/// its places taken, with two one in twenty.
 const PLACES_PER_KEY: usize = 4;
 
 /// One in so many keys that are offered drives out another. To do so means to wait for the memory
@@ -80,7 +79,7 @@ impl ReadCache {
 
     /// Brings into the processor's caches what `get` will look at for keys with these hashes. Here
     /// it waits for many places in memory at once, and there it would for one after the other.
-    pub(super) fn prefetch(&self, hashes: &[u64]) {
+    pub(super) fn fetch(&self, hashes: &[u64]) {
         if self.sets.is_empty() {
             return;
         }

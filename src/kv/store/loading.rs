@@ -13,9 +13,9 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdSet;
 
-use super::{ReadCache, Store, Versioned};
+use super::{ReadCache, Store, Table, Versioned};
 use crate::kv::digest::Sum;
 use crate::kv::key::{Key, Name};
 use crate::kv::scan;
@@ -30,7 +30,7 @@ pub(in crate::kv) struct Loading {
     /// The log time, in milliseconds.
     clock_ms: u64,
     /// The values so far, but for those that the filler holds back.
-    values: OrdMap<Key, Versioned>,
+    values: Table,
     /// Brings the values into an order that fills the map.
     filler: Filler<(Key, Versioned)>,
     /// Of the hashes of all keys with their values.
@@ -90,7 +90,7 @@ impl Loading {
             self.values.insert(key, found);
         });
         let mut keys = self.tombstones.keys();
-        let is_gone = keys.all(|key| !self.values.contains_key(&Key::new(key)));
+        let is_gone = keys.all(|key| self.values.get(&Key::new(key)).is_none());
         ensure(is_gone, "a key that exists has a tombstone")?;
         drop(keys);
 

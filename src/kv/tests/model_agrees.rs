@@ -65,7 +65,7 @@ proptest! {
 
             let now_ms = machine.clock_ms() + 3;
             // The second time from the read cache, which must not lag behind.
-            machine.prefetch(KEYS.map(bytes).iter());
+            machine.fetch_to_get(KEYS.iter().map(|key| key.as_bytes()));
             for key in KEYS.into_iter().chain(KEYS) {
                 let get = get(key);
                 let outcome = machine.query(&get, now_ms, REPLY_BYTES_MAX);
