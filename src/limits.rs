@@ -321,11 +321,12 @@ pub const QUERY_WORK_MAX: usize = 4096;
 /// nobody else: some milliseconds.
 pub const TRANSACTION_WORK_MAX: usize = 10_000;
 
-/// Expired keys that an entry removes before its command is executed: half a millisecond.
+/// Expired keys that an entry removes before its command is executed: half a millisecond, or 6 when
+/// a snapshot of a million keys has just begun, as what is removed must then be copied.
 pub const EXPIRED_PER_ENTRY_MAX: usize = 256;
 
 /// Expired keys that an entry removes which carries no command and so delays nobody's: some
-/// milliseconds. When nothing is written, such entries come a few per second.
+/// milliseconds, or 75 then. When nothing is written, such entries come a few per second.
 pub const EXPIRED_PER_CLOCK_ENTRY_MAX: usize = 4096;
 
 /// Entries for which it is remembered that a key was deleted: seconds of full load, hours of a

@@ -46,7 +46,7 @@ const PURE: [&str; 5] = ["raft", "kv", "gateway", "protocol", "server"];
 const IMPURE_STD: [&str; 6] = ["time", "net", "fs", "thread", "env", "process"];
 
 /// … logging, locks, and collections whose order is random.
-const IMPURE: [&str; 15] = [
+const IMPURE: [&str; 17] = [
     "use log::",
     "error!(",
     "warn!(",
@@ -62,7 +62,12 @@ const IMPURE: [&str; 15] = [
     "Atomic",
     "HashMap",
     "HashSet",
+    "HashTable",
+    "RandomState",
 ];
+
+/// A table whose own order nobody sees, and whose hashes decide nothing but where a row is found.
+const SEEDED: &str = "src/kv/store/table.rs";
 
 /// The rules of Figure 2 and Figure 13, in the figures' order.
 const TAGS: [&str; 27] = [
@@ -232,8 +237,10 @@ fn pure_rooms_are_pure() {
                 wrong.push(format!("{}: std::{path}", file.display()));
             }
         }
+        let is_allowed =
+            |word: &str| file.ends_with(SEEDED) && ["HashTable", "RandomState"].contains(&word);
         for (number, line) in code(&text).lines().enumerate() {
-            for word in IMPURE.iter().filter(|word| names(line, word)) {
+            for word in IMPURE.iter().filter(|word| names(line, word) && !is_allowed(word)) {
                 wrong.push(format!("{}:{}: {word}", file.display(), number + 1));
             }
         }

@@ -126,8 +126,8 @@ impl StateMachine {
     }
 
     /// The same for commands that will be applied next, if they are SETs.
-    pub fn fetch_to_set<'a>(&self, commands: impl Iterator<Item = &'a [u8]> + Clone) {
-        self.store.fetch_to_set(commands.filter_map(encoding::key_of_set));
+    pub fn fetch_to_set<'a>(&self, commands: impl Iterator<Item = &'a [u8]>) {
+        self.store.fetch_to_set(&commands.filter_map(encoding::key_of_set).collect::<Vec<_>>());
     }
 
     /// The log time up to which this state has come: the highest stamp applied, in milliseconds.

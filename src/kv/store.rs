@@ -1,11 +1,11 @@
 //! The keys and values, and the orders in which they are looked for.
 //!
-//! By key, for GET and RANGE (`table`); by deadline, for what has expired; by a hash, for SCAN.
+//! By key, for GET and RANGE (`table`); by deadline, for what has expired; by position, for SCAN.
 //! This file keeps the three in step, and the tombstones and a cache for GET with them: everything
 //! else changes the store through `put`, `change`, `set_deadline`, `remove` and `clear`.
 //!
-//! The maps are persistent: a clone shares everything with its original until one of them changes,
-//! and then only the path to the change is copied. So a long question, or a snapshot, takes a clone
+//! The maps are persistent: a clone shares them with its original until one of them changes, and
+//! then only the path to the change is copied. So a long question, or a snapshot, takes a clone
 //! in no time and reads it at leisure while the store goes on.
 //!
 //! **Log time.** A key has expired when its deadline is at or before `clock_ms`, the highest stamp
@@ -141,13 +141,15 @@ impl Store {
 
     /// See [`StateMachine::fetch_to_get`](super::StateMachine::fetch_to_get).
     pub(super) fn fetch_to_get<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
-        self.cache.fetch(&keys.map(ReadCache::hash).collect::<Vec<_>>());
+        if !self.cache.is_empty() {
+            self.cache.fetch(&keys.map(ReadCache::hash).collect::<Vec<_>>());
+        }
     }
 
     /// See [`StateMachine::fetch_to_set`](super::StateMachine::fetch_to_set).
-    pub(super) fn fetch_to_set<'a>(&self, keys: impl Iterator<Item = &'a [u8]> + Clone) {
-        self.fetch_to_get(keys.clone());
-        self.values.fetch(keys);
+    pub(super) fn fetch_to_set(&self, keys: &[&[u8]]) {
+        self.fetch_to_get(keys.iter().copied());
+        self.values.fetch(keys.iter().copied());
     }
 
     /// How many keys exist.

@@ -18,7 +18,7 @@ pub use crate::gateway::PendingRead;
 /// An entry of up to so many bytes is short.
 const SHORT_ENTRY_BYTES_MAX: usize = 4096;
 
-/// Tasks whose rows are fetched from memory together, before the first of them is executed.
+/// Tasks whose keys are looked for in memory together, before the first of them is executed.
 const FETCHED_TASKS: usize = 32;
 
 /// Something for the state machine, to be done in the order it was handed out.
@@ -212,6 +212,7 @@ pub fn execute_some(
     let mut executed = Executed::default();
     let (mut bytes, mut counted) = (0, 0);
     let (mut readers, mut last_reader) = (0, None);
+    let mut fetched = 0;
     while executed.finished.len() < bounds.outcomes_max
         && bytes <= bounds.outcome_bytes_max
         && let Some(task) = tasks.pop_front_if(|task| {
@@ -219,11 +220,13 @@ pub fn execute_some(
             readers < bounds.readers_max || !is_next_reader
         })
     {
-        if executed.finished.len().is_multiple_of(FETCHED_TASKS) {
+        if fetched == 0 {
+            fetched = FETCHED_TASKS;
             let next = || iter::once(&task).chain(tasks.iter()).take(FETCHED_TASKS);
             machine.fetch_to_set(next().filter_map(Task::command));
             machine.fetch_to_get(next().filter_map(Task::key_to_get));
         }
+        fetched -= 1;
         let done = match task {
             Task::Restore(snapshot) => {
                 *machine = shelf.restored(snapshot);

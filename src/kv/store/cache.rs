@@ -63,14 +63,19 @@ struct Cached {
 
 impl ReadCache {
     /// By which a key is found. Keys that an adversary makes collide drive each other out, and are
-    /// found in the map as before.
+    /// found in the table.
     pub(super) fn hash(key: &[u8]) -> u64 {
         Digest::of(Kind::Pair).bytes(key).value()
     }
 
+    /// Whether no key was ever taken in.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+    }
+
     /// The value of a key with this hash.
     pub(super) fn get(&self, hash: u64, key: &[u8]) -> Option<&[u8]> {
-        if self.sets.is_empty() {
+        if self.is_empty() {
             return None;
         }
         let mut ways = self.sets[self.place(hash)].ways.iter().flatten();
@@ -80,7 +85,7 @@ impl ReadCache {
     /// Brings into the processor's caches what `get` will look at for keys with these hashes. Here
     /// it waits for many places in memory at once, and there it would for one after the other.
     pub(super) fn fetch(&self, hashes: &[u64]) {
-        if self.sets.is_empty() {
+        if self.is_empty() {
             return;
         }
         let sets = || hashes.iter().map(|hash| (*hash, &self.sets[self.place(*hash)]));
@@ -154,7 +159,7 @@ impl ReadCache {
 
     /// Where a key is, if it is here.
     fn way_of(&mut self, key: &[u8]) -> Option<&mut Option<Cached>> {
-        if self.sets.is_empty() || removed(Rule::CacheFollowsWrites) {
+        if self.is_empty() || removed(Rule::CacheFollowsWrites) {
             return None;
         }
         let hash = ReadCache::hash(key);

@@ -1,7 +1,7 @@
 //! Building a store from its keys in order, as a snapshot tells them.
 //!
 //! A server that starts waits for this, so it is made for speed. The values come in the order of
-//! their map; the other two orders are gathered, sorted, and put in at the end. Putting a million
+//! their order; the other two are gathered, sorted, and put in at the end. Putting a million
 //! things into a tree in ascending order is quick, as the same few nodes are at hand all the time,
 //! but it leaves each node half empty: it is split when it is full, and nothing comes to its left
 //! half any more. [`Filler`] prevents that.
@@ -31,7 +31,7 @@ pub(in crate::kv) struct Loading {
     clock_ms: u64,
     /// The values so far, but for those that the filler holds back.
     values: Table,
-    /// Brings the values into an order that fills the map.
+    /// Brings the values into an order that fills the tree of their keys.
     filler: Filler<(Key, Versioned)>,
     /// Of the hashes of all keys with their values.
     sum: Sum,

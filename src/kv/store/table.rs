@@ -7,9 +7,10 @@
 //!
 //! A search in an ordered map of a hundred thousand keys waits for memory some ten times, one after
 //! the other: which place to look at next depends on what was found at the last. Most requests name
-//! one key and need no order, so a hash table tells its row. That is three waits. And they can be
-//! shared: who knows which keys come next fetches what these lookups will touch for all of them at
-//! once (`fetch`), and the processor waits for many places at the same time.
+//! one key and need no order, so a hash table tells its row. That is three waits: for the place in
+//! the index, for the row, and for what counts the owners of the value that lies there. And they
+//! can be shared: who knows which keys come next fetches what these lookups will touch for all of
+//! them at once (`fetch`), and the processor waits for many places at the same time.
 //!
 //! Rows have no gaps: when a key is removed, the last row moves into its place. Which row a key has
 //! depends on the way a server has come, so it is no part of the state: tables are equal if they
@@ -58,12 +59,12 @@ impl Table {
     }
 
     /// Adds a key that is not here.
-    pub(super) fn insert(&mut self, key: Key, found: Versioned) {
+    pub(super) fn insert(&mut self, key: Key, value: Versioned) {
         let row = u32::try_from(self.rows.len()).expect("so many keys do not fit into memory");
         self.index.insert(key.name(), row);
         let before = self.order.insert(key.clone(), row);
         assert!(before.is_none() || removed(Rule::MovedRowsAreFound), "a key has one row");
-        self.rows.push_back((key, found));
+        self.rows.push_back((key, value));
     }
 
     /// Removes a key.
@@ -77,7 +78,8 @@ impl Table {
         }
         let from = u32::try_from(self.rows.len()).expect("it was the number of a row");
         self.index.moved(last.0.name(), from, row);
-        self.order.insert(last.0.clone(), row);
+        let moved = self.order.get_mut(&Key::new(&last.0.name()[..]));
+        *moved.expect("every row's key is in the order") = row;
         Some(std::mem::replace(&mut self.rows[at], last))
     }
 
@@ -96,15 +98,15 @@ impl Table {
         self.rows.iter()
     }
 
-    /// These keys will get other values: brings into the processor's caches what that takes, and of
-    /// the old values only what counts their owners, as nobody will look at the rest.
+    /// These keys will get other values: brings into the processor's caches what `get_mut` will
+    /// touch, and of the old values what counts their owners, as hardly anybody looks at the rest.
     pub(super) fn fetch<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
         let rows: Vec<u32> = keys.filter_map(|key| self.index.first_of(key)).collect();
         let found: Vec<_> = rows.iter().filter_map(|row| self.rows.get(*row as usize)).collect();
-        // Both ends of a row. What is read must be of use to somebody, or the compiler does not
-        // read it.
-        let ends = found.iter().map(|(key, found)| key.name().len() as u64 ^ found.hash);
-        black_box(ends.fold(0, |all, number| all ^ number));
+        // Two places of each row, as it is longer than a line of the caches. What is read must be
+        // of use to somebody, or the compiler does not read it.
+        let read = found.iter().map(|(key, found)| key.name().len() as u64 ^ found.hash);
+        black_box(read.fold(0, |all, number| all ^ number));
         black_box(found.iter().filter(|(_, found)| found.value.is_unique()).count());
     }
 
@@ -154,16 +156,20 @@ impl Hash for Table {
 #[derive(Debug)]
 struct Index {
     /// Each has the keys of some hashes, and grows by itself: one table of all would stop everybody
-    /// when it grows, for 40 ms at two million keys, and 280 at eight. None: of a copy.
+    /// when it grows, for 40 ms at two million keys, and 280 at eight. Empty in a copy, which looks
+    /// in the order.
     parts: Vec<HashTable<Place>>,
     /// Keys come from clients, and one who knew the hashes could choose keys that have the same:
     /// each of their lookups would pass by all of them. So every server has hashes of its own. They
-    /// decide nothing but where a row is found.
+    /// decide nothing but where a row is found: nobody walks through the parts.
     hasher: RandomState,
 }
 
 /// How many parts there are: a power of two.
 const PARTS: usize = 256;
+
+/// A part has room for up to so many times as many places as are taken.
+const FREE_PER_PLACE_MAX: usize = 8;
 
 /// A key, as the index knows it.
 #[derive(Debug)]
@@ -202,6 +208,10 @@ impl Index {
             && let Ok(place) = part.find_entry(spread(hash), |place| place.row == row)
         {
             place.remove();
+            // What is free is given back when it is most of the part.
+            if part.len() < part.capacity() / FREE_PER_PLACE_MAX {
+                part.shrink_to(2 * part.len(), |place| spread(place.hash));
+            }
         }
     }
 
@@ -217,12 +227,12 @@ impl Index {
     }
 }
 
-/// A number that a part is searched by: it goes by the bits at both ends.
+/// What a part goes by: its lowest bits say where to look, and its 7 highest are kept there.
 fn spread(hash: u32) -> u64 {
     digest::spread(hash.into())
 }
 
-/// By bits that its own search does not go by, if it is not very large.
+/// By bits between those.
 fn part_of(hash: u32) -> usize {
     (spread(hash) >> 32) as usize % PARTS
 }
@@ -297,6 +307,41 @@ mod tests {
             part.insert_unique(spread(hash), Place { hash, row }, |place| spread(place.hash));
         }
         assert_eq!(table.get(&Key::new(b"a")), Some(&found(b"a", 1)));
+    }
+
+    /// The rows' tree has several levels, and parts of the index grow, shrink and have gaps.
+    #[test]
+    fn it_grows_and_shrinks() {
+        const KEYS: u64 = 20_000;
+        let name = |number: u64| number.to_be_bytes();
+        // Each number once, in no order.
+        let scrambled = || (0..KEYS).map(|at| at * 7919 % KEYS);
+        let insert = |table: &mut Table, number: u64| {
+            table.insert(Key::new(Name::from(&name(number)[..])), found(&name(number), number));
+        };
+        let mut table = Table::default();
+        scrambled().for_each(|number| insert(&mut table, number));
+        let frozen = table.clone();
+        for number in scrambled().filter(|number| number.is_multiple_of(2)) {
+            let removed = table.remove(&Key::new(&name(number))).map(|(_, found)| found.version);
+            assert_eq!(removed, Some(number));
+        }
+        table.check();
+        let left = || (0..KEYS).filter(|number| !number.is_multiple_of(2));
+        assert!(table.iter().map(|(_, found)| found.version).eq(left()));
+        (0..KEYS / 2).for_each(|number| insert(&mut table, 2 * number));
+        table.check();
+        frozen.check();
+        assert!(table == frozen);
+
+        for number in scrambled() {
+            assert!(table.remove(&Key::new(&name(number))).is_some());
+            let room: usize = table.index.parts.iter().map(HashTable::capacity).sum();
+            assert!(room <= FREE_PER_PLACE_MAX * (table.len() + 2 * PARTS), "{room} places");
+        }
+        table.check();
+        frozen.check();
+        assert_eq!((table.len(), frozen.len() as u64), (0, KEYS));
     }
 
     proptest! {
