@@ -326,7 +326,8 @@ pub const TRANSACTION_WORK_MAX: usize = 10_000;
 pub const EXPIRED_PER_ENTRY_MAX: usize = 256;
 
 /// Expired keys that an entry removes which carries no command and so delays nobody's: some
-/// milliseconds, or 75 then. When nothing is written, such entries come a few per second.
+/// milliseconds, or 75 when such a snapshot has just begun. When nothing is written, such entries
+/// come a few per second.
 pub const EXPIRED_PER_CLOCK_ENTRY_MAX: usize = 4096;
 
 /// Entries for which it is remembered that a key was deleted: seconds of full load, hours of a

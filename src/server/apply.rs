@@ -212,7 +212,7 @@ pub fn execute_some(
     let mut executed = Executed::default();
     let (mut bytes, mut counted) = (0, 0);
     let (mut readers, mut last_reader) = (0, None);
-    let mut fetched = 0;
+    let mut fetched_left = 0;
     while executed.finished.len() < bounds.outcomes_max
         && bytes <= bounds.outcome_bytes_max
         && let Some(task) = tasks.pop_front_if(|task| {
@@ -220,13 +220,13 @@ pub fn execute_some(
             readers < bounds.readers_max || !is_next_reader
         })
     {
-        if fetched == 0 {
-            fetched = FETCHED_TASKS;
+        if fetched_left == 0 {
+            fetched_left = FETCHED_TASKS;
             let next = || iter::once(&task).chain(tasks.iter()).take(FETCHED_TASKS);
             machine.fetch_to_set(next().filter_map(Task::command));
             machine.fetch_to_get(next().filter_map(Task::key_to_get));
         }
-        fetched -= 1;
+        fetched_left -= 1;
         let done = match task {
             Task::Restore(snapshot) => {
                 *machine = shelf.restored(snapshot);

@@ -232,7 +232,7 @@ fn spread(hash: u32) -> u64 {
     digest::spread(hash.into())
 }
 
-/// By bits between those.
+/// Which part has the keys of a hash: it goes by bits between those.
 fn part_of(hash: u32) -> usize {
     (spread(hash) >> 32) as usize % PARTS
 }
