@@ -14,6 +14,12 @@ pub struct ClientId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u64);
 
+impl From<Slot> for u64 {
+    fn from(slot: Slot) -> u64 {
+        slot.0
+    }
+}
+
 /// What a client asks of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {

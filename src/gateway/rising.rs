@@ -1,15 +1,19 @@
 //! A map whose keys rise.
 //!
-//! The slots of a connection are given out in order, and its requests are mostly answered in that
-//! order. So a queue that is searched by halves holds them, which is quicker than a tree. What is
-//! taken out of its middle leaves a gap, as to close it would move all that follows: a client that
-//! hangs up behind ten thousand requests must not cost the square of that. Gaps at the ends vanish
-//! at once, the others when there are more of them than of values.
+//! The slots of a connection and the serials of a gateway are given out in order, and what they
+//! stand for is mostly done in that order. So a queue holds them, which is quicker than a tree: a
+//! key is as far from the first as their numbers say, if none between was left out, and else it is
+//! searched by halves. What is taken out of the middle leaves a gap, as to close it would move all
+//! that follows: a client that hangs up behind ten thousand requests must not cost the square of
+//! that. Gaps at the ends vanish at once, the others when there are more of them than of values.
 
 use std::collections::VecDeque;
 
 /// How many gaps are not worth closing.
 const GAPS_MIN: usize = 32;
+
+/// For how many values an empty map keeps room: one great burst must not hold its memory for ever.
+const ROOM_KEPT: usize = 4096;
 
 /// Values in the order of their keys.
 #[derive(Clone, Debug)]
@@ -25,15 +29,15 @@ impl<K, V> Default for Rising<K, V> {
     }
 }
 
-impl<K: Copy + Ord, V: PartialEq> PartialEq for Rising<K, V> {
+impl<K: Copy + Ord + Into<u64>, V: PartialEq> PartialEq for Rising<K, V> {
     fn eq(&self, other: &Rising<K, V>) -> bool {
         self.iter().eq(other.iter())
     }
 }
 
-impl<K: Copy + Ord, V: Eq> Eq for Rising<K, V> {}
+impl<K: Copy + Ord + Into<u64>, V: Eq> Eq for Rising<K, V> {}
 
-impl<K: Copy + Ord, V> Rising<K, V> {
+impl<K: Copy + Ord + Into<u64>, V> Rising<K, V> {
     /// Adds a value under a key above all others.
     pub(super) fn push(&mut self, key: K, value: V) {
         assert!(self.entries.back().is_none_or(|(last, _)| *last < key), "keys rise");
@@ -41,16 +45,18 @@ impl<K: Copy + Ord, V> Rising<K, V> {
     }
 
     pub(super) fn get(&self, key: K) -> Option<&V> {
-        self.position(key).and_then(|at| self.entries[at].1.as_ref())
+        self.entries[self.position(key).ok()?].1.as_ref()
     }
 
     pub(super) fn get_mut(&mut self, key: K) -> Option<&mut V> {
-        self.position(key).and_then(|at| self.entries[at].1.as_mut())
+        let at = self.position(key).ok()?;
+        self.entries[at].1.as_mut()
     }
 
     /// Takes a value out.
     pub(super) fn remove(&mut self, key: K) -> Option<V> {
-        let value = self.position(key).and_then(|at| self.entries[at].1.take())?;
+        let at = self.position(key).ok()?;
+        let value = self.entries[at].1.take()?;
         self.gaps += 1;
         let is_gap = |(_, value): &mut (K, Option<V>)| value.is_none();
         while self
@@ -65,7 +71,24 @@ impl<K: Copy + Ord, V> Rising<K, V> {
             self.entries.retain(|(_, value)| value.is_some());
             self.gaps = 0;
         }
+        if self.is_empty() {
+            self.entries.shrink_to(ROOM_KEPT);
+        }
         Some(value)
+    }
+
+    pub(super) fn first_key(&self) -> Option<K> {
+        self.entries.front().map(|(key, _)| *key)
+    }
+
+    pub(super) fn last_key(&self) -> Option<K> {
+        self.entries.back().map(|(key, _)| *key)
+    }
+
+    /// The first value whose key is not below this one.
+    pub(super) fn first_from(&self, key: K) -> Option<(K, &V)> {
+        let at = self.position(key).unwrap_or_else(|at| at);
+        self.entries.range(at..).find_map(|(key, value)| Some((*key, value.as_ref()?)))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
@@ -80,8 +103,15 @@ impl<K: Copy + Ord, V> Rising<K, V> {
         self.entries.is_empty()
     }
 
-    fn position(&self, key: K) -> Option<usize> {
-        self.entries.binary_search_by(|(it, _)| it.cmp(&key)).ok()
+    /// Where a key is, or else where it would be.
+    fn position(&self, key: K) -> Result<usize, usize> {
+        let first = self.first_key().ok_or(0_usize)?;
+        let distance = key.into().saturating_sub(first.into());
+        let at = usize::try_from(distance).unwrap_or(usize::MAX);
+        match self.entries.get(at) {
+            Some((it, _)) if *it == key => Ok(at),
+            _ => self.entries.binary_search_by(|(it, _)| it.cmp(&key)),
+        }
     }
 }
 
@@ -112,6 +142,10 @@ mod tests {
                 }
                 prop_assert_eq!(rising.get(number), tree.get(&number));
                 prop_assert_eq!(rising.get_mut(number), tree.get_mut(&number));
+                let from = tree.range(number..).next().map(|(key, value)| (*key, value));
+                prop_assert_eq!(rising.first_from(number), from);
+                prop_assert_eq!(rising.first_key(), tree.keys().next().copied());
+                prop_assert_eq!(rising.last_key(), tree.keys().last().copied());
                 prop_assert_eq!((rising.len(), rising.is_empty()), (tree.len(), tree.is_empty()));
                 prop_assert!(rising.entries.len() <= 2 * tree.len() + GAPS_MIN);
             }

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::message::GatewayMessage;
+use super::rising::Rising;
 use super::{Answer, ClientId, Gateway, Slot};
 use crate::kv::command::{Outcome, RequestId};
 use crate::kv::encoding;
@@ -20,7 +21,7 @@ use crate::raft::types::{Command, ServerId};
 pub struct Writes {
     /// The serial of the last write started.
     last_serial: u64,
-    started: BTreeMap<u64, PendingWrite>,
+    started: Rising<u64, PendingWrite>,
     /// Serials below it have been handed over in this attempt.
     cursor: u64,
     /// Counts how often everything was started again.
@@ -65,30 +66,31 @@ impl Writes {
     ) -> u64 {
         self.last_serial += 1;
         let serial = self.last_serial;
-        let floor = self.started.first_key_value().map_or(serial, |(&oldest, _)| oldest);
+        let floor = self.started.first_key().unwrap_or(serial);
         let request = RequestId { server: server.0, incarnation, serial };
         let mut bytes = command.0.try_into_mut().expect("nobody else has it yet");
         encoding::stamp(&mut bytes, request, floor);
         let command = Command(bytes.freeze());
         let handed_over = false;
-        self.started.insert(serial, PendingWrite { client, slot, command, handed_over });
+        self.started.push(serial, PendingWrite { client, slot, command, handed_over });
         serial
     }
 
     pub(super) fn finish(&mut self, serial: u64) {
-        self.started.remove(&serial);
+        self.started.remove(serial);
     }
 
     pub(super) fn was_handed_over(&self, serial: u64) -> bool {
-        self.started.get(&serial).is_some_and(|write| write.handed_over)
+        self.started.get(serial).is_some_and(|write| write.handed_over)
     }
 
     pub(super) fn any_handed_over(&self) -> bool {
-        self.started.first_key_value().is_some_and(|(&serial, _)| serial < self.cursor)
+        self.started.first_key().is_some_and(|oldest| oldest < self.cursor)
     }
 
     pub(super) fn has_next(&self) -> bool {
-        self.paused_until.is_none() && self.started.range(self.cursor..).next().is_some()
+        self.paused_until.is_none()
+            && self.started.last_key().is_some_and(|newest| newest >= self.cursor)
     }
 
     /// The next message begins again with the oldest write.
@@ -120,7 +122,7 @@ impl Writes {
         if self.paused_until.is_some() {
             return None;
         }
-        let (&serial, write) = self.started.range(self.cursor..).next()?;
+        let (serial, write) = self.started.first_from(self.cursor)?;
         Some((serial, &write.command))
     }
 
@@ -128,7 +130,7 @@ impl Writes {
     fn handed_over(&mut self, serial: u64) {
         assert!(serial >= self.cursor, "writes are handed over in the order of their serials");
         self.cursor = serial + 1;
-        if let Some(write) = self.started.get_mut(&serial) {
+        if let Some(write) = self.started.get_mut(serial) {
             write.handed_over = true;
         }
     }
@@ -157,7 +159,7 @@ impl Gateway {
             return;
         }
         let Some(outcome) = outcome else { return };
-        let Some(write) = self.writes.started.get(&request.serial) else { return };
+        let Some(write) = self.writes.started.get(request.serial) else { return };
         let (client, slot) = (write.client, write.slot);
         self.progress_at = self.now;
         self.answer(client, slot, Answer::Done(outcome));
@@ -169,7 +171,7 @@ impl Gateway {
     pub fn restored(&mut self, was_seen: impl Fn(RequestId) -> bool) {
         let (server, incarnation) = (self.id.0, self.incarnation);
         let seen = self.writes.started.iter().filter(|(serial, _)| {
-            was_seen(RequestId { server, incarnation, serial: **serial })
+            was_seen(RequestId { server, incarnation, serial: *serial })
                 && !removed(Rule::RestoredIsUnknown)
         });
         let seen: Vec<_> = seen.map(|(_, write)| (write.client, write.slot)).collect();
@@ -181,7 +183,7 @@ impl Gateway {
     /// Whether this is a write of ours that is not answered.
     pub fn waits_for(&self, request: RequestId) -> bool {
         (request.server, request.incarnation) == (self.id.0, self.incarnation)
-            && self.writes.started.contains_key(&request.serial)
+            && self.writes.started.get(request.serial).is_some()
     }
 
     /// The next part of this attempt.
