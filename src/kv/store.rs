@@ -53,14 +53,9 @@ pub struct Store {
     cache: ReadCache,
 }
 
-/// Values of up to so many bytes are copied to be told.
-const COPIED_BYTES_MAX: usize = 1024;
-
-/// A value as it is told to a client. Short ones are copied: the count of a value's references lies
+/// Values of up to so many bytes are copied to be told: the count of a value's references lies
 /// elsewhere in memory, and to fetch it twice takes longer.
-fn to_tell(value: &Bytes) -> Bytes {
-    if value.len() <= COPIED_BYTES_MAX { Bytes::copy_from_slice(value) } else { value.clone() }
-}
+const COPIED_BYTES_MAX: usize = 1024;
 
 /// A value, and what belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -130,13 +125,14 @@ impl Store {
     pub(super) fn read(&mut self, key: &[u8]) -> Option<Bytes> {
         let hash = ReadCache::hash(key);
         if let Some(value) = self.cache.get(hash, key) {
-            return Some(Bytes::copy_from_slice(value));
+            return Some(value);
         }
         let found = self.values.get(&Key::new(key)).filter(|found| !self.is_overdue(found))?;
         if found.deadline_ms.is_none() {
             self.cache.offer(hash, self.values.len(), key, &found.value);
         }
-        Some(to_tell(&found.value))
+        let is_short = found.value.len() <= COPIED_BYTES_MAX;
+        Some(if is_short { self.cache.copy(&found.value) } else { found.value.clone() })
     }
 
     /// See [`StateMachine::fetch_to_get`](super::StateMachine::fetch_to_get).
