@@ -15,6 +15,7 @@
 
 mod cache;
 mod loading;
+mod rows;
 mod table;
 
 use bytes::Bytes;

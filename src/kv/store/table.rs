@@ -25,9 +25,10 @@ use std::hint::black_box;
 
 use equivalent::Equivalent;
 use hashbrown::HashTable;
-use imbl::{OrdMap, Vector};
+use imbl::OrdMap;
 
 use super::Versioned;
+use super::rows::Rows;
 use crate::kv::digest;
 use crate::kv::key::{Key, Name};
 use crate::lab::{Rule, removed};
@@ -36,7 +37,7 @@ use crate::lab::{Rule, removed};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
     /// Every key with its value, in no order.
-    rows: Vector<(Key, Versioned)>,
+    rows: Rows<(Key, Versioned)>,
     /// The row of every key.
     order: OrdMap<Key, u32>,
     /// The same, by the keys' hashes.
@@ -64,14 +65,14 @@ impl Table {
         self.index.insert(key.name(), row);
         let before = self.order.insert(key.clone(), row);
         assert!(before.is_none() || removed(Rule::MovedRowsAreFound), "a key has one row");
-        self.rows.push_back((key, value));
+        self.rows.push((key, value));
     }
 
     /// Removes a key.
     pub(super) fn remove(&mut self, key: &Key<&[u8]>) -> Option<(Key, Versioned)> {
         let row = self.order.remove(key)?;
         self.index.remove(key.name(), row);
-        let last = self.rows.pop_back().expect("a key has a row");
+        let last = self.rows.pop().expect("a key has a row");
         let at = row as usize;
         if at == self.rows.len() {
             return Some(last);
@@ -80,17 +81,17 @@ impl Table {
         self.index.moved(last.0.name(), from, row);
         let moved = self.order.get_mut(&Key::new(&last.0.name()[..]));
         *moved.expect("every row's key is in the order") = row;
-        Some(std::mem::replace(&mut self.rows[at], last))
+        Some(std::mem::replace(self.rows.get_mut(at).expect("it is no longer the last"), last))
     }
 
     /// All keys in their order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Versioned)> {
-        self.order.iter().map(|(key, row)| (key, &self.rows[*row as usize].1))
+        self.order.iter().map(|(key, row)| (key, self.found(*row)))
     }
 
     /// The keys from `from` on, in their order.
     pub(super) fn iter_from(&self, from: Key<&[u8]>) -> impl Iterator<Item = (&Key, &Versioned)> {
-        self.order.range(from..).map(|(key, row)| (key, &self.rows[*row as usize].1))
+        self.order.range(from..).map(|(key, row)| (key, self.found(*row)))
     }
 
     /// All keys in no order, which is quicker.
@@ -106,8 +107,13 @@ impl Table {
         // Two places of each row, as it is longer than a line of the caches. What is read must be
         // of use to somebody, or the compiler does not read it.
         let read = found.iter().map(|(key, found)| key.name().len() as u64 ^ found.hash);
-        black_box(read.fold(0, |all, number| all ^ number));
+        let own = rows.iter().filter(|row| self.rows.is_own(**row as usize)).count();
+        black_box((read.fold(0, |all, number| all ^ number), own));
         black_box(found.iter().filter(|(_, found)| found.value.is_unique()).count());
+    }
+
+    fn found(&self, row: u32) -> &Versioned {
+        &self.rows.get(row as usize).expect("the order knows rows that exist").1
     }
 
     fn row(&self, key: &Key<&[u8]>) -> Option<usize> {
