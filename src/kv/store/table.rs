@@ -102,7 +102,11 @@ impl Table {
     /// These keys will get other values: brings into the processor's caches what `get_mut` will
     /// touch, and of the old values what counts their owners, as hardly anybody looks at the rest.
     pub(super) fn fetch<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
-        let rows: Vec<u32> = keys.filter_map(|key| self.index.first_of(key)).collect();
+        // First all hashes: to compute them between the lookups would take up the processor, which
+        // looks some hundred steps ahead for what it can fetch.
+        let hashes: Vec<u32> = keys.map(|key| self.index.hash(key)).collect();
+        let rows: Vec<u32> =
+            hashes.into_iter().filter_map(|hash| self.index.first_of(hash)).collect();
         let found: Vec<_> = rows.iter().filter_map(|row| self.rows.get(*row as usize)).collect();
         // Two places of each row, as it is longer than a line of the caches. What is read must be
         // of use to somebody, or the compiler does not read it.
@@ -194,9 +198,8 @@ impl Index {
         self.parts.get(part_of(hash))
     }
 
-    /// The row of the first key that has the same hash as this one.
-    fn first_of(&self, key: &[u8]) -> Option<u32> {
-        let hash = self.hash(key);
+    /// The row of the first key that has this hash.
+    fn first_of(&self, hash: u32) -> Option<u32> {
         let place = self.part(hash)?.find(spread(hash), |place| place.hash == hash);
         place.map(|place| place.row)
     }
