@@ -8,6 +8,8 @@
 //! The first byte tells what a request is: `*` begins an array (see `array`), anything that is no
 //! other RESP type a line (see `quoting`).
 
+use memchr::memchr;
+
 use crate::kv::command::Bytes;
 use crate::protocol::array::{Array, Taken};
 use crate::protocol::bounds::Limits;
@@ -201,7 +203,7 @@ impl Parser {
 
     fn line_feed(&mut self) -> Option<usize> {
         self.searched = self.searched.max(self.start);
-        let found = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n');
+        let found = memchr(b'\n', &self.buffer[self.searched..]);
         let line_feed = found.map(|distance| self.searched + distance);
         self.searched = line_feed.unwrap_or(self.buffer.len());
         line_feed

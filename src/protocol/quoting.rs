@@ -4,6 +4,7 @@
 //! what they look like. In double quotes a backslash escapes, in single quotes it does so only
 //! before `'`.
 
+use memchr::{memchr, memchr2};
 use thiserror::Error;
 
 use crate::kv::command::Bytes;
@@ -74,11 +75,10 @@ fn is_blank(byte: u8) -> bool {
 /// The argument that begins at `start`, and where it ends.
 fn bare(line: &[u8], start: usize) -> Result<(Vec<u8>, usize), QuotingError> {
     let rest = &line[start..];
-    let is_end = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | 0);
-    let length = rest.iter().position(is_end).unwrap_or(rest.len());
-    match rest.get(length) {
-        Some(b'\r' | 0) => Err(QuotingError::ControlByte { column: start + length + 1 }),
-        _ => Ok((rest[..length].to_vec(), start + length)),
+    let length = memchr2(b' ', b'\t', rest).unwrap_or(rest.len());
+    match memchr2(b'\r', 0, &rest[..length]) {
+        Some(at) => Err(QuotingError::ControlByte { column: start + at + 1 }),
+        None => Ok((rest[..length].to_vec(), start + length)),
     }
 }
 
@@ -87,7 +87,7 @@ fn double_quoted(line: &[u8], start: usize) -> Result<(Vec<u8>, usize), QuotingE
     let mut at = start + 1;
     loop {
         // Runs without anything special are copied at once.
-        let special = line[at..].iter().position(|byte| matches!(byte, b'"' | b'\\'));
+        let special = memchr2(b'"', b'\\', &line[at..]);
         let special = at + special.ok_or(QuotingError::Unclosed { column: start + 1 })?;
         argument.extend_from_slice(&line[at..special]);
         if line[special] == b'"' {
@@ -121,7 +121,7 @@ fn single_quoted(line: &[u8], start: usize) -> Result<(Vec<u8>, usize), QuotingE
     let mut argument = Vec::new();
     let mut at = start + 1;
     loop {
-        let quote = line[at..].iter().position(|byte| *byte == b'\'');
+        let quote = memchr(b'\'', &line[at..]);
         let quote = at + quote.ok_or(QuotingError::Unclosed { column: start + 1 })?;
         argument.extend_from_slice(&line[at..quote]);
         if quote == at || line[quote - 1] != b'\\' {
