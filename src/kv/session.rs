@@ -149,6 +149,11 @@ impl Seen {
         if self.contains(serial) {
             return false;
         }
+        // In order, as they mostly come: the ranges are left alone.
+        if serial == self.floor {
+            self.raise_floor(serial + 1);
+            return true;
+        }
         let mut first = serial;
         let mut last = serial;
         // Grow over the neighbours that touch the serial.
@@ -164,7 +169,6 @@ impl Seen {
         }
         self.ranges.insert(first, last);
         self.sum.add(range_hash(first, last));
-        self.raise_floor(self.floor); // the range may touch it now
         true
     }
 
