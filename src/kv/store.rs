@@ -146,7 +146,7 @@ impl Store {
     /// See [`StateMachine::fetch_to_set`](super::StateMachine::fetch_to_set).
     pub(super) fn fetch_to_set(&self, keys: &[&[u8]]) {
         self.fetch_to_get(keys.iter().copied());
-        self.values.fetch(keys.iter().copied());
+        self.values.fetch(keys);
     }
 
     /// How many keys exist.

@@ -107,10 +107,10 @@ impl Connections {
     /// Gives each answer to its connection; consecutive answers of one leave in one write.
     pub fn deliver(&self, answers: Vec<Answered>) {
         let mut answers = answers.into_iter().peekable();
+        let mut replies = Vec::new();
         while let Some(Answered { client, slot, answer }) = answers.next() {
             // A connection that is gone wants no answer.
             let output = self.open.read().get(&client).cloned();
-            let mut replies = Vec::new();
             let mut next = Some(Answered { client, slot, answer });
             while let Some(Answered { slot, answer, .. }) = next {
                 match (answer, &output) {
@@ -128,8 +128,9 @@ impl Connections {
                 next = answers.next_if(|next| next.client == client);
             }
             if let Some(output) = output {
-                output.complete(replies);
+                output.complete(replies.drain(..));
             }
+            replies.clear();
         }
     }
 }

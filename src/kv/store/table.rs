@@ -101,13 +101,14 @@ impl Table {
 
     /// These keys will get other values: brings into the processor's caches what `get_mut` will
     /// touch, and of the old values what counts their owners, as hardly anybody looks at the rest.
-    pub(super) fn fetch<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
+    pub(super) fn fetch(&self, keys: &[&[u8]]) {
         // First all hashes: to compute them between the lookups would take up the processor, which
         // looks some hundred steps ahead for what it can fetch.
-        let hashes: Vec<u32> = keys.map(|key| self.index.hash(key)).collect();
-        let rows: Vec<u32> =
-            hashes.into_iter().filter_map(|hash| self.index.first_of(hash)).collect();
-        let found: Vec<_> = rows.iter().filter_map(|row| self.rows.get(*row as usize)).collect();
+        let hashes: Vec<u32> = keys.iter().map(|key| self.index.hash(key)).collect();
+        let mut rows = Vec::with_capacity(keys.len());
+        rows.extend(hashes.iter().filter_map(|hash| self.index.first_of(*hash)));
+        let mut found = Vec::with_capacity(keys.len());
+        found.extend(rows.iter().filter_map(|row| self.rows.get(*row as usize)));
         // Two places of each row, as it is longer than a line of the caches. What is read must be
         // of use to somebody, or the compiler does not read it.
         let read = found.iter().map(|(key, found)| key.name().len() as u64 ^ found.hash);
@@ -365,7 +366,7 @@ mod tests {
                 let name = name(number);
                 let new = found(&name, version);
                 for table in &mut tables {
-                    table.fetch([&name[..]].into_iter());
+                    table.fetch(&[&name]);
                     if *step == 0 {
                         let removed = table.remove(&Key::new(&name));
                         let removed = removed.map(|(key, found)| (key.name().to_vec(), found));
