@@ -365,6 +365,22 @@ fn a_stopping_server_refuses_only_what_is_new() {
     assert_eq!(answers(&mut gateway), [(0, done(1))]);
 }
 
+/// Connections are remembered between requests, and not when their clients have gone: a server that
+/// has had a million clients knows none of them.
+#[test]
+fn a_client_that_was_answered_and_hangs_up_is_forgotten() {
+    let mut gateway = following();
+    let before = gateway.clone();
+    gateway.submit(ALICE, Slot(0), Request::StaleRead(Query::Count));
+    let [read] = &gateway.take_queries(Index(1))[..] else { panic!("one read") };
+    gateway.answered(read.client, read.slot, Outcome::Integer(0));
+    assert_eq!(gateway.take_answers().len(), 1);
+    assert!(gateway.is_at_rest());
+    assert_ne!(gateway, before);
+    gateway.hang_up(ALICE);
+    assert_eq!(gateway, before);
+}
+
 /// A client that is gone is told nothing. What it asked and was not started never is; what was
 /// goes on and comes off the books.
 #[test]

@@ -69,8 +69,12 @@ pub struct Gateway {
     /// A request has waited a whole deadline without a leader: later ones need not.
     gave_up: bool,
     stopping: bool,
+    /// Those that have asked something and not hung up, or are owed something. Most are asked the
+    /// next question soon after the last is answered, so they stay in between.
     connections: BTreeMap<ClientId, Connection>,
-    /// Bytes of all requests that are not answered.
+    /// How many requests are not answered.
+    pending_requests: usize,
+    /// Their bytes.
     pending_bytes: usize,
     writes: Writes,
     reads: Reads,
@@ -139,6 +143,7 @@ impl Gateway {
             gave_up: false,
             stopping: false,
             connections: BTreeMap::new(),
+            pending_requests: 0,
             pending_bytes: 0,
             writes: Writes::default(),
             reads: Reads::default(),
@@ -161,6 +166,7 @@ impl Gateway {
             self.answers.push(Answered { client, slot, answer: Answer::Refused(refusal) });
             return;
         }
+        self.pending_requests += 1;
         self.pending_bytes += bytes;
         let outstanding = Outstanding { accepted_at: self.now, bytes, stage: Stage::Queued };
         let connection = self.connections.entry(client).or_default();
@@ -219,7 +225,7 @@ impl Gateway {
 
     /// How many requests are pending here.
     pub fn pending_requests(&self) -> usize {
-        self.connections.values().map(|connection| connection.outstanding.len()).sum()
+        self.pending_requests
     }
 
     // ---- Time and leaders. ----
@@ -243,7 +249,7 @@ impl Gateway {
 
     /// Whether the next ticks change nothing: nobody waits for anything, and there is room.
     pub fn is_at_rest(&self) -> bool {
-        self.connections.is_empty() && self.all_have_room()
+        self.pending_requests == 0 && self.all_have_room()
     }
 
     /// What our core knows about the leader. When it changes, everything outstanding is handed over
@@ -387,6 +393,7 @@ impl Gateway {
     fn settle(&mut self, client: ClientId, slot: Slot) -> bool {
         let Some(connection) = self.connections.get_mut(&client) else { return false };
         let Some(request) = connection.outstanding.remove(slot) else { return false };
+        self.pending_requests -= 1;
         self.pending_bytes -= request.bytes;
         match request.stage {
             Stage::Queued => connection.queue.retain(|(queued, _)| *queued != slot),
@@ -406,10 +413,15 @@ impl Gateway {
         !connection.gone
     }
 
+    /// A connection that is owed nothing holds little memory, and none when its client has gone.
     fn forget_if_done(&mut self, client: ClientId) {
-        let done = |connection: &Connection| connection.outstanding.is_empty();
-        if self.connections.get(&client).is_some_and(done) {
-            self.connections.remove(&client);
+        if let Some(connection) = self.connections.get_mut(&client)
+            && connection.outstanding.is_empty()
+        {
+            connection.queue.shrink_to(rising::ROOM_KEPT);
+            if connection.gone {
+                self.connections.remove(&client);
+            }
         }
     }
 

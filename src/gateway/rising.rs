@@ -12,8 +12,8 @@ use std::collections::VecDeque;
 /// How many gaps are not worth closing.
 const GAPS_MIN: usize = 32;
 
-/// For how many values an empty map keeps room: one great burst must not hold its memory for ever.
-const ROOM_KEPT: usize = 4096;
+/// For how many values an empty map keeps room: each idle connection has one.
+pub(super) const ROOM_KEPT: usize = 64;
 
 /// Values in the order of their keys.
 #[derive(Clone, Debug)]
