@@ -209,7 +209,9 @@ impl Gateway {
 
     /// The answers that have become known since the last call.
     pub fn take_answers(&mut self) -> Vec<Answered> {
-        std::mem::take(&mut self.answers)
+        // The next ones are about as many.
+        let room = Vec::with_capacity(self.answers.len());
+        std::mem::replace(&mut self.answers, room)
     }
 
     /// Whether `take_answers` has any.

@@ -10,7 +10,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::mem;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread;
@@ -77,12 +76,13 @@ impl Crowd {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut buffer = vec![0; READ_BYTES];
         let mut round = Round::default();
+        let mut ready = Vec::new();
         loop {
             if !events.is_empty() {
                 thread::yield_now(); // see "Stepping aside" in `node`
             }
             self.wait(&mut events);
-            let mut ready = mem::take(&mut self.unread);
+            ready.append(&mut self.unread);
             for event in &events {
                 match event.token() {
                     NEWCOMERS => self.let_in(clients),
@@ -98,7 +98,7 @@ impl Crowd {
             }
             let now = Instant::now();
             let mut leaving = Vec::new();
-            for id in ready {
+            for id in ready.drain(..) {
                 if let Some(why) = self.read(clients, id, now, &mut buffer, &mut round) {
                     leaving.extend(self.remove(id).map(|client| (client, why)));
                 }

@@ -209,7 +209,12 @@ pub fn execute_some(
     bounds: AnswerBounds,
     shelf: &mut impl SnapshotShelf,
 ) -> Executed {
-    let mut executed = Executed::default();
+    let outcomes = tasks.len().min(bounds.outcomes_max);
+    let mut executed = Executed {
+        finished: Vec::with_capacity(outcomes),
+        changes: Vec::with_capacity(outcomes),
+        ..Executed::default()
+    };
     let (mut bytes, mut counted) = (0, 0);
     let (mut readers, mut last_reader) = (0, None);
     let mut fetched_left = 0;

@@ -323,8 +323,9 @@ impl Server {
     /// For the applier: committed entries, up to `bytes_max` of them but at least one, and the
     /// reads that may be executed after them. To be done in this order.
     pub fn take_tasks(&mut self, bytes_max: usize) -> Vec<Task> {
-        let mut tasks = Vec::new();
-        for apply in self.raft.take_applies(bytes_max) {
+        let applies = self.raft.take_applies(bytes_max);
+        let mut tasks = Vec::with_capacity(applies.len());
+        for apply in applies {
             match apply {
                 Apply::Restore(snapshot) => tasks.push(Task::Restore(snapshot)),
                 Apply::Entry(entry) => tasks.push(Task::Apply(entry)),
