@@ -12,7 +12,7 @@
 //! | `interface` | what a client asks and gets, and the bounds |
 //! | `writes` | request ids, handing over to the leader, attempts, the leader's side of it |
 //! | `reads` | questions for a read index, and when a read may be executed |
-//! | `rising` | a map whose keys rise: what a connection is owed |
+//! | `rising` | a map whose keys rise: what a connection is owed, the writes under way |
 //! | `message` | what gateways say to each other |
 //! | `space` | who has room on disk, and what is refused for want of it |
 //!

@@ -12,8 +12,11 @@ use std::collections::VecDeque;
 /// How many gaps are not worth closing.
 const GAPS_MIN: usize = 32;
 
-/// For how many values an empty map keeps room: each idle connection has one.
+/// For how many values an empty map, or queue, keeps room: each idle connection has one of both.
 pub(super) const ROOM_KEPT: usize = 64;
+
+/// Beyond that, a map has room for up to so many times as many entries as there are.
+const FREE_PER_ENTRY_MAX: usize = 8;
 
 /// Values in the order of their keys.
 #[derive(Clone, Debug)]
@@ -71,8 +74,9 @@ impl<K: Copy + Ord + Into<u64>, V> Rising<K, V> {
             self.entries.retain(|(_, value)| value.is_some());
             self.gaps = 0;
         }
-        if self.is_empty() {
-            self.entries.shrink_to(ROOM_KEPT);
+        let wanted = self.entries.len();
+        if self.entries.capacity() > ROOM_KEPT.max(FREE_PER_ENTRY_MAX * wanted) {
+            self.entries.shrink_to(ROOM_KEPT.max(2 * wanted));
         }
         Some(value)
     }
@@ -148,6 +152,8 @@ mod tests {
                 prop_assert_eq!(rising.last_key(), tree.keys().last().copied());
                 prop_assert_eq!((rising.len(), rising.is_empty()), (tree.len(), tree.is_empty()));
                 prop_assert!(rising.entries.len() <= 2 * tree.len() + GAPS_MIN);
+                let room_max = ROOM_KEPT.max(FREE_PER_ENTRY_MAX * rising.entries.len());
+                prop_assert!(kind == 0 || rising.entries.capacity() <= room_max);
             }
             prop_assert!(rising.iter().eq(tree.iter().map(|(key, value)| (*key, value))));
             let mut without_gaps = Rising::default();

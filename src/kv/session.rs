@@ -149,8 +149,9 @@ impl Seen {
         if self.contains(serial) {
             return false;
         }
-        // In order, as they mostly come: the ranges are left alone.
-        if serial == self.floor {
+        // In order, as they mostly come: the ranges are left alone. (None is below the floor unless
+        // its rule is removed.)
+        if serial <= self.floor {
             self.raise_floor(serial + 1);
             return true;
         }

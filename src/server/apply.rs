@@ -210,9 +210,10 @@ pub fn execute_some(
     shelf: &mut impl SnapshotShelf,
 ) -> Executed {
     let outcomes = tasks.len().min(bounds.outcomes_max);
+    let writes = tasks.iter().take(outcomes).filter(|task| task.command().is_some()).count();
     let mut executed = Executed {
         finished: Vec::with_capacity(outcomes),
-        changes: Vec::with_capacity(outcomes),
+        changes: Vec::with_capacity(writes),
         ..Executed::default()
     };
     let (mut bytes, mut counted) = (0, 0);

@@ -1,10 +1,14 @@
 //! Values that were read lately, where a GET finds them at once.
 //!
-//! Looking up a key in the table waits for memory four times, one after the other: where to look
-//! next depends on what was found at the last. Here a key has two places that follow from its hash,
-//! in one line of the processor's cache, and the value lies behind the key: so there is one wait
-//! for the places, and one for what they point to. A key that is read takes one of them; if both
-//! are taken, it may have to be read a few times until the key that came first leaves.
+//! Looking up a key in the table waits for memory four times, one after the other: for the place in
+//! the index, for the row, for what counts the value's owners, and for the value. Here a key has
+//! two places that follow from its hash, in one line of the processor's cache, and the value lies
+//! behind the key: so there is one wait for the places, and one for what they point to. A key that
+//! is read takes one of them; if both are taken, it may have to be read a few times until the key
+//! that came first leaves.
+//!
+//! Whoever asks gets a copy of the value. Copies share pieces of memory, as an allocation for each
+//! takes longer than the copying.
 //!
 //! Only what is read is here: a server that nobody has read from, as most followers are, pays
 //! nothing for it. It is no part of the state. A copy of the state begins with an empty one, and
@@ -33,7 +37,7 @@ const PLACES_PER_KEY: usize = 4;
 const OFFERS_TAKEN: u64 = 8;
 
 /// Values that are told share pieces of memory of so many bytes: one of 256 bytes costs a sixteenth
-/// of an allocation, and if it waits for its turn to be sent it keeps 15 others.
+/// of an allocation. However short, one that waits for its turn to be sent keeps a whole piece.
 const TOLD_BYTES: usize = 4096;
 
 /// Copies of some of the keys of a store that have no deadline, with their values.
@@ -91,7 +95,7 @@ impl ReadCache {
         Some(copy(found.value(), &mut self.told))
     }
 
-    /// A copy of a value that is not here.
+    /// A copy of a value of the table, made as `get` makes it.
     pub(super) fn copy(&mut self, value: &[u8]) -> Bytes {
         copy(value, &mut self.told)
     }

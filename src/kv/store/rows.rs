@@ -1,13 +1,15 @@
 //! Rows by their numbers, frozen in no time.
 //!
 //! A tree of two levels below a list: the list and the branches stay in the processor's caches, so
-//! to find a row is to wait for memory once. Leaves and branches are shared with clones until
-//! either changes; then the leaf is copied, and what leads to it. A leaf is small, because it is
-//! copied when the first of its rows changes after a freeze, and whoever copies a row counts the
-//! owners of its key and value up, which means to wait for both.
+//! to find a row is to wait for memory once; to change it, also for the head of its leaf, which
+//! counts the leaf's owners, at the same time (see `is_own`). Leaves and branches are shared with
+//! clones until either changes; then the leaf is copied, and what leads to it. A leaf is small,
+//! because it is copied when the first of its rows changes after a freeze, and whoever copies a row
+//! counts the owners of its key and value up, which means to wait for both.
 //!
-//! A persistent vector of a library would do, and did. It looks into every node on the way, also
-//! into the leaf's head; side by side, a SET took 1.1 to 1.2 times the processor time with it.
+//! A persistent vector of a library would do, and did. To find a row it looks at the head of every
+//! node on the way, and of the leaf, before it knows where to look next; side by side, a SET took
+//! 1.1 to 1.2 times the processor time with it.
 
 use std::array;
 

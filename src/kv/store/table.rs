@@ -8,9 +8,10 @@
 //! A search in an ordered map of a hundred thousand keys waits for memory some ten times, one after
 //! the other: which place to look at next depends on what was found at the last. Most requests name
 //! one key and need no order, so a hash table tells its row. That is three waits: for the place in
-//! the index, for the row, and for what counts the owners of the value that lies there. And they
-//! can be shared: who knows which keys come next fetches what these lookups will touch for all of
-//! them at once (`fetch`), and the processor waits for many places at the same time.
+//! the index, for the row, and for what counts the owners of the value that lies there (and of the
+//! row's leaf, if it is to change). And they can be shared: who knows which keys come next fetches
+//! what these lookups will touch for all of them at once (`fetch`), and the processor waits for
+//! many places at the same time.
 //!
 //! Rows have no gaps: when a key is removed, the last row moves into its place. Which row a key has
 //! depends on the way a server has come, so it is no part of the state: tables are equal if they
