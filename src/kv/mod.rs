@@ -11,7 +11,7 @@
 //! | `encoding`, `render` | how that looks in the log, and to people |
 //! | `store`, `key` | the keys and values, and the orders in which they are looked for |
 //! | `store/cache` | values that were read lately, and are found at once |
-//! | `store/table` | a key with its value, found at once, and all of them in order |
+//! | `store/table`, `store/rows` | a key with its value, found at once, and all of them in order |
 //! | `execute`, `answer` | what each command does, what each query answers |
 //! | `expiry` | how long keys live, in log time |
 //! | `scan`, `glob` | walking through all keys |
