@@ -108,29 +108,25 @@ impl Connections {
     pub fn deliver(&self, answers: Vec<Answered>) {
         let mut answers = answers.into_iter().peekable();
         let mut replies = Vec::new();
-        while let Some(Answered { client, slot, answer }) = answers.next() {
-            // A connection that is gone wants no answer.
+        while let Some(client) = answers.peek().map(|answered| answered.client) {
             let output = self.open.read().get(&client).cloned();
-            let mut next = Some(Answered { client, slot, answer });
-            while let Some(Answered { slot, answer, .. }) = next {
-                match (answer, &output) {
-                    (Answer::Done(Outcome::Frozen(query)), Some(output)) => {
-                        output.answer_later(slot, *query);
-                    }
-                    (Answer::Done(Outcome::Watched { seen_at, existed }), Some(output)) => {
+            while let Some(Answered { slot, answer, .. }) =
+                answers.next_if(|next| next.client == client)
+            {
+                // A connection that is gone wants no answer, and to find it may take long.
+                let Some(output) = &output else { continue };
+                match answer {
+                    Answer::Done(Outcome::Frozen(query)) => output.answer_later(slot, *query),
+                    Answer::Done(Outcome::Watched { seen_at, existed }) => {
                         output.note_watched((seen_at, existed));
                         replies.push((slot, Reply::Ok));
                     }
-                    // Nobody is there to hear it, and to find it may take long.
-                    (Answer::Done(Outcome::Frozen(_)), None) => {}
-                    (answer, _) => replies.push((slot, reply(answer))),
+                    answer => replies.push((slot, reply(answer))),
                 }
-                next = answers.next_if(|next| next.client == client);
             }
             if let Some(output) = output {
                 output.complete(replies.drain(..));
             }
-            replies.clear();
         }
     }
 }
