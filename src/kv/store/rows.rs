@@ -34,15 +34,9 @@ pub(super) struct Rows<R> {
 }
 
 /// All leaves are full but the last of all.
-#[derive(Clone, Debug)]
-struct Branch<R> {
-    leaves: [Option<Arc<Leaf<R>>>; BRANCH_LEAVES],
-}
+type Branch<R> = [Option<Arc<Leaf<R>>>; BRANCH_LEAVES];
 
-#[derive(Clone, Debug)]
-struct Leaf<R> {
-    rows: [Option<R>; LEAF_ROWS],
-}
+type Leaf<R> = [Option<R>; LEAF_ROWS];
 
 impl<R> Default for Rows<R> {
     fn default() -> Rows<R> {
@@ -56,7 +50,7 @@ impl<R: Clone> Rows<R> {
     }
 
     pub(super) fn get(&self, row: usize) -> Option<&R> {
-        self.leaf(row)?.rows[row % LEAF_ROWS].as_ref()
+        self.leaf(row)?[row % LEAF_ROWS].as_ref()
     }
 
     pub(super) fn get_mut(&mut self, row: usize) -> Option<&mut R> {
@@ -66,7 +60,7 @@ impl<R: Clone> Rows<R> {
     /// Adds a row at the end.
     pub(super) fn push(&mut self, row: R) {
         if self.len.is_multiple_of(BRANCH_ROWS) {
-            self.branches.push(Arc::new(Branch { leaves: array::from_fn(|_| None) }));
+            self.branches.push(Arc::new(array::from_fn(|_| None)));
         }
         let at = self.len;
         self.len += 1;
@@ -81,7 +75,7 @@ impl<R: Clone> Rows<R> {
             self.branches.pop();
         } else if self.len.is_multiple_of(LEAF_ROWS) {
             let branch = Arc::make_mut(&mut self.branches[self.len / BRANCH_ROWS]);
-            branch.leaves[self.len / LEAF_ROWS % BRANCH_LEAVES] = None;
+            branch[self.len / LEAF_ROWS % BRANCH_LEAVES] = None;
         }
         last
     }
@@ -96,15 +90,15 @@ impl<R: Clone> Rows<R> {
     }
 
     fn leaf(&self, row: usize) -> Option<&Arc<Leaf<R>>> {
-        self.branches.get(row / BRANCH_ROWS)?.leaves[row / LEAF_ROWS % BRANCH_LEAVES].as_ref()
+        self.branches.get(row / BRANCH_ROWS)?[row / LEAF_ROWS % BRANCH_LEAVES].as_ref()
     }
 
     /// Where a row is or will be, in memory that nobody else has.
     fn place(&mut self, row: usize) -> &mut Option<R> {
         let branch = Arc::make_mut(&mut self.branches[row / BRANCH_ROWS]);
-        let leaf = branch.leaves[row / LEAF_ROWS % BRANCH_LEAVES]
-            .get_or_insert_with(|| Arc::new(Leaf { rows: array::from_fn(|_| None) }));
-        &mut Arc::make_mut(leaf).rows[row % LEAF_ROWS]
+        let leaf = branch[row / LEAF_ROWS % BRANCH_LEAVES]
+            .get_or_insert_with(|| Arc::new(array::from_fn(|_| None)));
+        &mut Arc::make_mut(leaf)[row % LEAF_ROWS]
     }
 }
 
@@ -118,7 +112,7 @@ mod tests {
         assert_eq!(rows.get(list.len()), None);
         let branches = list.len().div_ceil(BRANCH_ROWS);
         assert_eq!(rows.branches.len(), branches);
-        let leaves = rows.branches.iter().flat_map(|branch| branch.leaves.iter().flatten());
+        let leaves = rows.branches.iter().flat_map(|branch| branch.iter().flatten());
         assert_eq!(leaves.count(), list.len().div_ceil(LEAF_ROWS), "no leaf is kept empty");
     }
 
