@@ -409,7 +409,7 @@ fn state() -> (StateMachine, SnapshotId) {
         let write = raft_server::kv::command::Command::Increment { key: key.into(), delta: 7 };
         let mut bytes = encoding::encode(&write.into());
         encoding::stamp(&mut bytes, RequestId { server: 1, incarnation: 1, serial: index }, index);
-        machine.apply(index, 100 * index, &bytes.into(), &mut Vec::new());
+        machine.apply(index, 100 * index, &bytes, &mut Vec::new());
     }
     machine.forget_servers();
     let last = EntryId::new(Term(4), Index(5));

@@ -44,7 +44,7 @@ fn following() -> Gateway {
 
 fn increment() -> Request {
     let command = Command::Increment { key: Bytes::from(b"n".to_vec()), delta: 1 };
-    Request::Write(types::Command::from(encoding::encode(&command.into()).as_slice()))
+    Request::Write(types::Command(encoding::encode(&command.into())))
 }
 
 fn count() -> Request {
@@ -733,7 +733,7 @@ fn large_answers_are_built_in_portions() {
         pairs: vec![(key.clone(), Bytes::from(vec![b'x'; 200]))],
         if_absent: false,
     };
-    let set = types::Command::from(encoding::encode(&set.into()).as_slice());
+    let set = types::Command(encoding::encode(&set.into()));
     leader.submit([(ALICE, Slot(0), Request::Write(set))]);
     work_off(&mut leader, &mut machine);
     let get = || Request::Read(Query::Get { key: key.clone() });
@@ -779,7 +779,7 @@ fn follower_of_three() -> Server {
 
 fn delete() -> Request {
     let command = Command::Delete { keys: vec![Bytes::from(b"n".to_vec())] };
-    Request::Write(types::Command::from(encoding::encode(&command.into()).as_slice()))
+    Request::Write(types::Command(encoding::encode(&command.into())))
 }
 
 /// Asks a server for these, and returns which of them it refuses for want of room on whose disk.

@@ -62,15 +62,13 @@ impl Writes {
         (server, incarnation): (ServerId, u64),
         client: ClientId,
         slot: Slot,
-        command: Command,
+        mut command: Command,
     ) -> u64 {
         self.last_serial += 1;
         let serial = self.last_serial;
         let floor = self.started.first_key().unwrap_or(serial);
         let request = RequestId { server: server.0, incarnation, serial };
-        let mut bytes = command.0.try_into_mut().expect("nobody else has it yet");
-        encoding::stamp(&mut bytes, request, floor);
-        let command = Command(bytes.freeze());
+        encoding::stamp(&mut command.0, request, floor);
         let handed_over = false;
         self.started.push(serial, PendingWrite { client, slot, command, handed_over });
         serial

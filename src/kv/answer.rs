@@ -123,20 +123,18 @@ impl Store {
         self.get(key).map_or(Outcome::Nothing, |found| Outcome::Value(found.value.clone()))
     }
 
-    /// A part is copied unless it is most of the value: sharing its memory, a byte would keep a
-    /// megabyte, and nobody who counts bytes would see that.
+    /// A part is copied: sharing the value's memory, a byte would keep a megabyte, and nobody who
+    /// counts bytes would see that.
     fn get_range(&self, key: &Bytes, start: i64, end: i64) -> Outcome {
-        let value = self.get(key).map_or(Bytes::new(), |found| found.value.clone());
+        let value = self.get(key).map_or(&[][..], |found| &found.value);
         let length = i64::try_from(value.len()).expect("lengths in memory fit into 63 bits");
         let from_left = |at: i64| if at < 0 { at.saturating_add(length) } else { at };
         let (start, end) = (from_left(start).max(0), from_left(end).min(length - 1));
         if start > end {
-            return Outcome::Value(Bytes::new());
+            return Outcome::Value(Bytes::default());
         }
         let at = |at: i64| usize::try_from(at).expect("it lies within the value");
-        let part = value.slice(at(start)..=at(end));
-        let is_most = 2 * part.len() > value.len();
-        Outcome::Value(if is_most { part } else { Bytes::copy_from_slice(&part) })
+        Outcome::Value(Bytes::from(&value[at(start)..=at(end)]))
     }
 
     /// Ends early rather than fail: the caller goes on after the last key it got, so there is
@@ -165,7 +163,7 @@ impl Store {
             if bytes > bytes_max && !list.is_empty() {
                 break;
             }
-            list.push(Outcome::Value(Bytes::copy_from_slice(key)));
+            list.push(Outcome::Value(Bytes::from(key)));
             list.push(Outcome::Value(found.value.clone()));
         }
         Outcome::List(list)

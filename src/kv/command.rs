@@ -8,9 +8,9 @@
 //! `limits`. A setting of one server must never be, and neither its clock: two servers would come
 //! to different states. Time is log time: the stamps that leaders put on entries, in milliseconds.
 
-pub use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub use super::bytes::Bytes;
 pub use super::outcome::{Change, Outcome};
 pub use super::query::{DeadlineFormat, Query};
 

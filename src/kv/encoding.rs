@@ -13,9 +13,10 @@
 //! serial is next; writing it is 28 bytes at a known place. Re-sent commands get their newest floor
 //! the same way.
 
+use byteview::ByteView;
 use thiserror::Error;
 
-use crate::kv::command::{Bytes, Command, Condition, Expiry, RequestId, SetAnswer, Write};
+use crate::kv::command::{Bytes, Command, RequestId, Write};
 
 /// Length of the header, in bytes.
 pub const HEADER_BYTES: usize = 28;
@@ -47,19 +48,23 @@ pub enum DecodeError {
 }
 
 /// The command's bytes for the log, with the header still zero: [`stamp`] fills it in.
-pub fn encode(write: &Write) -> Vec<u8> {
+pub fn encode(write: &Write) -> ByteView {
     let size = postcard::experimental::serialized_size(write);
     let size = HEADER_BYTES + size.expect("measuring a command cannot fail");
     // Exactly: it stays in memory as long as the log, and its value as long as the key.
-    let mut bytes = Vec::with_capacity(size);
-    bytes.resize(HEADER_BYTES, 0);
-    postcard::to_extend(write, bytes).expect("writing a command to memory cannot fail")
+    let mut bytes = ByteView::with_size(size);
+    let mut room = bytes.get_mut().expect("nobody else has it yet");
+    let written = postcard::to_slice(write, &mut room[HEADER_BYTES..]);
+    written.expect("it has just been measured");
+    drop(room);
+    bytes
 }
 
-/// Writes the header of an encoded command, and nothing else. It requires what `check` will ask
-/// for: a serial that counts from 1, and a floor that does not exceed it, as the gateway waits for
-/// this one.
-pub fn stamp(bytes: &mut [u8], request: RequestId, floor: u64) {
+/// Writes the header of an encoded command of which there is no other copy, and nothing else. It
+/// requires what `check` will ask for: a serial that counts from 1, and a floor that does not
+/// exceed it, as the gateway waits for this one.
+pub fn stamp(command: &mut ByteView, request: RequestId, floor: u64) {
+    let mut bytes = command.get_mut().expect("nobody else has it yet");
     assert!(bytes.len() >= HEADER_BYTES, "only what `encode` returned has room for a header");
     assert!(request.serial > 0, "serials count from 1; 0 means that nobody stamped the header");
     assert!(floor <= request.serial, "a gateway waits for the request that it stamps");
@@ -82,7 +87,7 @@ pub fn decode(bytes: &[u8]) -> Result<(RequestId, u64, Write), DecodeError> {
 
 /// As [`decode`], for whoever keeps what he gets: the key and value of a SET, which is what most
 /// entries are, share the command's memory.
-pub fn decode_shared(command: &Bytes) -> Result<(RequestId, u64, Write), DecodeError> {
+pub fn decode_shared(command: &ByteView) -> Result<(RequestId, u64, Write), DecodeError> {
     match decode_set(command) {
         Some(set) => {
             decode_header(command).map(|(request, floor)| (request, floor, Write::Command(set)))
@@ -98,16 +103,24 @@ pub(super) fn key_of_set(command: &[u8]) -> Option<&[u8]> {
 }
 
 /// The command if it is a SET.
-fn decode_set(command: &Bytes) -> Option<Command> {
+fn decode_set(command: &ByteView) -> Option<Command> {
     let fields = command.get(HEADER_BYTES..)?.strip_prefix(&SET_VARIANTS)?;
-    let (fields, []) = postcard::take_from_bytes(fields).ok()? else { return None };
-    let (key, value, condition, expiry, answer): (&[u8], &[u8], Condition, Expiry, SetAnswer) =
-        fields;
-    let key = command.slice_ref(key);
+    let (key, fields) = shared_bytes(command, fields)?;
+    let (value, fields) = shared_bytes(command, fields)?;
+    let ((condition, expiry, answer), []) = postcard::take_from_bytes(fields).ok()? else {
+        return None;
+    };
     // In the store it keeps all of the command in memory, so it must be most of it.
     let is_most = value.len() >= command.len() / 2;
-    let value = if is_most { command.slice_ref(value) } else { Bytes::copy_from_slice(value) };
+    let value = if is_most { value } else { Bytes::from(&value[..]) };
     Some(Command::Set { key, value, condition, expiry, answer })
+}
+
+/// The field at the beginning of these, which are the end of the command, and what follows it.
+fn shared_bytes<'a>(command: &ByteView, fields: &'a [u8]) -> Option<(Bytes, &'a [u8])> {
+    let (field, rest) = postcard::take_from_bytes::<&[u8]>(fields).ok()?;
+    let end = command.len() - rest.len();
+    Some((command.slice(end - field.len()..end).into(), rest))
 }
 
 /// Whether [`decode`] will succeed, and whose request it is. A leader asks this of every forwarded
@@ -332,7 +345,7 @@ pub(crate) mod tests {
             prop_assert_eq!(check(&bytes), Err(DecodeError::Header { serial: 0, floor: 0 }));
             stamp(&mut bytes, REQUEST, 4);
             prop_assert_eq!(decode(&bytes), Ok((REQUEST, 4, write)));
-            prop_assert_eq!(decode_shared(&Bytes::from(bytes.clone())), decode(&bytes));
+            prop_assert_eq!(decode_shared(&bytes), decode(&bytes));
             let key = match decode(&bytes) {
                 Ok((_, _, Write::Command(Command::Set { key, .. }))) => Some(key),
                 _ => None,
@@ -342,12 +355,12 @@ pub(crate) mod tests {
             // A cut or prolonged command must not pass for another one.
             for length in 0..bytes.len() {
                 prop_assert!(check(&bytes[..length]).is_err());
-                let cut = Bytes::copy_from_slice(&bytes[..length]);
+                let cut = bytes.slice(..length);
                 prop_assert_eq!(decode_shared(&cut), decode(&cut));
             }
-            bytes.push(0);
-            prop_assert_eq!(check(&bytes), Err(DecodeError::Command));
-            prop_assert_eq!(decode_shared(&bytes.into()), Err(DecodeError::Command));
+            let longer = ByteView::fused(&bytes, &[0]);
+            prop_assert_eq!(check(&longer), Err(DecodeError::Command));
+            prop_assert_eq!(decode_shared(&longer), Err(DecodeError::Command));
         }
 
         /// A peer's bytes are checked before they are proposed: they must not be able to panic
@@ -362,7 +375,7 @@ pub(crate) mod tests {
     /// Session tables add one to a serial, and a floor above its own serial would ignore itself.
     #[test]
     fn a_header_that_no_gateway_stamps_is_refused() {
-        let mut bytes = encode(&Command::Delete { keys: Vec::new() }.into());
+        let mut bytes = encode(&Command::Delete { keys: Vec::new() }.into()).to_vec();
         bytes[20] = 2; // the floor
         bytes[12] = 1; // the serial
         assert_eq!(check(&bytes), Err(DecodeError::Header { serial: 1, floor: 2 }));

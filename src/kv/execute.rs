@@ -7,8 +7,6 @@
 //!
 //! A command does all it says or nothing: an outcome such as `TooBig` leaves the store untouched.
 
-use bytes::BytesMut;
-
 use super::command::{Bytes, Command, Condition, SetAnswer, parse_integer};
 use super::expiry::Lifetime;
 use super::outcome::Outcome;
@@ -143,13 +141,7 @@ impl Store {
         if current_bytes.is_none() {
             self.put(entry, key, addition, None);
         } else {
-            // Nobody else has a hold of the value as a rule, and then it grows in its place.
-            self.change(entry, key, |current| {
-                let current = current.try_into_mut();
-                let mut value = current.unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-                value.extend_from_slice(&addition);
-                value.freeze()
-            });
+            self.change(entry, key, |current| [&current[..], &addition].concat().into());
         }
         integer(bytes)
     }
@@ -163,7 +155,7 @@ impl Store {
         value_bytes_max: u64,
     ) -> Outcome {
         let found = self.get(&key);
-        let current = found.map_or(Bytes::new(), |found| found.value.clone());
+        let current = found.map_or(Bytes::default(), |found| found.value.clone());
         if part.is_empty() {
             return integer(current.len());
         }
@@ -174,10 +166,10 @@ impl Store {
             let bytes_max = usize::try_from(value_bytes_max).expect("it is less than a length");
             return Outcome::TooBig { bytes, bytes_max };
         }
-        let mut value = BytesMut::from(&current[..]);
+        let mut value = current.to_vec();
         value.resize(bytes, 0);
         value[start..end].copy_from_slice(part);
-        let value = value.freeze();
+        let value = Bytes::from(value);
         match found {
             Some(_) => self.change(entry, key, |_| value),
             None => self.put(entry, key, value, None),

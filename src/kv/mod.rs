@@ -21,6 +21,7 @@
 //! | `digest` | one number for a whole state, kept while it changes |
 
 mod answer;
+mod bytes;
 pub mod command;
 mod digest;
 pub mod encoding;
@@ -46,6 +47,8 @@ mod tests;
 
 pub use answer::FrozenQuery;
 pub use encoding::{DecodeError, check};
+
+use byteview::ByteView;
 
 use answer::Asking;
 use command::{Bytes, Command, RequestId, Write};
@@ -92,7 +95,7 @@ impl StateMachine {
         &mut self,
         index: u64,
         stamp_ms: u64,
-        command: &Bytes,
+        command: &ByteView,
         changes: &mut Vec<Change>,
     ) -> Applied {
         let mut entry = self.advance_to(index, stamp_ms, EXPIRED_PER_ENTRY_MAX, changes);

@@ -194,7 +194,7 @@ impl Model {
     fn execute_value(&mut self, command: &Command) -> Outcome {
         match command {
             Command::Append { key, value, value_bytes_max } => {
-                let old = self.find(key).map_or(Bytes::new(), |pair| pair.value);
+                let old = self.find(key).map_or(Bytes::default(), |pair| pair.value);
                 let both = [old.to_vec(), value.to_vec()].concat();
                 if both.len() as u64 > *value_bytes_max {
                     let bytes_max = *value_bytes_max as usize;
@@ -303,13 +303,13 @@ impl Model {
                 ]),
             },
             Query::GetRange { key, start, end } => {
-                let value = self.find(key).map_or(Bytes::new(), |pair| pair.value);
+                let value = self.find(key).map_or(Bytes::default(), |pair| pair.value);
                 let length = value.len() as i64;
                 let from_left = |at: i64| if at < 0 { at + length } else { at };
                 let range = from_left(*start)..=from_left(*end);
-                let at = (0..length).zip(&value);
+                let at = (0..length).zip(&value[..]);
                 let bytes = at.filter(|(at, _)| range.contains(at)).map(|(_, byte)| *byte);
-                Outcome::Value(bytes.collect())
+                Outcome::Value(bytes.collect::<Vec<u8>>().into())
             }
             Query::Exists { keys } => {
                 Outcome::Integer(keys.iter().filter(|key| self.find(key).is_some()).count() as i64)
@@ -322,8 +322,9 @@ impl Model {
             }
             Query::GetMany { keys } => Outcome::List(keys.iter().map(value).collect()),
             Query::Range { from, to, pairs_max } => {
-                sorted
-                    .retain(|pair| pair.key >= from && to.as_ref().is_none_or(|to| pair.key < to));
+                sorted.retain(|pair| {
+                    pair.key >= *from && to.as_ref().is_none_or(|to| pair.key < *to)
+                });
                 let pairs = sorted.into_iter().take(*pairs_max);
                 let both = |pair: Pair| [Outcome::Value(pair.key), Outcome::Value(pair.value)];
                 Outcome::List(pairs.flat_map(both).collect())

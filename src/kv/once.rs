@@ -15,9 +15,9 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use imbl::OrdMap;
 
+use super::bytes::Bytes;
 use super::digest::{Digest, Kind, Sum};
 use super::outcome::Outcome;
 use super::snapshot::{Checked, Octets, Record, ensure};
@@ -180,7 +180,7 @@ impl OnceTable {
         // Each number was an entry, and each entry names one client.
         ensure((1..=used_at).contains(&last), "a client has done more than there was time for")?;
         ensure(!self.by_use.contains_key(&used_at), "two clients were named by one entry")?;
-        let name = Bytes::copy_from_slice(name);
+        let name = Bytes::from(name);
         let client = Client::new(&name, last, used_at, used_ms);
         self.bytes += client.bytes;
         self.by_use.insert(used_at, name.clone());

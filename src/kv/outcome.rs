@@ -1,9 +1,8 @@
 //! What the store answers. It knows nothing of dialects: the same outcome is printed as a line for
 //! a person or as RESP for a program.
 
-use bytes::Bytes;
-
 use super::answer::FrozenQuery;
+use super::bytes::Bytes;
 use super::digest::{Digest, Kind};
 
 /// What the store answers.
@@ -125,8 +124,8 @@ pub struct Change {
 }
 
 impl Change {
-    /// What it weighs against byte bounds. A value that is changed again is copied as long as its
-    /// last change is kept, so whoever gathers changes must bound these.
+    /// What it weighs against byte bounds. Each change of a value has a value of its own, so whoever
+    /// gathers changes must bound these.
     pub fn bytes(&self) -> usize {
         self.key.len() + self.value.as_ref().map_or(0, |value| value.len())
     }

@@ -3,9 +3,9 @@
 //! A [`Query`] is answered from one server's state as it is, and never enters the log, except as a
 //! step of a transaction. Whether that state is recent enough is decided before (diss. §6.4).
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::bytes::Bytes;
 use super::command::{OVERHEAD_BYTES, weight};
 
 /// In which unit and from when a deadline is told.

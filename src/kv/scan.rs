@@ -75,7 +75,7 @@ impl Store {
             work_done += work(key, pattern);
             if exists && pattern.is_none_or(|pattern| glob::matches(pattern, key)) {
                 bytes += key.len();
-                keys.push(Outcome::Value(Bytes::copy_from_slice(key)));
+                keys.push(Outcome::Value(Bytes::from(key)));
             }
             if bytes > asking.reply_bytes_max {
                 return Outcome::ReplyTooBig { bytes_max: asking.reply_bytes_max };
@@ -106,7 +106,7 @@ impl Store {
                 if bytes > asking.reply_bytes_max {
                     return Outcome::ReplyTooBig { bytes_max: asking.reply_bytes_max };
                 }
-                keys.push(Outcome::Value(Bytes::copy_from_slice(key)));
+                keys.push(Outcome::Value(Bytes::from(key)));
             }
         }
         Outcome::List(keys)

@@ -190,7 +190,7 @@ impl From<Answer<'_>> for Outcome {
             Answer::Done => Outcome::Done,
             Answer::Nothing => Outcome::Nothing,
             Answer::Integer(number) => Outcome::Integer(number),
-            Answer::Value(Octets(value)) => Outcome::Value(Bytes::copy_from_slice(value)),
+            Answer::Value(Octets(value)) => Outcome::Value(Bytes::from(value)),
             Answer::NotInteger => Outcome::NotInteger,
             Answer::Overflow => Outcome::Overflow,
             Answer::BadDeadline => Outcome::BadDeadline,

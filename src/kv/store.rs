@@ -18,9 +18,9 @@ mod loading;
 mod rows;
 mod table;
 
-use bytes::Bytes;
 use imbl::OrdSet;
 
+use super::bytes::Bytes;
 use super::digest::{Digest, Kind, Sum};
 use super::key::{Key, Name};
 use super::outcome::Change;
@@ -53,10 +53,6 @@ pub struct Store {
     /// Values that were read lately.
     cache: ReadCache,
 }
-
-/// Values of up to so many bytes are copied to be told: the count of a value's references lies
-/// elsewhere in memory, and to fetch it twice takes longer.
-const COPIED_BYTES_MAX: usize = 1024;
 
 /// A value, and what belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -132,8 +128,7 @@ impl Store {
         if found.deadline_ms.is_none() {
             self.cache.offer(hash, self.values.len(), key, &found.value);
         }
-        let is_short = found.value.len() <= COPIED_BYTES_MAX;
-        Some(if is_short { self.cache.copy(&found.value) } else { found.value.clone() })
+        Some(found.value.clone())
     }
 
     /// See [`StateMachine::fetch_to_get`](super::StateMachine::fetch_to_get).
@@ -207,7 +202,7 @@ impl Store {
             let (key, found) =
                 self.take_out(&Key::new(&name)).expect("a deadline belongs to a key");
             self.tombstones.record(key, found.version);
-            entry.changed(Bytes::copy_from_slice(&name), None);
+            entry.changed(Bytes::from(&name), None);
         }
         self.tombstones.forget_old(entry.index);
     }
@@ -247,19 +242,18 @@ impl Store {
         entry.changed(key, Some(value));
     }
 
-    /// Changes the value of a key that exists, and nothing about its deadline. `change` gets the
-    /// value as its only owner, if nobody else has a hold of it.
+    /// Changes the value of a key that exists, and nothing about its deadline.
     pub(super) fn change(
         &mut self,
         entry: &mut Entry<'_>,
         key: Bytes,
-        change: impl FnOnce(Bytes) -> Bytes,
+        change: impl FnOnce(&Bytes) -> Bytes,
     ) {
         self.cache.forget(&key);
         let found = self.values.get_mut(&Key::new(&key[..]));
         let (_, found) = found.expect("only a key that exists is changed");
         self.sum.subtract(found.hash);
-        found.value = change(std::mem::take(&mut found.value));
+        found.value = change(&found.value);
         found.version = entry.index;
         found.hash = found.computed_hash(&key);
         self.sum.add(found.hash);
@@ -304,7 +298,7 @@ impl Store {
         self.sum = Sum::default();
         for (key, found) in std::mem::take(&mut self.values).iter() {
             let index = if self.is_overdue(found) { found.version } else { entry.index };
-            entry.changed(Bytes::copy_from_slice(key.name()), None);
+            entry.changed(Bytes::from(key.name()), None);
             self.tombstones.record(key.clone(), index);
         }
     }

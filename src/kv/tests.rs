@@ -27,7 +27,7 @@ impl Server {
         let index = self.machine.applied_index() + 1;
         let mut bytes = encoding::encode(&write.into());
         encoding::stamp(&mut bytes, RequestId { server: 1, incarnation: 1, serial: index }, 1);
-        let applied = self.machine.apply(index, self.now_ms, &bytes.into(), &mut self.changes);
+        let applied = self.machine.apply(index, self.now_ms, &bytes, &mut self.changes);
         applied.outcome.expect("each request is new")
     }
 

@@ -317,7 +317,7 @@ impl<D: Deliver + Send + Sync + 'static> Clients<D> {
             }
             Input::Request(Request::Local(local)) => Some(Due::Reply(self.answer(client, &local))),
             Input::Request(Request::Write(write)) => {
-                let command = Command(encoding::encode(&write).into());
+                let command = Command(encoding::encode(&write));
                 ask(gateway::Request::Write(command));
                 None
             }

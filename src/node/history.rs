@@ -166,7 +166,7 @@ mod tests {
     use crate::kv::command::Bytes;
 
     fn change(index: u64, key: &'static str) -> Change {
-        Change { index, key: Bytes::from(key), value: Some(Bytes::from_static(&[b'x'; 100])) }
+        Change { index, key: Bytes::from(key), value: Some(Bytes::from(&[b'x'; 100])) }
     }
 
     fn read(history: &History, position: Position, prefix: &[u8]) -> (Vec<u64>, Position) {

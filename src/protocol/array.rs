@@ -178,7 +178,7 @@ impl Array {
         if end != b"\r\n" {
             return Err(Malformed::End);
         }
-        self.arguments.push(Bytes::copy_from_slice(&bytes[..length]));
+        self.arguments.push(Bytes::from(&bytes[..length]));
         self.next_argument();
         Ok(Some(length + 2))
     }

@@ -72,7 +72,7 @@ impl Conversation {
             client_id,
             peer,
             version: 1,
-            name: Bytes::new(),
+            name: Bytes::default(),
             transaction: Transaction::default(),
             feeding: false,
         }
@@ -234,7 +234,7 @@ impl Conversation {
             },
             Session::Reset => {
                 self.transaction = Transaction::default();
-                (self.version, self.name) = (1, Bytes::new());
+                (self.version, self.name) = (1, Bytes::default());
                 Reply::Text("RESET")
             }
             Session::Unwatch if self.transaction.is_open() => {
@@ -269,7 +269,7 @@ impl Conversation {
     /// What HELLO answers. `master` on every server: to clients that know replicas it means that
     /// writes are welcome.
     fn introduction(&self, form: Form) -> Reply {
-        let text = |text: &str| Reply::Value(Bytes::copy_from_slice(text.as_bytes()));
+        let text = |text: &str| Reply::Value(Bytes::from(text.as_bytes()));
         Reply::Map(vec![
             (text("server"), text("raft-server")),
             (text("version"), text(REDIS_VERSION)),

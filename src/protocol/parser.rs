@@ -270,7 +270,7 @@ fn take_apart(line: &[u8], arguments_max: usize) -> Option<Piece> {
 fn word_of(line: &[u8]) -> Bytes {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let word = line.split(is_blank).find(|word| !word.is_empty());
-    Bytes::copy_from_slice(word.unwrap_or_default())
+    Bytes::from(word.unwrap_or_default())
 }
 
 /// A web page can make a browser POST a body full of commands to us: it must not get beyond line

@@ -3,8 +3,8 @@
 //! Each is a type of its own, so that a term can never be passed where an index is meant.
 
 use std::fmt;
-use std::sync::Arc;
 
+use byteview::ByteView;
 use serde::{Deserialize, Serialize};
 
 /// The name of a server, unique in its cluster for ever: a server that lost its disk comes back
@@ -87,8 +87,9 @@ impl EntryId {
 
 /// A command for the state machine: opaque bytes to `raft`, shared without copies between the log,
 /// the peers and the disk.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Command(pub bytes::Bytes);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Command(pub ByteView);
 
 impl Command {
     /// The command's length in bytes.
@@ -104,47 +105,14 @@ impl Command {
 
 impl From<&[u8]> for Command {
     fn from(bytes: &[u8]) -> Command {
-        Command(bytes::Bytes::copy_from_slice(bytes))
+        Command(ByteView::new(bytes))
     }
 }
 
-impl Serialize for Command {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Command {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Command, D::Error> {
-        bytes::Bytes::deserialize(deserializer).map(Command)
-    }
-}
-
-/// Opaque bytes, shared without copies and encoded as a whole, not element by element.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Bytes(pub Arc<[u8]>);
-
-impl Serialize for Bytes {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        struct BytesVisitor;
-        impl serde::de::Visitor<'_> for BytesVisitor {
-            type Value = Bytes;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("bytes")
-            }
-            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
-                Ok(Bytes(Arc::from(bytes)))
-            }
-        }
-        deserializer.deserialize_bytes(BytesVisitor)
-    }
-}
+/// Opaque bytes, shared without copies.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Bytes(pub ByteView);
 
 /// Log time in milliseconds: the leader's word for when it appended an entry. The core only sees to
 /// it that a leader's stamps never fall below those before them; `server::clock` says what they

@@ -183,7 +183,7 @@ impl Chronicle {
                     Condition::Always => true,
                     Condition::IfAbsent => old.is_none(),
                     Condition::IfPresent => old.is_some(),
-                    Condition::IfEqual(value) => old.as_ref().is_some_and(|it| it.value == value),
+                    Condition::IfEqual(value) => old.as_ref().is_some_and(|it| it.value == *value),
                     Condition::IfVersion(version) => {
                         old.as_ref().map_or(0, |it| it.version) == *version
                     }
@@ -207,7 +207,7 @@ impl Chronicle {
                 if *if_absent { flag(true) } else { Outcome::Done }
             }
             Command::Append { key, value, value_bytes_max } => {
-                let old = self.get(key).map_or(Bytes::new(), |held| held.value);
+                let old = self.get(key).map_or(Bytes::default(), |held| held.value);
                 let whole = [&old[..], value].concat();
                 let bytes_max = usize::try_from(*value_bytes_max).unwrap_or(usize::MAX);
                 if whole.len() > bytes_max {
@@ -222,7 +222,7 @@ impl Chronicle {
             }
             Command::CompareAndSet { key, old, new } => match self.get(key) {
                 None => Outcome::Nothing,
-                Some(held) if held.value != old => flag(false),
+                Some(held) if held.value != *old => flag(false),
                 Some(_) => {
                     self.replace(key, new.clone());
                     flag(true)
@@ -232,7 +232,7 @@ impl Chronicle {
                 let text = self.get(key).map_or(Bytes::from("0"), |held| held.value);
                 let number = str::from_utf8(&text).ok().and_then(|text| text.parse::<i64>().ok());
                 // Only the one spelling that INCR itself would write counts.
-                let Some(number) = number.filter(|number| *number.to_string().as_bytes() == text)
+                let Some(number) = number.filter(|number| *number.to_string().as_bytes() == *text)
                 else {
                     return Outcome::NotInteger;
                 };
@@ -245,7 +245,7 @@ impl Chronicle {
             }
             Command::GetAndDelete { key } => value_of(self.delete(key).as_ref()),
             Command::DeleteIfEqual { key, old } => {
-                let is_equal = self.get(key).is_some_and(|held| held.value == old);
+                let is_equal = self.get(key).is_some_and(|held| held.value == *old);
                 flag(is_equal && self.delete(key).is_some())
             }
             Command::Flush => {

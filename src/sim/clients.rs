@@ -333,9 +333,7 @@ const REST: Micros = 100_000;
 
 fn request_of(asked: &Asked) -> Request {
     match asked {
-        Asked::Write(write) => {
-            Request::Write(types::Command::from(encoding::encode(write).as_slice()))
-        }
+        Asked::Write(write) => Request::Write(types::Command(encoding::encode(write))),
         Asked::Read(query) => Request::Read(query.clone()),
         Asked::Stale(query) => Request::StaleRead(query.clone()),
         Asked::Wait { index, ticks } => Request::Wait { index: Index(*index), ticks: *ticks },

@@ -59,7 +59,7 @@ impl Talk {
         Talk {
             once: Once { name, commands: Vec::new(), settled: true, waiting: None },
             watching: Watching::Nothing,
-            value: Bytes::new(),
+            value: Bytes::default(),
             version: 0,
             deadline_ms: 0,
             index: 0,

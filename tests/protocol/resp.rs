@@ -52,7 +52,7 @@ fn hello_chooses_the_dialect_of_lines_too() {
 /// Each kind of reply, three times.
 #[test]
 fn every_reply_is_printed_in_three_dialects() {
-    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    let bytes = |text: &str| Bytes::from(text.as_bytes());
     let change = |value: Option<&str>| {
         Reply::Change(Change { index: 15, key: bytes("color"), value: value.map(bytes) })
     };

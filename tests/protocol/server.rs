@@ -78,7 +78,7 @@ impl Server {
                 let mut bytes = encoding::encode(&command);
                 let id = RequestId { server: 1, incarnation: 1, serial: index };
                 encoding::stamp(&mut bytes, id, index);
-                let outcome = self.machine.apply(index, 0, &bytes.into(), &mut Vec::new()).outcome;
+                let outcome = self.machine.apply(index, 0, &bytes, &mut Vec::new()).outcome;
                 outcome.expect("every serial is new").into()
             }
         }

@@ -7,7 +7,7 @@ use raft_server::protocol::{Conversation, Dialect, Input, Limits, Reply, Request
 use super::server::{Server, answers, array, inputs, play, words};
 
 fn bytes(text: &str) -> Bytes {
-    Bytes::copy_from_slice(text.as_bytes())
+    Bytes::from(text.as_bytes())
 }
 
 fn next(conversation: &mut Conversation, typed: &str) -> Input {
@@ -189,7 +189,7 @@ fn the_queue_is_bounded() {
     assert_eq!(operations.len(), TRANSACTION_COMMANDS_MAX);
     assert!(printed(&exec(TRANSACTION_COMMANDS_MAX + 1).expect("EXEC")).starts_with("-EXECABORT"));
 
-    let weight = Command::set(bytes("k"), Bytes::new(), Default::default()).bytes();
+    let weight = Command::set(bytes("k"), Bytes::default(), Default::default()).bytes();
     for (above, expected) in [(0, "+QUEUED\r\n"), (1, "-TOOBIG bytes of queued commands: 1048577")]
     {
         let mut client = conversation();

@@ -7,9 +7,6 @@
 //! is read takes one of them; if both are taken, it may have to be read a few times until the key
 //! that came first leaves.
 //!
-//! Whoever asks gets a copy of the value. Copies share pieces of memory, as an allocation for each
-//! takes longer than the copying.
-//!
 //! Only what is read is here: a server that nobody has read from, as most followers are, pays
 //! nothing for it. It is no part of the state. A copy of the state begins with an empty one, and
 //! states with different ones are equal. Each key here is in the store, without a deadline and with
@@ -19,8 +16,7 @@
 use std::hash::{Hash, Hasher};
 use std::hint::black_box;
 
-use bytes::{Bytes, BytesMut};
-
+use crate::kv::bytes::Bytes;
 use crate::kv::digest::{Digest, Kind};
 use crate::lab::{Rule, removed};
 use crate::limits::{CACHED_BYTES_MAX, CACHED_KEYS_MAX, CACHED_PAIR_BYTES_MAX};
@@ -36,10 +32,6 @@ const PLACES_PER_KEY: usize = 4;
 /// of both, and where most keys find no place it would be done with most reads.
 const OFFERS_TAKEN: u64 = 8;
 
-/// Values that are told share pieces of memory of so many bytes: one of 256 bytes costs a sixteenth
-/// of an allocation. However short, one that waits for its turn to be sent keeps a whole piece.
-const TOLD_BYTES: usize = 4096;
-
 /// Copies of some of the keys of a store that have no deadline, with their values.
 #[derive(Debug, Default)]
 pub(super) struct ReadCache {
@@ -51,8 +43,6 @@ pub(super) struct ReadCache {
     offers: u64,
     /// Where the next one is driven out if there are too many bytes.
     hand: usize,
-    /// Room for the values that are told next.
-    told: BytesMut,
 }
 
 /// Keys with the same places: as long as a line of the processor's cache.
@@ -86,18 +76,13 @@ impl ReadCache {
     }
 
     /// A copy of the value of a key with this hash.
-    pub(super) fn get(&mut self, hash: u64, key: &[u8]) -> Option<Bytes> {
+    pub(super) fn get(&self, hash: u64, key: &[u8]) -> Option<Bytes> {
         if self.is_empty() {
             return None;
         }
         let mut ways = self.sets[self.place(hash)].ways.iter().flatten();
         let found = ways.find(|cached| cached.is(hash, key))?;
-        Some(copy(found.value(), &mut self.told))
-    }
-
-    /// A copy of a value of the table, made as `get` makes it.
-    pub(super) fn copy(&mut self, value: &[u8]) -> Bytes {
-        copy(value, &mut self.told)
+        Some(found.value().into())
     }
 
     /// Brings into the processor's caches what `get` will look at for keys with these hashes. Here
@@ -210,15 +195,6 @@ impl ReadCache {
     }
 }
 
-/// A copy of a value, made where there is room, or else in new memory.
-fn copy(value: &[u8], room: &mut BytesMut) -> Bytes {
-    if room.capacity() < value.len() {
-        *room = BytesMut::with_capacity(TOLD_BYTES.max(value.len()));
-    }
-    room.extend_from_slice(value);
-    room.split().freeze()
-}
-
 impl Cached {
     fn is(&self, hash: u64, key: &[u8]) -> bool {
         self.hash == hash && self.key() == key
@@ -312,7 +288,7 @@ mod tests {
         cache.replace(b"a", b"A");
         cache.replace(b"b", b"B");
         assert_eq!(value_of(&mut cache, "a"), None, "only what is read is here");
-        assert_eq!(value_of(&mut cache, "b"), Some(Bytes::from_static(b"B")));
+        assert_eq!(value_of(&mut cache, "b"), Some(Bytes::from(b"B")));
         cache.forget(b"c");
         assert_eq!(value_of(&mut cache, "c"), None);
         insert(&mut cache, "a", 0);

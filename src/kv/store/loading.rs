@@ -12,10 +12,10 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use imbl::OrdSet;
 
 use super::{ReadCache, Store, Table, Versioned};
+use crate::kv::bytes::Bytes;
 use crate::kv::digest::Sum;
 use crate::kv::key::{Key, Name};
 use crate::kv::scan;
@@ -65,7 +65,7 @@ impl Loading {
         let is_time = |at_ms: u64| at_ms > 0 && i64::try_from(at_ms).is_ok();
         ensure(deadline_ms.is_none_or(is_time), "a deadline is no time")?;
 
-        let found = Versioned::new(key, Bytes::copy_from_slice(value), version, deadline_ms);
+        let found = Versioned::new(key, Bytes::from(value), version, deadline_ms);
         self.sum.add(found.hash);
         let name = Name::from(key);
         self.positions.push((scan::position(key), Name::clone(&name)));

@@ -267,10 +267,10 @@ mod tests {
     use std::collections::BTreeMap;
     use std::hash::DefaultHasher;
 
-    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kv::bytes::Bytes;
 
     /// Some keys have to be compared further than to the end of their prefix.
     fn name(number: u8) -> Vec<u8> {
@@ -282,7 +282,7 @@ mod tests {
     }
 
     fn found(name: &[u8], version: u64) -> Versioned {
-        Versioned::new(name, Bytes::copy_from_slice(&version.to_be_bytes()), version, None)
+        Versioned::new(name, Bytes::from(&version.to_be_bytes()), version, None)
     }
 
     /// The same keys and values as in a tree, wherever they are looked for.

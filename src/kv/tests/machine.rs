@@ -6,14 +6,14 @@ fn request(serial: u64) -> RequestId {
     RequestId { server: 1, incarnation: 1, serial }
 }
 
-fn stamped(request: RequestId, write: impl Into<Write>) -> Vec<u8> {
+fn stamped(request: RequestId, write: impl Into<Write>) -> ByteView {
     let mut bytes = encoding::encode(&write.into());
     encoding::stamp(&mut bytes, request, 1);
     bytes
 }
 
-fn apply(machine: &mut StateMachine, index: u64, bytes: &[u8]) -> Applied {
-    machine.apply(index, 0, &Bytes::copy_from_slice(bytes), &mut Vec::new())
+fn apply(machine: &mut StateMachine, index: u64, bytes: &ByteView) -> Applied {
+    machine.apply(index, 0, bytes, &mut Vec::new())
 }
 
 /// S71: the same request twice in the log counts once, and the second entry answers nobody.
@@ -43,7 +43,7 @@ fn an_entry_cannot_be_skipped() {
 #[test]
 #[should_panic(expected = "the committed entry 1 cannot be executed")]
 fn bytes_that_nobody_checked_are_not_ignored() {
-    apply(&mut StateMachine::default(), 1, b"not a command");
+    apply(&mut StateMachine::default(), 1, &ByteView::from(b"not a command"));
 }
 
 /// Every part of the state has its share in the hash.
@@ -68,7 +68,7 @@ fn different_states_have_different_hashes() {
     let mut machines = vec![StateMachine::default()];
     for (request, stamp_ms, write) in writes {
         let mut machine = StateMachine::default();
-        machine.apply(1, stamp_ms, &stamped(request, write).into(), &mut Vec::new());
+        machine.apply(1, stamp_ms, &stamped(request, write), &mut Vec::new());
         machines.push(machine.clone());
         machine.apply_nothing(2, stamp_ms, &mut Vec::new());
         machines.push(machine);

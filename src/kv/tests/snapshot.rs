@@ -46,7 +46,7 @@ fn rich() -> Server {
         let request = RequestId { server: server_number, incarnation: 5, serial };
         encoding::stamp(&mut bytes, request, 1);
         let index = server.machine.applied_index() + 1;
-        server.machine.apply(index, server.now_ms, &bytes.into(), &mut server.changes);
+        server.machine.apply(index, server.now_ms, &bytes, &mut server.changes);
     }
     // Some keys are overdue and still there.
     let index = server.machine.applied_index() + 1;
@@ -65,7 +65,7 @@ fn a_new_cluster_is_not_taken_for_an_older_life_of_its_servers() {
         let mut bytes = encoding::encode(&set("first", "write").into());
         encoding::stamp(&mut bytes, RequestId { server: 2, incarnation: 1, serial: 1 }, 1);
         let index = machine.applied_index() + 1;
-        let applied = machine.apply(index, machine.clock_ms(), &bytes.into(), &mut Vec::new());
+        let applied = machine.apply(index, machine.clock_ms(), &bytes, &mut Vec::new());
         assert_eq!(applied.outcome.is_some(), is_executed);
     }
     // All else is as it was, ONCE above all.
@@ -76,7 +76,7 @@ fn a_new_cluster_is_not_taken_for_an_older_life_of_its_servers() {
     let mut encoded = encoding::encode(&once);
     encoding::stamp(&mut encoded, RequestId { server: 1, incarnation: 1, serial: 1 }, 1);
     let index = again.applied_index() + 1;
-    let repeated = again.apply(index, again.clock_ms(), &encoded.into(), &mut Vec::new());
+    let repeated = again.apply(index, again.clock_ms(), &encoded, &mut Vec::new());
     assert_eq!(repeated.outcome, Some(Outcome::Integer(44)), "answered as before, not executed");
     let number = Query::Get { key: bytes("number") };
     assert_eq!(again.query(&number, 0, usize::MAX), new.query(&number, 0, usize::MAX));
@@ -101,7 +101,7 @@ fn the_pairs_of_a_snapshot_are_those_of_its_state() {
     assert!(shown.is_sorted_by_key(|(key, ..)| key.clone()));
     for (key, value, version, deadline_ms) in shown {
         assert!(version <= machine.applied_index());
-        let query = Query::GetVersioned { key: Bytes::copy_from_slice(&key) };
+        let query = Query::GetVersioned { key: Bytes::from(&key) };
         if is_alive(&deadline_ms) {
             let version = i64::try_from(version).expect("a log index");
             let pair = vec![Outcome::Value(value.into()), Outcome::Integer(version)];
@@ -122,7 +122,7 @@ fn a_retry_behind_a_snapshot_is_executed_once() {
     encoding::stamp(&mut twin, RequestId { server: 1, incarnation: 1, serial: 1 }, 1);
 
     server.machine = reread(&server.machine);
-    assert_eq!(server.machine.apply(2, 2, &twin.into(), &mut server.changes).outcome, None);
+    assert_eq!(server.machine.apply(2, 2, &twin, &mut server.changes).outcome, None);
     assert_eq!(server.write(once), Outcome::Integer(1));
     assert_eq!(server.ask(get("n")), value("1"));
 }
@@ -335,7 +335,7 @@ proptest! {
                 let mut bytes = encoding::encode(&write);
                 let request = RequestId { server, incarnation, serial };
                 encoding::stamp(&mut bytes, request, floor.min(serial));
-                Bytes::from(bytes)
+                bytes
             });
             let apply = |machine: &mut StateMachine| {
                 let (index, mut changes) = (machine.applied_index() + 1, Vec::new());
@@ -408,7 +408,7 @@ fn a_hundred_thousand_mutations_do_no_harm() {
             let mut encoded = encoding::encode(&command.into());
             let request = RequestId { server: 9, incarnation: 1, serial: index };
             encoding::stamp(&mut encoded, request, 1);
-            server.machine.apply(index, server.now_ms, &encoded.into(), &mut server.changes);
+            server.machine.apply(index, server.now_ms, &encoded, &mut server.changes);
         }
         server.machine.store.check();
     }

@@ -189,5 +189,5 @@ fn described(
 }
 
 fn text(text: &str) -> Reply {
-    Reply::Value(Bytes::copy_from_slice(text.as_bytes()))
+    Reply::Value(Bytes::from(text.as_bytes()))
 }

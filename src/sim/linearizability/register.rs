@@ -144,9 +144,7 @@ impl Action {
             }
             Action::CompareAndSet { old, new } => match value {
                 None => (None, Outcome::Nothing),
-                Some(value) if value == old.as_ref() => {
-                    (Some(Some(new.to_vec())), Outcome::Integer(1))
-                }
+                Some(value) if *value == **old => (Some(Some(new.to_vec())), Outcome::Integer(1)),
                 Some(_) => (None, Outcome::Integer(0)),
             },
             Action::Increment { delta } => {
