@@ -450,10 +450,6 @@ rules! {
         "as in Redis; EXEC depends on what WATCH saw"
         ["EXEC does all or nothing, and nothing if a key has changed",
          "A read shows a state of its time", "A write is answered with what it did"]
-    CacheFollowsWrites "stale-cache"
-        "Whatever changes a key changes what the read cache has of it, or makes it forget the key."
-        "a read that is confirmed would still be answered with what the key held before"
-        ["A read shows a state of its time"]
     MovedRowsAreFound "lost-row"
         "When a row of the table moves into the place of one that was removed, the index is told."
         "a read that is confirmed would find no value where there is one"

@@ -302,17 +302,6 @@ pub const FREED_STEP_BYTES: u64 = 8 * 1024 * 1024;
 /// Keys that SCAN looks at for one page, however many it is asked for.
 pub const SCAN_KEYS_MAX: usize = 1000;
 
-/// Keys that a GET may find without a search, as they were read lately: a power of two. There is a
-/// place of 32 bytes for four to eight times as many keys as exist, and for no more than this. (To
-/// make all of them, which happens once, takes a few milliseconds.)
-pub const CACHED_KEYS_MAX: usize = 1 << 19;
-
-/// Bytes of those keys and their values, which are copies.
-pub const CACHED_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// Bytes of one of them with its value: the search for another is little beside sending it.
-pub const CACHED_PAIR_BYTES_MAX: usize = 2048;
-
 /// Keys that a query looks at while the applier waits for it; one that needs more is answered on
 /// its connection's thread.
 pub const QUERY_WORK_MAX: usize = 4096;

@@ -54,9 +54,9 @@ impl Asking {
 
 impl Store {
     /// Answers at once what can be answered at once, and freezes what cannot.
-    pub(super) fn query(&mut self, query: &Query, mut asking: Asking) -> Outcome {
+    pub(super) fn query(&self, query: &Query, mut asking: Asking) -> Outcome {
         let outcome = match query {
-            Query::Get { key } => Some(self.read(key).map_or(Outcome::Nothing, Outcome::Value)),
+            Query::Get { key } => Some(self.value_or_nothing(key)),
             Query::Keys { .. } => None,
             // A RANGE over nothing but overdue keys may be too long, too.
             Query::Range { .. } => match self.answer(query, &mut asking) {

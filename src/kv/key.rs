@@ -7,12 +7,14 @@
 
 use std::cmp::Ordering;
 use std::ops::Deref;
-use std::sync::Arc;
 
 use equivalent::Comparable;
 
-/// The bytes of a key, shared by all orders in which the store keeps it.
-pub(super) type Name = Arc<[u8]>;
+use super::bytes::Bytes;
+
+/// The bytes of a key, in memory that no command and no value has a share in: all orders in which
+/// the store keeps the key have it, for as long as it is there.
+pub(super) type Name = Bytes;
 
 /// How many bytes a prefix holds.
 const PREFIX_BYTES: usize = 16;

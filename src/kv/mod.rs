@@ -10,7 +10,6 @@
 //! | `command`, `query`, `outcome` | what is asked, and what is answered |
 //! | `encoding`, `render` | how that looks in the log, and to people |
 //! | `store`, `key` | the keys and values, and the orders in which they are looked for |
-//! | `store/cache` | values that were read lately, and are found at once |
 //! | `store/table`, `store/rows` | a key with its value, found at once, and all of them in order |
 //! | `execute`, `answer` | what each command does, what each query answers |
 //! | `expiry` | how long keys live, in log time |
@@ -117,7 +116,7 @@ impl StateMachine {
     /// client is the caller's concern (diss. §6.4). `now_ms` is the caller's estimate of the log
     /// time: it only counts down what TTL shows, and decides nothing. Answers are at most
     /// `reply_bytes_max` long, in bytes of keys and values.
-    pub fn query(&mut self, query: &Query, now_ms: u64, reply_bytes_max: usize) -> Outcome {
+    pub fn query(&self, query: &Query, now_ms: u64, reply_bytes_max: usize) -> Outcome {
         let (applied_index, work_left) = (self.applied_index, QUERY_WORK_MAX);
         self.store.query(query, Asking { applied_index, now_ms, work_left, reply_bytes_max })
     }
@@ -125,7 +124,7 @@ impl StateMachine {
     /// These keys will be asked for next, with GET: what that will look at is fetched from memory
     /// for all of them at once. It changes nothing but how long the queries will take.
     pub fn fetch_to_get<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
-        self.store.fetch_to_get(keys);
+        self.store.fetch_to_get(&keys.collect::<Vec<_>>());
     }
 
     /// The same for commands that will be applied next, if they are SETs.

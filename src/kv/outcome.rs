@@ -124,8 +124,8 @@ pub struct Change {
 }
 
 impl Change {
-    /// What it weighs against byte bounds. Each change of a value has a value of its own, so whoever
-    /// gathers changes must bound these.
+    /// What it weighs against byte bounds. Each change has a value of its own, so whoever gathers
+    /// changes must bound these.
     pub fn bytes(&self) -> usize {
         self.key.len() + self.value.as_ref().map_or(0, |value| value.len())
     }

@@ -1,8 +1,8 @@
 //! The keys and values, and the orders in which they are looked for.
 //!
 //! By key, for GET and RANGE (`table`); by deadline, for what has expired; by position, for SCAN.
-//! This file keeps the three in step, and the tombstones and a cache for GET with them: everything
-//! else changes the store through `put`, `change`, `set_deadline`, `remove` and `clear`.
+//! This file keeps the three in step, and the tombstones with them: everything else changes the
+//! store through `put`, `change`, `set_deadline`, `remove` and `clear`.
 //!
 //! The maps are persistent: a clone shares them with its original until one of them changes, and
 //! then only the path to the change is copied. So a long question, or a snapshot, takes a clone
@@ -13,7 +13,6 @@
 //! in the maps: it is *overdue*. Overdue keys are taken out a few per entry, so that a million keys
 //! with one deadline do not stop the server.
 
-mod cache;
 mod loading;
 mod rows;
 mod table;
@@ -29,7 +28,6 @@ use super::snapshot::{Octets, Record};
 use super::tombstones::Tombstones;
 use crate::lab::{Rule, removed};
 
-use cache::ReadCache;
 pub(super) use loading::Loading;
 use table::Table;
 
@@ -50,8 +48,6 @@ pub struct Store {
     tombstones: Tombstones,
     /// The highest stamp applied, in milliseconds.
     clock_ms: u64,
-    /// Values that were read lately.
-    cache: ReadCache,
 }
 
 /// A value, and what belongs to it.
@@ -118,30 +114,14 @@ impl Store {
         self.values.get(&Key::new(key)).filter(|found| !self.is_overdue(found))
     }
 
-    /// The value of a key that exists: from the cache, if it was read before.
-    pub(super) fn read(&mut self, key: &[u8]) -> Option<Bytes> {
-        let hash = ReadCache::hash(key);
-        if let Some(value) = self.cache.get(hash, key) {
-            return Some(value);
-        }
-        let found = self.values.get(&Key::new(key)).filter(|found| !self.is_overdue(found))?;
-        if found.deadline_ms.is_none() {
-            self.cache.offer(hash, self.values.len(), key, &found.value);
-        }
-        Some(found.value.clone())
-    }
-
     /// See [`StateMachine::fetch_to_get`](super::StateMachine::fetch_to_get).
-    pub(super) fn fetch_to_get<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
-        if !self.cache.is_empty() {
-            self.cache.fetch(&keys.map(ReadCache::hash).collect::<Vec<_>>());
-        }
+    pub(super) fn fetch_to_get(&self, keys: &[&[u8]]) {
+        self.values.fetch_to_get(keys);
     }
 
     /// See [`StateMachine::fetch_to_set`](super::StateMachine::fetch_to_set).
     pub(super) fn fetch_to_set(&self, keys: &[&[u8]]) {
-        self.fetch_to_get(keys.iter().copied());
-        self.values.fetch(keys);
+        self.values.fetch_to_set(keys);
     }
 
     /// How many keys exist.
@@ -202,7 +182,7 @@ impl Store {
             let (key, found) =
                 self.take_out(&Key::new(&name)).expect("a deadline belongs to a key");
             self.tombstones.record(key, found.version);
-            entry.changed(Bytes::from(&name), None);
+            entry.changed(Name::clone(&name), None);
         }
         self.tombstones.forget_old(entry.index);
     }
@@ -215,10 +195,6 @@ impl Store {
         value: Bytes,
         deadline_ms: Option<u64>,
     ) {
-        match deadline_ms {
-            None => self.cache.replace(&key, &value),
-            Some(_) => self.cache.forget(&key),
-        }
         let new = Versioned::new(&key, value.clone(), entry.index, deadline_ms);
         let sought = Key::new(&key[..]);
         // The key that is there stays: the other orders share its memory.
@@ -249,7 +225,6 @@ impl Store {
         key: Bytes,
         change: impl FnOnce(&Bytes) -> Bytes,
     ) {
-        self.cache.forget(&key);
         let found = self.values.get_mut(&Key::new(&key[..]));
         let (_, found) = found.expect("only a key that exists is changed");
         self.sum.subtract(found.hash);
@@ -269,9 +244,6 @@ impl Store {
             found.version = entry.index;
         }
         let old_ms = std::mem::replace(&mut found.deadline_ms, deadline_ms);
-        if old_ms.is_none() {
-            self.cache.forget(key);
-        }
         found.hash = found.computed_hash(key);
         self.sum.add(found.hash);
         let name = Name::clone(name);
@@ -293,12 +265,11 @@ impl Store {
     pub(super) fn clear(&mut self, entry: &mut Entry<'_>) {
         self.deadlines.clear();
         self.positions.clear();
-        self.cache = ReadCache::default();
         self.overdue = 0;
         self.sum = Sum::default();
         for (key, found) in std::mem::take(&mut self.values).iter() {
             let index = if self.is_overdue(found) { found.version } else { entry.index };
-            entry.changed(Bytes::from(key.name()), None);
+            entry.changed(Name::clone(key.name()), None);
             self.tombstones.record(key.clone(), index);
         }
     }
@@ -326,7 +297,7 @@ impl Store {
 
     /// Computes the sums afresh from every key and tombstone.
     pub(super) fn sum_up(&mut self) {
-        self.sum = self.values.rows().map(|(key, found)| found.computed_hash(key.name())).collect();
+        self.sum = self.values.rows().map(|(name, found)| found.computed_hash(name)).collect();
         self.tombstones.sum_up();
     }
 
@@ -342,9 +313,6 @@ impl Store {
 
     fn take_out(&mut self, sought: &Key<&[u8]>) -> Option<(Key, Versioned)> {
         let (key, found) = self.values.remove(sought)?;
-        if found.deadline_ms.is_none() {
-            self.cache.forget(key.name());
-        }
         self.sum.subtract(found.hash);
         self.positions.remove(&(scan::position(key.name()), Name::clone(key.name())));
         self.move_deadline(key.name(), found.deadline_ms, None);
@@ -365,7 +333,7 @@ impl Store {
         }
     }
 
-    /// Whether the orders agree, and the cache with them. It looks at every key.
+    /// Whether the orders agree. It looks at every key.
     #[cfg(test)]
     pub(super) fn check(&self) {
         self.values.check();
@@ -381,9 +349,5 @@ impl Store {
         assert_eq!(deadlines, self.deadlines);
         assert_eq!(positions, self.positions);
         assert_eq!(overdue, self.overdue);
-        for (key, value) in self.cache.iter() {
-            let found = self.get(key).expect("a key in the cache exists");
-            assert_eq!((&found.value[..], found.deadline_ms), (value, None));
-        }
     }
 }

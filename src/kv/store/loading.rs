@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 
 use imbl::OrdSet;
 
-use super::{ReadCache, Store, Table, Versioned};
+use super::{Store, Table, Versioned};
 use crate::kv::bytes::Bytes;
 use crate::kv::digest::Sum;
 use crate::kv::key::{Key, Name};
@@ -107,7 +107,6 @@ impl Loading {
             sum: self.sum,
             tombstones: self.tombstones,
             clock_ms: self.clock_ms,
-            cache: ReadCache::default(),
         })
     }
 

@@ -8,10 +8,10 @@
 //! A search in an ordered map of a hundred thousand keys waits for memory some ten times, one after
 //! the other: which place to look at next depends on what was found at the last. Most requests name
 //! one key and need no order, so a hash table tells its row. That is three waits: for the place in
-//! the index, for the row, and for what counts the owners of the value that lies there (and of the
-//! row's leaf, if it is to change). And they can be shared: who knows which keys come next fetches
-//! what these lookups will touch for all of them at once (`fetch`), and the processor waits for
-//! many places at the same time.
+//! the index, for the row, in which the key lies too if it is short, and for the value with the
+//! count of its owners (and for the head of the row's leaf, if it is to change). And they can be
+//! shared: who knows which keys come next fetches what these lookups will touch for all of them at
+//! once (`fetch_to_get`, `fetch_to_set`), and the processor waits for many places at the same time.
 //!
 //! Rows have no gaps: when a key is removed, the last row moves into its place. Which row a key has
 //! depends on the way a server has come, so it is no part of the state: tables are equal if they
@@ -24,7 +24,6 @@
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::hint::black_box;
 
-use equivalent::Equivalent;
 use hashbrown::HashTable;
 use imbl::OrdMap;
 
@@ -34,11 +33,17 @@ use crate::kv::digest;
 use crate::kv::key::{Key, Name};
 use crate::lab::{Rule, removed};
 
+/// How much memory the processor brings at once, in bytes.
+const LINE_BYTES: usize = 64;
+
+/// So many lines of a value are fetched before it is told: what follows these comes by itself.
+const LINES_FETCHED: usize = 16;
+
 /// A map from keys to their values.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
     /// Every key with its value, in no order.
-    rows: Rows<(Key, Versioned)>,
+    rows: Rows<(Name, Versioned)>,
     /// The row of every key.
     order: OrdMap<Key, u32>,
     /// The same, by the keys' hashes.
@@ -57,32 +62,33 @@ impl Table {
     /// The value of a key, to be changed, and the key as it is kept here.
     pub(super) fn get_mut(&mut self, key: &Key<&[u8]>) -> Option<(&Name, &mut Versioned)> {
         let row = self.row(key)?;
-        self.rows.get_mut(row).map(|(key, found)| (key.name(), found))
+        self.rows.get_mut(row).map(|(name, found)| (&*name, found))
     }
 
     /// Adds a key that is not here.
     pub(super) fn insert(&mut self, key: Key, value: Versioned) {
         let row = u32::try_from(self.rows.len()).expect("so many keys do not fit into memory");
         self.index.insert(key.name(), row);
-        let before = self.order.insert(key.clone(), row);
+        self.rows.push((Name::clone(key.name()), value));
+        let before = self.order.insert(key, row);
         assert!(before.is_none() || removed(Rule::MovedRowsAreFound), "a key has one row");
-        self.rows.push((key, value));
     }
 
     /// Removes a key.
     pub(super) fn remove(&mut self, key: &Key<&[u8]>) -> Option<(Key, Versioned)> {
-        let row = self.order.remove(key)?;
+        let (key, row) = self.order.remove_with_key(key)?;
         self.index.remove(key.name(), row);
-        let last = self.rows.pop().expect("a key has a row");
+        let (name, last) = self.rows.pop().expect("a key has a row");
         let at = row as usize;
         if at == self.rows.len() {
-            return Some(last);
+            return Some((key, last));
         }
         let from = u32::try_from(self.rows.len()).expect("it was the number of a row");
-        self.index.moved(last.0.name(), from, row);
-        let moved = self.order.get_mut(&Key::new(&last.0.name()[..]));
+        self.index.moved(&name, from, row);
+        let moved = self.order.get_mut(&Key::new(&name[..]));
         *moved.expect("every row's key is in the order") = row;
-        Some(std::mem::replace(self.rows.get_mut(at).expect("it is no longer the last"), last))
+        let place = self.rows.get_mut(at).expect("it is no longer the last");
+        Some((key, std::mem::replace(place, (name, last)).1))
     }
 
     /// All keys in their order.
@@ -96,26 +102,47 @@ impl Table {
     }
 
     /// All keys in no order, which is quicker.
-    pub(super) fn rows(&self) -> impl Iterator<Item = &(Key, Versioned)> {
+    pub(super) fn rows(&self) -> impl Iterator<Item = &(Name, Versioned)> {
         self.rows.iter()
+    }
+
+    /// These keys will be asked for: brings into the processor's caches what `get` will touch, and
+    /// the beginnings of the values.
+    pub(super) fn fetch_to_get(&self, keys: &[&[u8]]) {
+        let found = self.fetch_rows(&self.first_rows(keys));
+        // What is read must be of use to somebody, or the compiler does not read it.
+        let values = || found.iter().map(|(_, found)| &found.value);
+        black_box(values().filter(|value| value.is_unique()).count());
+        let lines = values().flat_map(|value| value.iter().step_by(LINE_BYTES).take(LINES_FETCHED));
+        black_box(lines.fold(0, |all, byte| all ^ byte));
     }
 
     /// These keys will get other values: brings into the processor's caches what `get_mut` will
     /// touch, and of the old values what counts their owners, as hardly anybody looks at the rest.
-    pub(super) fn fetch(&self, keys: &[&[u8]]) {
+    pub(super) fn fetch_to_set(&self, keys: &[&[u8]]) {
+        let rows = self.first_rows(keys);
+        let found = self.fetch_rows(&rows);
+        black_box(rows.iter().filter(|row| self.rows.is_own(**row as usize)).count());
+        black_box(found.iter().filter(|(_, found)| found.value.is_unique()).count());
+    }
+
+    /// The rows of the first keys with the hashes of these.
+    fn first_rows(&self, keys: &[&[u8]]) -> Vec<u32> {
         // First all hashes: to compute them between the lookups would take up the processor, which
         // looks some hundred steps ahead for what it can fetch.
         let hashes: Vec<u32> = keys.iter().map(|key| self.index.hash(key)).collect();
         let mut rows = Vec::with_capacity(keys.len());
         rows.extend(hashes.iter().filter_map(|hash| self.index.first_of(*hash)));
-        let mut found = Vec::with_capacity(keys.len());
+        rows
+    }
+
+    fn fetch_rows(&self, rows: &[u32]) -> Vec<&(Name, Versioned)> {
+        let mut found = Vec::with_capacity(rows.len());
         found.extend(rows.iter().filter_map(|row| self.rows.get(*row as usize)));
-        // Two places of each row, as it is longer than a line of the caches. What is read must be
-        // of use to somebody, or the compiler does not read it.
-        let read = found.iter().map(|(key, found)| key.name().len() as u64 ^ found.hash);
-        let own = rows.iter().filter(|row| self.rows.is_own(**row as usize)).count();
-        black_box((read.fold(0, |all, number| all ^ number), own));
-        black_box(found.iter().filter(|(_, found)| found.value.is_unique()).count());
+        // Two places of each row, as it is longer than a line of the caches.
+        let read = found.iter().map(|(name, found)| name.len() as u64 ^ found.hash);
+        black_box(read.fold(0, |all, number| all ^ number));
+        found
     }
 
     fn found(&self, row: u32) -> &Versioned {
@@ -128,7 +155,7 @@ impl Table {
             Some(part) => {
                 let is_it = |place: &Place| {
                     let row = self.rows.get(place.row as usize);
-                    place.hash == hash && row.is_some_and(|(kept, _)| key.equivalent(kept))
+                    place.hash == hash && row.is_some_and(|(kept, _)| kept[..] == **key.name())
                 };
                 part.find(spread(hash), is_it)?.row
             }
@@ -141,9 +168,10 @@ impl Table {
     #[cfg(test)]
     pub(super) fn check(&self) {
         assert_eq!(self.order.len(), self.rows.len());
-        for (row, (key, _)) in self.rows.iter().enumerate() {
-            assert_eq!(self.order.get(key), Some(&u32::try_from(row).expect("few rows")));
-            assert_eq!(self.row(&Key::new(key.name())), Some(row));
+        for (row, (name, _)) in self.rows.iter().enumerate() {
+            let key = Key::new(&name[..]);
+            assert_eq!(self.order.get(&key), Some(&u32::try_from(row).expect("few rows")));
+            assert_eq!(self.row(&key), Some(row));
         }
         let places: usize = self.index.parts.iter().map(HashTable::len).sum();
         assert!(places == self.rows.len() || self.index.parts.is_empty());
@@ -367,7 +395,8 @@ mod tests {
                 let name = name(number);
                 let new = found(&name, version);
                 for table in &mut tables {
-                    table.fetch(&[&name]);
+                    table.fetch_to_get(&[&name]);
+                    table.fetch_to_set(&[&name]);
                     if *step == 0 {
                         let removed = table.remove(&Key::new(&name));
                         let removed = removed.map(|(key, found)| (key.name().to_vec(), found));

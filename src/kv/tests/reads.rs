@@ -177,11 +177,11 @@ fn no_answer_is_longer_than_it_may_be() {
     let all = || bytes("*");
     let list = |count: usize| Query::GetMany { keys: vec![bytes("ab"); count] };
     let prefix = Query::Range { from: bytes("a"), to: None, pairs_max: 10 };
-    let mut ask =
-        |query: &Query, reply_bytes_max| match server.machine.query(query, 0, reply_bytes_max) {
-            Outcome::Frozen(frozen) => frozen.answer(),
-            outcome => outcome,
-        };
+    let ask = |query: &Query, reply_bytes_max| match server.machine.query(query, 0, reply_bytes_max)
+    {
+        Outcome::Frozen(frozen) => frozen.answer(),
+        outcome => outcome,
+    };
     for (query, bytes) in [
         (Query::Get { key: bytes("ab") }, 8),
         (Query::GetVersioned { key: bytes("ab") }, 8),

@@ -85,7 +85,7 @@ fn a_new_cluster_is_not_taken_for_an_older_life_of_its_servers() {
 /// A snapshot can be looked at without building its state: all keys, in their order, and no others.
 #[test]
 fn the_pairs_of_a_snapshot_are_those_of_its_state() {
-    let mut machine = rich().machine;
+    let machine = rich().machine;
     let mut shown = Vec::new();
     for (number, item) in (1..).zip(items(&machine)) {
         let mut each = |pair: Pair<'_>| {
