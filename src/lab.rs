@@ -261,10 +261,14 @@ rules! {
         "What a leader has accepted and not committed is bounded."
         "A leader without a majority would take on work for ever"
         ["Queues are bounded"]
-    CommitIsToldAtOnce "commit-with-heartbeats"
-        "Followers learn at once that the commit index has moved."
-        "whoever accepted a request at a follower waits for it"
-        ["Commit is told at once"]
+    WhoWaitsIsToldAtOnce "commit-with-ticks"
+        "A follower whose clients wait for an entry learns at once that it is committed."
+        "a tick is longer than a write takes"
+        ["Commit is told in time"]
+    TicksTellTheCommit "commit-with-heartbeats"
+        "Whoever has not learnt how far entries are committed does with the next tick."
+        "those who watch a follower's store, or read what is stale there, wait for it"
+        ["Commit is told in time"]
     EchoesAreHeard "check-quorum-counts-matches"
         "Every answer shows a leader that its follower is there, not only an acknowledgement."
         "diss. §6.2; a quiet cluster or slow disks would depose their leader"

@@ -34,6 +34,11 @@ pub struct Progress {
     pub round_echoed: Round,
     /// The commit index that the last message told.
     pub commit_sent: Index,
+    /// The follower's clients wait for the entries up to here.
+    pub commit_awaited: Index,
+    /// There may be a message that only tells the commit index, though none of them waits for it:
+    /// one for each tick.
+    pub may_tell_commit: bool,
     /// Entries under way: the last index of each message and its bytes.
     in_flight: VecDeque<(Index, usize)>,
     in_flight_bytes: usize,
@@ -120,6 +125,8 @@ impl Progress {
             round_sent: Round(0),
             round_echoed: Round(0),
             commit_sent: Index::ZERO,
+            commit_awaited: Index::ZERO,
+            may_tell_commit: true,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
         }

@@ -81,6 +81,7 @@ impl Raft {
         }
         for progress in leader.progress.values_mut() {
             progress.heard_ago_ticks = progress.heard_ago_ticks.saturating_add(1);
+            progress.may_tell_commit = !removed(Rule::TicksTellTheCommit);
             if heartbeat {
                 progress.heartbeat();
             }
@@ -172,8 +173,8 @@ impl Raft {
         let Role::Leader(leader) = &self.role else { return false };
         let Some(progress) = leader.progress.get(&to) else { return false };
         self.wants_echo(leader, progress)
-            || (progress.mode == Mode::Stream
-                && (self.owes_commit(progress) || self.room(progress).is_some()))
+            || self.owes_commit(progress)
+            || self.room(progress).is_some()
     }
 
     /// [L3] What we would tell this follower now: entries within the window, the commit index, and
@@ -210,6 +211,8 @@ impl Raft {
         let progress = leader.progress.get_mut(&to).expect("asked above");
         if let Some(last) = entries.last() {
             progress.sent(last.id.index, entries.iter().map(Entry::bytes).sum());
+        } else if !echo {
+            progress.may_tell_commit = false;
         }
         progress.told(self.commit_index, round);
         let leader_commit = self.commit_index;
@@ -302,9 +305,32 @@ impl Raft {
         }
     }
 
-    /// Whether the follower does not know yet how far entries are committed.
+    /// Clients of this follower wait for the entry at `index`: if we lead, it is told at once when
+    /// that one is committed, or now, if it is.
+    pub fn await_commit(&mut self, follower: ServerId, index: Index) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        if let Some(progress) = leader.progress.get_mut(&follower) {
+            progress.commit_awaited = progress.commit_awaited.max(index);
+        }
+    }
+
+    /// Whether the follower is to be told how far entries are committed, and nothing else. At once
+    /// if its clients wait for one of them. If not, the news can go with the next entries: a message
+    /// for each commit would cost a single writer a tenth of its writes.
     fn owes_commit(&self, progress: &Progress) -> bool {
-        progress.commit_sent < self.commit_index && !removed(Rule::CommitIsToldAtOnce)
+        let is_awaited =
+            progress.commit_sent < progress.commit_awaited && !removed(Rule::WhoWaitsIsToldAtOnce);
+        self.commit_is_news(progress) && (is_awaited || progress.may_tell_commit)
+    }
+
+    fn commit_is_news(&self, progress: &Progress) -> bool {
+        progress.commit_sent < self.commit_index && progress.mode == Mode::Stream
+    }
+
+    /// Whether a follower learns with the next tick how far entries are committed.
+    pub(super) fn tick_tells_commit(&self) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        leader.progress.values().any(|it| self.commit_is_news(it) && !it.may_tell_commit)
     }
 
     /// Whether the follower should echo: heartbeats keep check-quorum alive, a probe wants an

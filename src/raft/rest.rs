@@ -17,7 +17,7 @@ impl Raft {
                 let is_safe = self.hears_a_majority_within(ago)
                     && self.durable.write_age_ticks() <= ago
                     && leader.handover.is_none();
-                if is_safe { heartbeat } else { 1 }
+                if is_safe && !self.tick_tells_commit() { heartbeat } else { 1 }
             }
         };
         of_role.min(self.ticks_until_snapshot()).max(1)

@@ -309,6 +309,11 @@ impl Server {
     /// more behind it: take until it is empty.
     pub fn take_messages(&mut self, to: ServerId) -> Outgoing {
         let mut gateway = self.gateway.take_messages(to);
+        for message in &gateway {
+            if let GatewayMessage::ReadAnswer { read_index, .. } = message {
+                self.raft.await_commit(to, *read_index);
+            }
+        }
         if let Some(StateHash { index, hash }) = self.divergence.take_for(to) {
             gateway.push(GatewayMessage::StateHash { index, hash });
         }
@@ -498,6 +503,7 @@ impl Server {
                 return false;
             }
             self.gateway.appended(from, request);
+            self.raft.await_commit(from, self.raft.log().last_index());
         }
         true
     }

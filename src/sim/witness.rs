@@ -10,14 +10,17 @@
 //! - who is told a higher term adopts it [ALL2], and a pre-vote moves none (diss. §9.6);
 //! - a leader gives up only for a reason: it is not answered, or its disk holds up the others;
 //! - who is asked for an echo has something to say at once, and says nothing that it was not asked;
-//! - what is committed is told at once.
+//! - what is committed is told in time: at once to whoever waits for it, and to all with a tick.
 
 use super::checks::{Checked, ensure};
 use super::leaders;
 use super::queue::Place;
+use super::world::id_of;
+use crate::gateway::message::GatewayMessage;
+use crate::kv::encoding;
 use crate::raft::event::{Event, StepDownReason};
 use crate::raft::message::{Message, PreVoteReply, Round};
-use crate::raft::types::{Index, ServerId, Term};
+use crate::raft::types::{Index, Payload, ServerId, Term};
 use crate::raft::{Options, Raft, Role};
 
 /// What has reached one server, in one of its lives.
@@ -167,7 +170,9 @@ impl Witness {
             }
             Event::Voted { .. } => self.reset(),
             Event::LostLeader { .. } => self.hurry(true),
-            Event::Committed { index } if raft.is_leader() => self.check_told(*index, raft)?,
+            Event::Committed { index } if raft.is_leader() => {
+                self.check_told(*index, raft, |peer| self.waits(raft, peer, *index))?;
+            }
             _ => {}
         }
         Ok(())
@@ -206,12 +211,47 @@ impl Witness {
         }
     }
 
-    /// Peers that are sent entries as they come learn at once that the commit index has moved.
-    fn check_told(&self, commit_index: Index, raft: &Raft) -> Checked {
-        for peer in raft.status().peers.iter().filter(|peer| peer.streaming) {
+    /// The server has ticked: everybody learns what is committed.
+    pub(super) fn after_tick(&self, raft: &Raft) -> Checked {
+        if raft.is_leader() { self.check_told(raft.commit_index(), raft, |_| true) } else { Ok(()) }
+    }
+
+    /// This message leaves for the gateway at `to`: what it lets clients read can be read there.
+    pub(super) fn answers(&self, to: Place, message: &GatewayMessage, raft: &Raft) -> Checked {
+        match message {
+            GatewayMessage::ReadAnswer { read_index, .. } if raft.is_leader() => {
+                self.check_told(*read_index, raft, |peer| peer == id_of(to))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether clients of a peer wait for an entry that it has not been told is committed: it has
+    /// handed it to this leader.
+    fn waits(&self, raft: &Raft, peer: ServerId, commit_index: Index) -> bool {
+        let log = raft.log();
+        let known = self.told[peer.0 as usize - 1].1.max(log.base().index);
+        let mut news = (known.0 + 1..=commit_index.0).map(Index);
+        news.any(|index| match log.payload_at(index) {
+            Payload::Command(command) if log.term_at(index) == Some(raft.current_term()) => {
+                encoding::request_id(&command.0).is_ok_and(|request| request.server == peer.0)
+            }
+            _ => false,
+        })
+    }
+
+    /// Of the peers that are sent entries as they come, these know that everything up to here is
+    /// committed, or are about to be told.
+    fn check_told(
+        &self,
+        commit_index: Index,
+        raft: &Raft,
+        whom: impl Fn(ServerId) -> bool,
+    ) -> Checked {
+        for peer in raft.status().peers.iter().filter(|peer| peer.streaming && whom(peer.id)) {
             let told = self.told[peer.id.0 as usize - 1];
             let knows = told >= (raft.current_term(), commit_index);
-            ensure(knows || raft.has_messages(peer.id), "Commit is told at once", || {
+            ensure(knows || raft.has_messages(peer.id), "Commit is told in time", || {
                 format!("{} has committed {commit_index} and told {} {told:?}", raft.id(), peer.id)
             })?;
         }

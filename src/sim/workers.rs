@@ -189,6 +189,7 @@ impl World {
         }
         for message in &outgoing.gateway {
             process.courier.leaves(to, message, raft.current_term())?;
+            witness.answers(to, message, raft)?;
         }
         let (habits, queue) = (&self.plan.network, &mut self.queue);
         let arrives = |at, number| queue.push(at, Event::Deliver(number));

@@ -221,7 +221,10 @@ impl World {
             Action::Propose(_) => {
                 self.budget.proposals -= 1;
                 let command = Command::from([b'x' + self.budget.proposals].as_slice());
-                server.raft.propose(command).expect("a leader far from its bounds accepts");
+                let entry = server.raft.propose(command);
+                let entry = entry.expect("a leader far from its bounds accepts");
+                let peers: Vec<_> = server.raft.membership().peers_of(server.raft.id()).collect();
+                peers.into_iter().for_each(|peer| server.raft.await_commit(peer, entry.index));
             }
             Action::Timeout(_) => {
                 self.budget.timeouts[at] -= 1;

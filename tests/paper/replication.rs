@@ -201,21 +201,58 @@ fn a_refusal_of_what_is_not_under_way_any_more_is_stale() {
 
 /// A message that only tells the commit index is not worth a reply.
 #[test]
-fn the_commit_index_is_told_at_once_and_asks_no_reply() {
+fn who_waits_for_a_commit_is_told_at_once_and_asks_no_reply() {
     let mut leader = server(1).settled_leader();
+    for last in 2..=4 {
+        leader.propose(command("x")).expect("it leads");
+        leader.await_commit(N3, index(last));
+        leader.sync();
+        leader.send_all();
+        leader.step(N2, reply(term(1)).matching(last));
+        let news = leader.appends(N3);
+        assert_eq!((news[0].leader_commit, news[0].round, news.len()), (index(last), Round(0), 1));
+
+        let mut follower = server(3).with_log(&[(1, 1), (2, 1), (3, 1), (4, 1)]);
+        follower.step(N1, append(term(1)).after(last, 1).round(1));
+        follower.sent(N1);
+        follower.step(N1, Message::AppendEntries(news[0].clone()));
+        assert_eq!(follower.status().commit_index, index(last));
+        assert!(follower.sent(N1).is_empty());
+    }
+    // Its clients may also begin to wait when the entry is committed.
     leader.propose(command("x")).expect("it leads");
     leader.sync();
     leader.send_all();
-    leader.step(N2, reply(term(1)).matching(2));
-    let news = leader.appends(N3);
-    assert_eq!((news[0].leader_commit, news[0].round, news.len()), (index(2), Round(0), 1));
+    leader.step(N2, reply(term(1)).matching(5));
+    assert_eq!(leader.appends(N3), []);
+    leader.await_commit(N3, index(5));
+    assert_eq!(leader.appends(N3)[0].leader_commit, index(5));
+}
 
-    let mut follower = server(3).with_log(&[(1, 1), (2, 1)]);
-    follower.step(N1, append(term(1)).after(2, 1).round(1));
-    follower.sent(N1);
-    follower.step(N1, Message::AppendEntries(news[0].clone()));
-    assert_eq!(follower.status().commit_index, index(2));
-    assert!(follower.sent(N1).is_empty());
+/// To whom nobody's client waits, one message in each tick only tells what is committed. Otherwise
+/// it goes with the next entries.
+#[test]
+fn other_news_of_commits_go_with_entries_or_with_ticks() {
+    let mut leader = server(1).with_options(|options| options.heartbeat_ticks = 3).settled_leader();
+    let commit = |leader: &mut Server, last| {
+        leader.propose(command("x")).expect("it leads");
+        leader.sync();
+        let entries = leader.appends(N3);
+        leader.sent(N2);
+        leader.step(N2, reply(term(1)).matching(last));
+        assert_eq!(leader.status().commit_index, index(last));
+        entries[0].leader_commit
+    };
+    commit(&mut leader, 2);
+    assert_eq!(leader.appends(N3)[0].leader_commit, index(2), "the first in this tick");
+    assert_eq!(commit(&mut leader, 3), index(2));
+    assert_eq!(leader.appends(N3), [], "the second waits …");
+    assert_eq!(commit(&mut leader, 4), index(3), "… for the next entries …");
+    assert_eq!((leader.appends(N3), leader.ticks_until_due()), (vec![], 1));
+    leader.ticks(1);
+    assert_eq!(leader.appends(N3)[0].leader_commit, index(4), "… or the next tick");
+    leader.sent(N2);
+    assert!(leader.ticks_until_due() > 1, "and all know it");
 }
 
 /// A cluster without a majority must not fill its leader's memory (S55). Nothing is appended by a

@@ -14,7 +14,7 @@
 //! | `drop 1->2` | what is on this wire is lost; `drop all` on all wires |
 //! | `copy 1->2`, `repeat 1->2` | sets aside a copy of what is on this wire; puts it there again |
 //! | `elect 1` | `timeout 1` and `settle`, told by the events of server 1 only |
-//! | `propose 1 x` | a client's command arrives at server 1 |
+//! | `propose 1 x` | a client's command arrives at server 1; somebody at each server waits for it |
 //! | `read 1` | a client's question arrives at server 1 |
 //! | `snapshot 1` | server 1 takes a snapshot, and forgets the log before it |
 //! | `transfer 1 2` | server 1 is told to hand leadership over to server 2 |
@@ -146,8 +146,14 @@ fn settle(cluster: &mut Cluster) -> Result<(), String> {
 }
 
 fn propose(cluster: &mut Cluster, id: ServerId, command: &str) -> Result<(), String> {
-    match cluster.raft(id)?.propose(Command::from(command.as_bytes())) {
-        Ok(entry) => cluster.tell(format!("{id}  appends {entry} {command}")),
+    let raft = cluster.raft(id)?;
+    match raft.propose(Command::from(command.as_bytes())) {
+        Ok(entry) => {
+            // No time passes in a play, so whoever did not wait would not hear of the commit.
+            let peers: Vec<_> = raft.membership().peers_of(id).collect();
+            peers.into_iter().for_each(|peer| raft.await_commit(peer, entry.index));
+            cluster.tell(format!("{id}  appends {entry} {command}"));
+        }
         Err(refused) => cluster.tell(format!("{id}  refuses {command}: {refused}")),
     }
     Ok(())
