@@ -36,7 +36,8 @@ pub enum StateFileError {
 }
 
 /// Writes a state to a snapshot of its own. When this returns `Ok`, the file is durable under its
-/// name and was read back; after an error nothing is left of it.
+/// name and was read back; after an error nothing is left of it. Panics if the state is damaged (see
+/// [`snapshot::write`]).
 pub fn save<D: Disk>(
     snapshots: &Snapshots<D>,
     cluster_id: &str,
@@ -45,11 +46,6 @@ pub fn save<D: Disk>(
     state: &StateMachine,
 ) -> Result<SnapshotFile<D>, StateFileError> {
     assert_eq!(state.applied_index(), id.last.index.0, "a snapshot stands where its state does");
-    // A bit that flipped in memory would make a file that is whole and that no start can use, and
-    // with it the snapshot before and the log would go. They are well now: so this is the time to
-    // end, and to start again from them.
-    let (kept, found) = (state.state_hash(), state.recomputed_hash());
-    assert_eq!(found, kept, "State Machine Safety: the state in memory is not what was applied");
     let header = Header {
         cluster_id: cluster_id.to_owned(),
         membership,
@@ -142,10 +138,12 @@ mod tests {
             save(&snapshots, "c", vec![ServerId(1)], id, state).expect("memory").length_bytes()
         };
         save_at(&mut state, 1);
-        let before = disk.list().expect("memory");
         state.damage();
         let unwind = std::panic::AssertUnwindSafe(|| save_at(&mut state, 2));
         assert!(std::panic::catch_unwind(unwind).is_err(), "the process ends");
-        assert_eq!(disk.list().expect("memory"), before);
+        // Without a snapshot's name: the next start removes it.
+        let (begun, saved): (Vec<_>, Vec<_>) =
+            disk.list().expect("memory").into_iter().partition(|name| name.starts_with("written"));
+        assert_eq!((begun.len(), saved.len()), (1, 1));
     }
 }

@@ -51,7 +51,7 @@ use byteview::ByteView;
 
 use answer::Asking;
 use command::{Bytes, Command, RequestId, Write};
-use digest::{Digest, Kind};
+use digest::{Digest, Kind, Sum};
 use once::OnceTable;
 use outcome::{Change, Outcome};
 use query::Query;
@@ -168,8 +168,13 @@ impl StateMachine {
     /// What [`state_hash`](Self::state_hash) must be, computed afresh from every byte of the state:
     /// for tests, and whoever suspects the memory. It takes about as long as reading it all.
     pub fn recomputed_hash(&self) -> u64 {
+        self.hash_with(self.store.computed_sum())
+    }
+
+    /// The same for whoever has computed the sum of the hashes of all keys with their values.
+    fn hash_with(&self, pairs: Sum) -> u64 {
         let mut copy = self.clone();
-        copy.store.sum_up();
+        copy.store.sum_up(pairs);
         copy.once.sum_up();
         copy.sessions.sum_up();
         copy.state_hash()

@@ -38,7 +38,9 @@ use thiserror::Error;
 
 use super::StateMachine;
 use super::command::Bytes;
+use super::digest::Sum;
 use super::outcome::Outcome;
+use super::store::pair_hash;
 use crate::limits::SNAPSHOT_ITEM_BYTES;
 
 pub use restore::Restore;
@@ -204,6 +206,11 @@ impl From<Answer<'_>> for Outcome {
 /// Hands out the items of a state in order, until one of them is refused: then that is the answer.
 /// No item is empty, and none is larger than [`SNAPSHOT_ITEM_BYTES`] unless a single key with its
 /// value, or a single answer, is.
+///
+/// Before the last one, which says that nothing is missing, it panics if what it has handed out is
+/// not what was applied. A bit that flipped in memory would make a file that is whole and that no
+/// start can use, and with it the snapshot before and the log would go. They are well now: so this
+/// is the time to end, and to start again from them.
 pub fn write<E>(
     machine: &StateMachine,
     item: &mut impl FnMut(&[u8]) -> Result<(), E>,
@@ -216,13 +223,27 @@ pub fn write<E>(
     let records = records.chain(machine.sessions.records()).chain(machine.once.records());
 
     let mut gathered = Vec::with_capacity(2 * SNAPSHOT_ITEM_BYTES);
-    for record in records.chain([Record::End { hash: machine.state_hash() }]) {
+    let mut put = |record: &Record<'_>| {
         let before = gathered.len();
-        gathered = postcard::to_extend(&record, gathered).expect("memory takes any record");
+        postcard::to_io(record, &mut gathered).expect("memory takes any record");
         if gathered.len() > SNAPSHOT_ITEM_BYTES && before > 0 {
             item(&gathered[..before])?;
             gathered.drain(..before);
         }
+        Ok(())
+    };
+    // A value is hashed when it has just been fetched from memory to be written.
+    let mut pairs = Sum::default();
+    for record in records {
+        put(&record)?;
+        if let Record::Pair { key: Octets(key), value: Octets(value), version, deadline_ms } =
+            record
+        {
+            pairs.add(pair_hash(key, value, version, deadline_ms));
+        }
     }
+    let (kept, found) = (machine.state_hash(), machine.hash_with(pairs));
+    assert_eq!(found, kept, "State Machine Safety: the state in memory is not what was applied");
+    put(&Record::End { hash: kept })?;
     item(&gathered)
 }

@@ -73,18 +73,21 @@ impl Versioned {
         version: u64,
         deadline_ms: Option<u64>,
     ) -> Versioned {
-        let mut new = Versioned { value, version, deadline_ms, hash: 0 };
-        new.hash = new.computed_hash(key);
-        new
+        let hash = pair_hash(key, &value, version, deadline_ms);
+        Versioned { value, version, deadline_ms, hash }
     }
 
     /// The hash, computed afresh from every byte.
     fn computed_hash(&self, key: &[u8]) -> u64 {
-        // No deadline is that late.
-        let deadline_ms = self.deadline_ms.unwrap_or(u64::MAX);
-        let digest = Digest::of(Kind::Pair).bytes(key).bytes(&self.value);
-        digest.number(self.version).number(deadline_ms).value()
+        pair_hash(key, &self.value, self.version, self.deadline_ms)
     }
+}
+
+/// The hash of a key with its value.
+pub(super) fn pair_hash(key: &[u8], value: &[u8], version: u64, deadline_ms: Option<u64>) -> u64 {
+    let digest = Digest::of(Kind::Pair).bytes(key).bytes(value);
+    // No deadline is that late.
+    digest.number(version).number(deadline_ms.unwrap_or(u64::MAX)).value()
 }
 
 /// The entry that is being applied.
@@ -295,9 +298,14 @@ impl Store {
         })
     }
 
-    /// Computes the sums afresh from every key and tombstone.
-    pub(super) fn sum_up(&mut self) {
-        self.sum = self.values.rows().map(|(name, found)| found.computed_hash(name)).collect();
+    /// The sum of the hashes of all keys with their values, computed afresh from every byte.
+    pub(super) fn computed_sum(&self) -> Sum {
+        self.values.rows().map(|(name, found)| found.computed_hash(name)).collect()
+    }
+
+    /// This is the sum of the keys' hashes; computes that of the tombstones afresh.
+    pub(super) fn sum_up(&mut self, pairs: Sum) {
+        self.sum = pairs;
         self.tombstones.sum_up();
     }
 
