@@ -36,8 +36,8 @@ pub enum StateFileError {
 }
 
 /// Writes a state to a snapshot of its own. When this returns `Ok`, the file is durable under its
-/// name and was read back; after an error nothing is left of it. Panics if the state is damaged (see
-/// [`snapshot::write`]).
+/// name and was read back; after an error nothing is left of it. Panics if the state is damaged
+/// (see [`snapshot::write`]).
 pub fn save<D: Disk>(
     snapshots: &Snapshots<D>,
     cluster_id: &str,

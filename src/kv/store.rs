@@ -290,8 +290,8 @@ impl Store {
 
     /// All keys with their values, for a snapshot.
     pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        self.values.iter().map(|(key, found)| Record::Pair {
-            key: Octets(key.name()),
+        self.values.iter_all().map(|(name, found)| Record::Pair {
+            key: Octets(name),
             value: Octets(&found.value),
             version: found.version,
             deadline_ms: found.deadline_ms,

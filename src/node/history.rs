@@ -14,7 +14,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use thiserror::Error;
 
-use crate::kv::command::Change;
+use crate::kv::command::{Bytes, Change};
 
 /// How many changes a reader looks through at once: a bound on how long it holds up the applier.
 const EXAMINED_MAX: usize = 1000;
@@ -22,6 +22,9 @@ const EXAMINED_MAX: usize = 1000;
 /// Bytes of changes that a reader gets at once, but at least one change: what a slow client holds
 /// after the history has dropped it.
 const READ_BYTES_MAX: usize = 256 * 1024;
+
+/// Changes of which the memory is fetched together before they are dropped.
+const FETCHED_CHANGES: usize = 32;
 
 /// What a change weighs beside its key and value, in bytes.
 const OVERHEAD_BYTES: usize = 96;
@@ -100,9 +103,16 @@ impl History {
             kept.changes.push_back(change);
         }
         let bytes_max = self.bytes_max;
+        let mut fetched_left = 0;
         while let Some(first) = kept.changes.front()
             && (first.index <= forgotten && droppable > 0 || kept.bytes > bytes_max)
         {
+            if fetched_left == 0 {
+                fetched_left = FETCHED_CHANGES;
+                let next = kept.changes.iter().take(FETCHED_CHANGES);
+                Bytes::fetch_owners(next.filter_map(|change| change.value.as_ref()));
+            }
+            fetched_left -= 1;
             droppable = droppable.saturating_sub(1);
             let dropped = kept.changes.pop_front().expect("it is the first");
             kept.bytes -= weight(&dropped);
@@ -163,7 +173,6 @@ fn weight(change: &Change) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::command::Bytes;
 
     fn change(index: u64, key: &'static str) -> Change {
         Change { index, key: Bytes::from(key), value: Some(Bytes::from(&[b'x'; 100])) }

@@ -315,8 +315,8 @@ impl Raft {
     }
 
     /// Whether the follower is to be told how far entries are committed, and nothing else. At once
-    /// if its clients wait for one of them. If not, the news can go with the next entries: a message
-    /// for each commit would cost a single writer a tenth of its writes.
+    /// if its clients wait for one of them. If not, the news can go with the next entries: a
+    /// message for each commit would cost a single writer a tenth of its writes.
     fn owes_commit(&self, progress: &Progress) -> bool {
         let is_awaited =
             progress.commit_sent < progress.commit_awaited && !removed(Rule::WhoWaitsIsToldAtOnce);

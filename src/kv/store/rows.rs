@@ -5,7 +5,7 @@
 //! counts the leaf's owners, at the same time (see `is_own`). Leaves and branches are shared with
 //! clones until either changes; then the leaf is copied, and what leads to it. A leaf is small,
 //! because it is copied when the first of its rows changes after a freeze, and whoever copies a row
-//! counts the owners of its key and value up, which means to wait for both.
+//! counts the owners of its value up, which means to wait for it.
 //!
 //! A persistent vector of a library would do, and did. To find a row it looks at the head of every
 //! node on the way, and of the leaf, before it knows where to look next; side by side, a SET took

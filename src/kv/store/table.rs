@@ -23,12 +23,14 @@
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::hint::black_box;
+use std::iter;
 
 use hashbrown::HashTable;
 use imbl::OrdMap;
 
 use super::Versioned;
 use super::rows::Rows;
+use crate::kv::bytes::Bytes;
 use crate::kv::digest;
 use crate::kv::key::{Key, Name};
 use crate::lab::{Rule, removed};
@@ -38,6 +40,9 @@ const LINE_BYTES: usize = 64;
 
 /// So many lines of a value are fetched before it is told: what follows these comes by itself.
 const LINES_FETCHED: usize = 16;
+
+/// So many values are fetched together when all are read.
+const ROWS_FETCHED: usize = 16;
 
 /// A map from keys to their values.
 #[derive(Clone, Debug, Default)]
@@ -101,6 +106,17 @@ impl Table {
         self.order.range(from..).map(|(key, row)| (key, self.found(*row)))
     }
 
+    /// All keys in their order, for whoever reads all of the values: the next few are fetched
+    /// together.
+    pub(super) fn iter_all(&self) -> impl Iterator<Item = &(Name, Versioned)> {
+        let mut order = self.order.iter();
+        let together = iter::from_fn(move || {
+            let rows: Vec<u32> = order.by_ref().take(ROWS_FETCHED).map(|(_, row)| *row).collect();
+            (!rows.is_empty()).then(|| self.fetch_to_tell(&rows))
+        });
+        together.flatten()
+    }
+
     /// All keys in no order, which is quicker.
     pub(super) fn rows(&self) -> impl Iterator<Item = &(Name, Versioned)> {
         self.rows.iter()
@@ -109,12 +125,17 @@ impl Table {
     /// These keys will be asked for: brings into the processor's caches what `get` will touch, and
     /// the beginnings of the values.
     pub(super) fn fetch_to_get(&self, keys: &[&[u8]]) {
-        let found = self.fetch_rows(&self.first_rows(keys));
-        // What is read must be of use to somebody, or the compiler does not read it.
+        self.fetch_to_tell(&self.first_rows(keys));
+    }
+
+    /// These rows, with the beginnings of the values.
+    fn fetch_to_tell(&self, rows: &[u32]) -> Vec<&(Name, Versioned)> {
+        let found = self.fetch_rows(rows);
         let values = || found.iter().map(|(_, found)| &found.value);
-        black_box(values().filter(|value| value.is_unique()).count());
+        Bytes::fetch_owners(values());
         let lines = values().flat_map(|value| value.iter().step_by(LINE_BYTES).take(LINES_FETCHED));
         black_box(lines.fold(0, |all, byte| all ^ byte));
+        found
     }
 
     /// These keys will get other values: brings into the processor's caches what `get_mut` will
@@ -123,7 +144,7 @@ impl Table {
         let rows = self.first_rows(keys);
         let found = self.fetch_rows(&rows);
         black_box(rows.iter().filter(|row| self.rows.is_own(**row as usize)).count());
-        black_box(found.iter().filter(|(_, found)| found.value.is_unique()).count());
+        Bytes::fetch_owners(found.iter().map(|(_, found)| &found.value));
     }
 
     /// The rows of the first keys with the hashes of these.
@@ -139,7 +160,8 @@ impl Table {
     fn fetch_rows(&self, rows: &[u32]) -> Vec<&(Name, Versioned)> {
         let mut found = Vec::with_capacity(rows.len());
         found.extend(rows.iter().filter_map(|row| self.rows.get(*row as usize)));
-        // Two places of each row, as it is longer than a line of the caches.
+        // Two places of each row, as it is longer than a line of the caches. What is read must be
+        // of use to somebody, or the compiler does not read it.
         let read = found.iter().map(|(name, found)| name.len() as u64 ^ found.hash);
         black_box(read.fold(0, |all, number| all ^ number));
         found
@@ -298,7 +320,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kv::bytes::Bytes;
 
     /// Some keys have to be compared further than to the end of their prefix.
     fn name(number: u8) -> Vec<u8> {
