@@ -14,7 +14,8 @@ impl Raft {
                 let heartbeat = leader.ticks_until_heartbeat(self.options.heartbeat_ticks); // [L1]
                 // What is so old now is within the limit even then.
                 let ago = self.options.election_max_ticks.saturating_sub(heartbeat);
-                let is_safe = self.hears_a_majority_within(ago)
+                let is_safe = leader.reads.is_empty()
+                    && self.hears_a_majority_within(ago)
                     && self.durable.write_age_ticks() <= ago
                     && leader.handover.is_none();
                 if is_safe && !self.tick_tells_commit() { heartbeat } else { 1 }

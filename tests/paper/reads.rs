@@ -25,6 +25,29 @@ fn a_read_waits_for_a_majority_to_echo_a_round() {
     assert_eq!(leader.take_applies(usize::MAX), [ready(READ, 1)]);
 }
 
+/// One echo is enough for three servers: only one is asked. If it does not answer, all are with the
+/// tick after next, and who answers is asked first from then on.
+#[test]
+fn a_read_asks_no_more_than_a_majority_unless_it_waits() {
+    let mut leader = server(1).with_options(|it| it.heartbeat_ticks = 9).settled_leader();
+    leader.request_read(READ).expect("it leads");
+    assert!(leader.sent(N3).is_empty(), "N2 is enough");
+    assert_eq!((leader.appends(N2).len(), leader.ticks_until_due()), (1, 1));
+    leader.ticks(1);
+    assert!(leader.sent(N3).is_empty(), "it may have been asked just before that tick");
+    leader.ticks(1);
+    let round = leader.appends(N3)[0].round;
+    leader.step(N3, reply(term(1)).matching(1).round(round.0));
+    assert_eq!(leader.take_applies(usize::MAX), [ready(READ, 1)]);
+    leader.send_all();
+
+    leader.request_read(ReadId(41)).expect("it leads");
+    assert!(leader.sent(N2).is_empty(), "N3 has echoed the last round");
+    let round = leader.appends(N3)[0].round;
+    leader.step(N3, reply(term(1)).matching(1).round(round.0));
+    assert_eq!(leader.take_applies(usize::MAX), [ready(ReadId(41), 1)]);
+}
+
 /// diss. §6.4: an echo of a message that left before the read arrived proves nothing about the time
 /// since. So the round is stamped when a message is taken, and the read waits for one that is taken
 /// later (S23).
