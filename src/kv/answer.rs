@@ -126,7 +126,8 @@ impl Store {
     /// A part is copied: sharing the value's memory, a byte would keep a megabyte, and nobody who
     /// counts bytes would see that.
     fn get_range(&self, key: &Bytes, start: i64, end: i64) -> Outcome {
-        let value = self.get(key).map_or(&[][..], |found| &found.value);
+        let Some(found) = self.get(key) else { return Outcome::Value(Bytes::default()) };
+        let value = &found.value;
         let length = i64::try_from(value.len()).expect("lengths in memory fit into 63 bits");
         let from_left = |at: i64| if at < 0 { at.saturating_add(length) } else { at };
         let (start, end) = (from_left(start).max(0), from_left(end).min(length - 1));
@@ -134,7 +135,8 @@ impl Store {
             return Outcome::Value(Bytes::default());
         }
         let at = |at: i64| usize::try_from(at).expect("it lies within the value");
-        Outcome::Value(Bytes::from(&value[at(start)..=at(end)]))
+        let is_all = start == 0 && end == length - 1;
+        Outcome::Value(if is_all { value.clone() } else { value[at(start)..=at(end)].into() })
     }
 
     /// Ends early rather than fail: the caller goes on after the last key it got, so there is

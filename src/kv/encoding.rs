@@ -110,9 +110,11 @@ fn decode_set(command: &ByteView) -> Option<Command> {
     let ((condition, expiry, answer), []) = postcard::take_from_bytes(fields).ok()? else {
         return None;
     };
-    // In the store it keeps all of the command in memory, so it must be most of it.
+    // In the store the value keeps all of the command in memory, so it must be most of it; and the
+    // key does where changes are kept.
     let is_most = value.len() >= command.len() / 2;
-    let value = if is_most { value } else { Bytes::from(&value[..]) };
+    let own = |bytes: Bytes| if is_most { bytes } else { Bytes::from(&bytes[..]) };
+    let (key, value) = (own(key), own(value));
     Some(Command::Set { key, value, condition, expiry, answer })
 }
 

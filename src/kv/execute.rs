@@ -7,6 +7,8 @@
 //!
 //! A command does all it says or nothing: an outcome such as `TooBig` leaves the store untouched.
 
+use byteview::ByteView;
+
 use super::command::{Bytes, Command, Condition, SetAnswer, parse_integer};
 use super::expiry::Lifetime;
 use super::outcome::Outcome;
@@ -141,7 +143,7 @@ impl Store {
         if current_bytes.is_none() {
             self.put(entry, key, addition, None);
         } else {
-            self.change(entry, key, |current| [&current[..], &addition].concat().into());
+            self.change(entry, key, |current| ByteView::fused(current, &addition).into());
         }
         integer(bytes)
     }
@@ -166,9 +168,11 @@ impl Store {
             let bytes_max = usize::try_from(value_bytes_max).expect("it is less than a length");
             return Outcome::TooBig { bytes, bytes_max };
         }
-        let mut value = current.to_vec();
-        value.resize(bytes, 0);
-        value[start..end].copy_from_slice(part);
+        let mut value = ByteView::with_size(bytes);
+        let mut room = value.get_mut().expect("nobody else has it yet");
+        room[..current.len()].copy_from_slice(&current);
+        room[start..end].copy_from_slice(part);
+        drop(room);
         let value = Bytes::from(value);
         match found {
             Some(_) => self.change(entry, key, |_| value),
