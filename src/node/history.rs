@@ -109,7 +109,7 @@ impl History {
         {
             if fetched_left == 0 {
                 fetched_left = FETCHED_CHANGES;
-                let next = kept.changes.iter().take(FETCHED_CHANGES);
+                let next = kept.changes.iter().take(FETCHED_CHANGES.min(droppable));
                 Bytes::fetch_owners(next.filter_map(|change| change.value.as_ref()));
             }
             fetched_left -= 1;

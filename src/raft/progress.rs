@@ -13,6 +13,11 @@ use super::message::Round;
 use super::types::{Index, SnapshotId};
 use crate::lab::{Rule, removed};
 
+/// Messages in one tick that only tell a follower the commit index, though nobody there waits for
+/// it: enough for who writes now and then to find there at once what he has written, and few beside
+/// the writes of a single busy client.
+pub const COMMITS_TOLD_MAX: u32 = 4;
+
 /// The leader's view of one follower.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Progress {
@@ -32,13 +37,14 @@ pub struct Progress {
     pub round_sent: Round,
     /// The last round that the follower echoed.
     pub round_echoed: Round,
-    /// The commit index that the last message told.
+    /// How far the follower knows that entries are committed, if it has got the last message: it
+    /// believes no more than it has been sent.
     pub commit_sent: Index,
     /// The follower's clients wait for the entries up to here.
     pub commit_awaited: Index,
-    /// There may be a message that only tells the commit index, though none of them waits for it:
-    /// one for each tick.
-    pub may_tell_commit: bool,
+    /// So many messages that only tell the commit index may be sent until the next tick, though none
+    /// of them waits for it.
+    pub commits_to_tell: u32,
     /// Entries under way: the last index of each message and its bytes.
     in_flight: VecDeque<(Index, usize)>,
     in_flight_bytes: usize,
@@ -126,7 +132,7 @@ impl Progress {
             round_echoed: Round(0),
             commit_sent: Index::ZERO,
             commit_awaited: Index::ZERO,
-            may_tell_commit: true,
+            commits_to_tell: COMMITS_TOLD_MAX,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
         }
@@ -183,7 +189,8 @@ impl Progress {
         }
     }
 
-    /// A message was taken that tells this commit index, and this round if an echo is wanted.
+    /// A message was taken that tells how far entries are committed, of those up to its last one,
+    /// and this round if an echo is wanted.
     pub fn told(&mut self, commit_index: Index, round: Round) {
         self.commit_sent = commit_index;
         if round > Round(0) {

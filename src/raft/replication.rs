@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::event::{Event, StepDownReason};
 use super::message::{AppendEntries, AppendEntriesReply, Mismatch, Round};
-use super::progress::{Mode, Progress};
+use super::progress::{COMMITS_TOLD_MAX, Mode, Progress};
 use super::read_index::PendingRead;
 use super::transfer::Handover;
 use super::types::{Command, Entry, EntryId, Index, Payload, ServerId, Stamp};
@@ -89,7 +89,9 @@ impl Raft {
         for progress in leader.progress.values_mut() {
             progress.heartbeat_due |= is_overdue;
             progress.heard_ago_ticks = progress.heard_ago_ticks.saturating_add(1);
-            progress.may_tell_commit = !removed(Rule::TicksTellTheCommit);
+            if !removed(Rule::TicksTellTheCommit) {
+                progress.commits_to_tell = COMMITS_TOLD_MAX;
+            }
             if heartbeat {
                 progress.heartbeat();
             }
@@ -218,9 +220,10 @@ impl Raft {
         if let Some(last) = entries.last() {
             progress.sent(last.id.index, entries.iter().map(Entry::bytes).sum());
         } else if !echo {
-            progress.may_tell_commit = false;
+            progress.commits_to_tell = progress.commits_to_tell.saturating_sub(1);
         }
-        progress.told(self.commit_index, round);
+        // The follower believes no more than that [AE5].
+        progress.told(self.commit_index.min(prev.index.plus(entries.len() as u64)), round);
         let leader_commit = self.commit_index;
         Some(AppendEntries { term: self.current_term, prev, entries, leader_commit, round })
     }
@@ -311,8 +314,8 @@ impl Raft {
         }
     }
 
-    /// Clients of this follower wait for the entry at `index`: if we lead, it is told at once when
-    /// that one is committed, or now, if it is.
+    /// Clients of this follower wait for the entry at `index`: if we lead, it is told at once what
+    /// is committed, until it knows of that one.
     pub fn await_commit(&mut self, follower: ServerId, index: Index) {
         let Role::Leader(leader) = &mut self.role else { return };
         if let Some(progress) = leader.progress.get_mut(&follower) {
@@ -326,17 +329,18 @@ impl Raft {
     fn owes_commit(&self, progress: &Progress) -> bool {
         let is_awaited =
             progress.commit_sent < progress.commit_awaited && !removed(Rule::WhoWaitsIsToldAtOnce);
-        self.commit_is_news(progress) && (is_awaited || progress.may_tell_commit)
+        self.commit_is_news(progress) && (is_awaited || progress.commits_to_tell > 0)
     }
 
     fn commit_is_news(&self, progress: &Progress) -> bool {
-        progress.commit_sent < self.commit_index && progress.mode == Mode::Stream
+        let known_at_most = self.commit_index.min(progress.next_index.previous());
+        progress.commit_sent < known_at_most && progress.mode == Mode::Stream
     }
 
     /// Whether a follower learns with the next tick how far entries are committed.
     pub(super) fn tick_tells_commit(&self) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
-        leader.progress.values().any(|it| self.commit_is_news(it) && !it.may_tell_commit)
+        leader.progress.values().any(|it| self.commit_is_news(it) && it.commits_to_tell == 0)
     }
 
     /// Whether the follower should echo: heartbeats keep check-quorum alive, a probe wants an

@@ -44,7 +44,7 @@ pub(super) struct Witness {
     disk_is_overdue: bool,
     /// The highest round that each peer has asked it to echo, in that peer's last term.
     asked: [(Term, Round); 8],
-    /// The commit index that each peer was last told, in the term of which it was told.
+    /// How far each peer was last told that entries are committed, in the term of which it was told.
     told: [(Term, Index); 8],
     /// The last connection that each peer has opened to it.
     pub(super) newest: [u32; 8],
@@ -197,7 +197,8 @@ impl Witness {
         let place = usize::from(to);
         match message {
             Message::AppendEntries(append) => {
-                self.told[place] = (append.term, append.leader_commit);
+                let last = append.prev.index.plus(append.entries.len() as u64);
+                self.told[place] = (append.term, append.leader_commit.min(last));
                 Ok(())
             }
             Message::AppendEntriesReply(reply) => {
@@ -250,7 +251,9 @@ impl Witness {
     ) -> Checked {
         for peer in raft.status().peers.iter().filter(|peer| peer.streaming && whom(peer.id)) {
             let told = self.told[peer.id.0 as usize - 1];
-            let knows = told >= (raft.current_term(), commit_index);
+            // More than it has been sent it would not believe.
+            let known = commit_index.min(peer.next_index.previous());
+            let knows = told >= (raft.current_term(), known);
             ensure(knows || raft.has_messages(peer.id), "Commit is told in time", || {
                 format!("{} has committed {commit_index} and told {} {told:?}", raft.id(), peer.id)
             })?;
