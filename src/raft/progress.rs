@@ -42,8 +42,8 @@ pub struct Progress {
     pub commit_sent: Index,
     /// The follower's clients wait for the entries up to here.
     pub commit_awaited: Index,
-    /// So many messages that only tell the commit index may be sent until the next tick, though none
-    /// of them waits for it.
+    /// So many messages that only tell the commit index may be sent until the next tick, though
+    /// none of them waits for it.
     pub commits_to_tell: u32,
     /// Entries under way: the last index of each message and its bytes.
     in_flight: VecDeque<(Index, usize)>,

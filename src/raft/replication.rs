@@ -31,8 +31,8 @@ pub struct Leader {
     pub(super) round: Round,
     /// Reads waiting for a round, in the order they arrived.
     pub(super) reads: VecDeque<PendingRead>,
-    /// The last round that had begun at the last tick.
-    round_at_tick: Round,
+    /// The highest round that a read was waiting for at the last tick.
+    round_wanted_at_tick: Round,
     /// Leadership is being handed over.
     pub(super) handover: Option<Handover>,
 }
@@ -46,7 +46,7 @@ impl Leader {
             heartbeat_elapsed_ticks: 0,
             round: Round(1),
             reads: VecDeque::new(),
-            round_at_tick: Round(0),
+            round_wanted_at_tick: Round(0),
             handover: None,
         }
     }
@@ -83,9 +83,11 @@ impl Raft {
         if heartbeat {
             leader.heartbeat_elapsed_ticks = 0;
         }
-        // A read waits for a round that began before the last tick.
-        let is_overdue = leader.reads.front().is_some_and(|it| it.round <= leader.round_at_tick);
-        leader.round_at_tick = leader.round;
+        // A read has waited since before the last tick, perhaps for a round that nobody has been
+        // asked for, as its link is down.
+        let before = leader.round_wanted_at_tick;
+        let is_overdue = leader.reads.front().is_some_and(|read| read.round <= before);
+        leader.round_wanted_at_tick = leader.round_wanted();
         for progress in leader.progress.values_mut() {
             progress.heartbeat_due |= is_overdue;
             progress.heard_ago_ticks = progress.heard_ago_ticks.saturating_add(1);

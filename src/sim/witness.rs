@@ -44,7 +44,7 @@ pub(super) struct Witness {
     disk_is_overdue: bool,
     /// The highest round that each peer has asked it to echo, in that peer's last term.
     asked: [(Term, Round); 8],
-    /// How far each peer was last told that entries are committed, in the term of which it was told.
+    /// How far each peer was last told that entries are committed, and in which term.
     told: [(Term, Index); 8],
     /// The last connection that each peer has opened to it.
     pub(super) newest: [u32; 8],

@@ -46,6 +46,15 @@ fn a_read_asks_no_more_than_a_majority_unless_it_waits() {
     let round = leader.appends(N3)[0].round;
     leader.step(N3, reply(term(1)).matching(1).round(round.0));
     assert_eq!(leader.take_applies(usize::MAX), [ready(ReadId(41), 1)]);
+
+    // The link to N3 is down: nobody takes what it should be asked.
+    leader.request_read(ReadId(42)).expect("it leads");
+    leader.ticks(1);
+    assert!(leader.sent(N2).is_empty());
+    leader.ticks(1);
+    let round = leader.appends(N2)[0].round;
+    leader.step(N2, reply(term(1)).matching(1).round(round.0));
+    assert_eq!(leader.take_applies(usize::MAX), [ready(ReadId(42), 1)]);
 }
 
 /// diss. §6.4: an echo of a message that left before the read arrived proves nothing about the time
