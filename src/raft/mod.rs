@@ -66,7 +66,10 @@
 //!   nobody that it could hear.
 //! - **Servers take turns with snapshots**: each still decides alone (§7), but the first of a log
 //!   comes at another time on each, so that not all of their disks are busy with it at once.
-//! - **ReadIndex** (diss. §6.4) for reads; forwarding and request ids live in `gateway` and `kv`.
+//! - **News of a commit** goes with the next entries to a follower where nobody waits for it. Where
+//!   somebody does, it leaves at once.
+//! - **ReadIndex** (diss. §6.4) for reads, which asks no more followers than a majority needs, as
+//!   long as these answer; forwarding and request ids live in `gateway` and `kv`.
 
 pub mod durability;
 pub mod event;

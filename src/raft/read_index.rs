@@ -8,7 +8,8 @@
 //!    yet, because a fresh leader does not know how far its predecessor had committed.
 //! 2. It waits for a round of echoes from a majority. The round is stamped on messages when they
 //!    are *taken*, so it begins after the read arrived. Any number of reads share it, and no disk
-//!    is involved.
+//!    is involved. As many followers are asked as a majority needs, and all of them if one keeps
+//!    us waiting.
 //! 3. It may be answered from any state machine that has applied the read index.
 //!
 //! A leader that steps down hands its unconfirmed reads back as failed; whoever asked asks the next
