@@ -261,6 +261,10 @@ rules! {
         "What a leader has accepted and not committed is bounded."
         "A leader without a majority would take on work for ever"
         ["Queues are bounded"]
+    LateReadsAskAll "read-waits-for-one"
+        "A read that has waited for a tick asks all followers, and not only as many as it needs."
+        "the one that was asked may be down, and all reads would wait for the next heartbeat"
+        ["A read waits for no single follower"]
     WhoWaitsIsToldAtOnce "commit-with-ticks"
         "A follower whose clients wait for an entry learns at once that it is committed."
         "a tick is longer than a write takes"

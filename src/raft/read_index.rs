@@ -73,6 +73,12 @@ impl Raft {
         Ok(())
     }
 
+    /// The round that the oldest unconfirmed read waits for, if we lead.
+    pub fn round_awaited(&self) -> Option<Round> {
+        let Role::Leader(leader) = &self.role else { return None };
+        leader.reads.front().map(|read| read.round)
+    }
+
     /// Hands over the reads whose round a majority has echoed.
     pub(super) fn confirm_reads(&mut self) {
         let Role::Leader(leader) = &self.role else { return };

@@ -89,7 +89,7 @@ impl Raft {
         let is_overdue = leader.reads.front().is_some_and(|read| read.round <= before);
         leader.round_wanted_at_tick = leader.round_wanted();
         for progress in leader.progress.values_mut() {
-            progress.heartbeat_due |= is_overdue;
+            progress.heartbeat_due |= is_overdue && !removed(Rule::LateReadsAskAll);
             progress.heard_ago_ticks = progress.heard_ago_ticks.saturating_add(1);
             if !removed(Rule::TicksTellTheCommit) {
                 progress.commits_to_tell = COMMITS_TOLD_MAX;

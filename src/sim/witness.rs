@@ -10,7 +10,8 @@
 //! - who is told a higher term adopts it [ALL2], and a pre-vote moves none (diss. §9.6);
 //! - a leader gives up only for a reason: it is not answered, or its disk holds up the others;
 //! - who is asked for an echo has something to say at once, and says nothing that it was not asked;
-//! - what is committed is told in time: at once to whoever waits for it, and to all with a tick.
+//! - what is committed is told in time: at once to whoever waits for it, and to all with a tick;
+//! - a read asks everybody if those whom it asked first keep it waiting.
 
 use super::checks::{Checked, ensure};
 use super::leaders;
@@ -46,6 +47,10 @@ pub(super) struct Witness {
     asked: [(Term, Round); 8],
     /// How far each peer was last told that entries are committed, and in which term.
     told: [(Term, Index); 8],
+    /// As leader: the highest round that it has asked each peer to echo, and in which term.
+    asks: [(Term, Round); 8],
+    /// As leader, at its last tick: the round that its oldest read was waiting for.
+    awaited: Option<(Term, Round)>,
     /// The last connection that each peer has opened to it.
     pub(super) newest: [u32; 8],
 }
@@ -199,6 +204,7 @@ impl Witness {
             Message::AppendEntries(append) => {
                 let last = append.prev.index.plus(append.entries.len() as u64);
                 self.told[place] = (append.term, append.leader_commit.min(last));
+                self.asks[place] = self.asks[place].max((append.term, append.round));
                 Ok(())
             }
             Message::AppendEntriesReply(reply) => {
@@ -212,8 +218,20 @@ impl Witness {
         }
     }
 
-    /// The server has ticked: everybody learns what is committed.
-    pub(super) fn after_tick(&self, raft: &Raft) -> Checked {
+    /// The server has ticked: everybody learns what is committed, and a read that has waited since
+    /// the last tick asks everybody.
+    pub(super) fn after_tick(&mut self, raft: &Raft) -> Checked {
+        let awaited = raft.round_awaited().map(|round| (raft.current_term(), round));
+        let before = std::mem::replace(&mut self.awaited, awaited);
+        if let Some(round) = awaited.filter(|_| awaited == before) {
+            for peer in raft.membership().peers_of(raft.id()) {
+                let asked = self.asks[peer.0 as usize - 1] >= round;
+                let what = "A read waits for no single follower";
+                ensure(asked || raft.has_messages(peer), what, || {
+                    format!("{} waits for {round:?} and has not asked {peer}", raft.id())
+                })?;
+            }
+        }
         if raft.is_leader() { self.check_told(raft.commit_index(), raft, |_| true) } else { Ok(()) }
     }
 
