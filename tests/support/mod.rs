@@ -9,9 +9,11 @@ pub mod typist;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
@@ -42,13 +44,24 @@ pub fn wait_for<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Option
     }
 }
 
-/// Ports of loopback that were free a moment ago, all different. Another process may still take one
-/// before the server does; a server that loses such a race ends with exit code 6.
+/// Where tests look for ports: below those that systems give to whoever connects. One of those
+/// could be gone before its server has taken it, or while it is down.
+const PORTS: Range<u32> = 10_000..32_000;
+
+/// Ports of loopback that nobody listens at, all different, and no other test of this process gets
+/// them.
 fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("loopback has ports")).collect();
-    let port = |listener: &TcpListener| listener.local_addr().expect("it is bound").port();
-    listeners.iter().map(port).collect()
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(101); // other processes look elsewhere
+    let port = || {
+        let place = first.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % PORTS.len() as u32;
+        u16::try_from(PORTS.start + place).expect("ports are below 65,536")
+    };
+    let all = std::iter::repeat_with(port).take(PORTS.len());
+    let free = all.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    let ports: Vec<u16> = free.take(count).collect();
+    assert_eq!(ports.len(), count, "loopback has no free ports within {PORTS:?}");
+    ports
 }
 
 /// What `raft-server status` says of one server.
