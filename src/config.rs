@@ -69,7 +69,8 @@ pub struct Cluster {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timings {
-    /// How often a leader is heard at the least, in milliseconds.
+    /// How often a leader is heard at the least, in milliseconds; see
+    /// [`crate::raft::Options::heartbeat_at_rest_ticks`].
     pub heartbeat_ms: u64,
     /// A server that hears no leader starts an election after a time drawn from between these two,
     /// in milliseconds: at least the first, below the second.

@@ -261,6 +261,10 @@ rules! {
         "What a leader has accepted and not committed is bounded."
         "A leader without a majority would take on work for ever"
         ["Queues are bounded"]
+    LeadersBeatAtRest "idle-leader-is-silent"
+        "A leader that has nothing to say sends heartbeats all the same."
+        "[L1], §5.2; else its followers stand for election"
+        ["A leader is heard in time"]
     LateReadsAskAll "read-waits-for-one"
         "A read that has waited for a tick asks all followers, and not only as many as it needs."
         "the one that was asked may be down, and all reads would wait for the next heartbeat"

@@ -21,7 +21,7 @@ mod snapshots;
 
 use raft_server::raft::message::{Message, Mismatch, RequestVote, Round};
 use raft_server::raft::types::{EntryId, Payload, ServerId};
-use raft_server::raft::{Apply, RoleName};
+use raft_server::raft::{Apply, Options, RoleName};
 use support_raft::*;
 
 // ---- AppendEntries at the receiver. ----
@@ -288,13 +288,55 @@ fn a_leader_sends_heartbeats_at_once_and_then_regularly() {
         assert_eq!(leader.appends(peer).len(), 0);
     }
     for _ in 0..5 {
-        leader.ticks(2);
+        leader.ticks(3); // an election timeout is 10 or more
         for peer in [N2, N3] {
             let heartbeat = leader.appends(peer);
             assert_eq!(heartbeat.len(), 1, "one heartbeat");
             assert!(heartbeat[0].entries.is_empty() && heartbeat[0].round > Round(0));
             leader.step(peer, reply(term(1)).matching(1));
         }
+    }
+}
+
+/// A leader whose followers have all of its log speaks to them half as often, but thrice in the
+/// shortest election timeout. As long as one has not, or is not known to have, heartbeats repeat
+/// what may be lost.
+#[test]
+fn a_leader_at_rest_sends_fewer_heartbeats() {
+    let mut leader = server(1).with_options(|it| it.election_min_ticks = 11).settled_leader();
+    let ticks_to_heartbeat = |leader: &mut Server| {
+        let due = leader.ticks_until_due();
+        leader.ticks(due - 1);
+        assert!(leader.sent(N2).is_empty(), "not before it is due");
+        leader.ticks(1);
+        assert_eq!((leader.appends(N2).len(), leader.appends(N3).len()), (1, 1));
+        due
+    };
+    assert_eq!(ticks_to_heartbeat(&mut leader), 3);
+    assert_eq!(ticks_to_heartbeat(&mut leader), 3);
+
+    leader.ticks(2);
+    leader.propose(command("x")).expect("it leads");
+    leader.sync();
+    leader.send_all();
+    assert_eq!(ticks_to_heartbeat(&mut leader), 1, "the last was two ticks ago");
+    assert_eq!(ticks_to_heartbeat(&mut leader), 2);
+    leader.step(N2, reply(term(1)).matching(2));
+    leader.send_all();
+    assert_eq!(ticks_to_heartbeat(&mut leader), 2, "N3 has not got it");
+    leader.step(N3, reply(term(1)).matching(2));
+    leader.send_all();
+    assert_eq!(ticks_to_heartbeat(&mut leader), 3);
+
+    leader.link_renewed(N3);
+    leader.send_all();
+    assert_eq!(ticks_to_heartbeat(&mut leader), 2, "a probe may have been lost");
+
+    for (heartbeat_ticks, election_min_ticks, at_rest_ticks) in
+        [(5, 30, 10), (5, 300, 10), (5, 20, 6), (5, 15, 5), (4, 9, 4)]
+    {
+        let options = Options { heartbeat_ticks, election_min_ticks, ..options() };
+        assert_eq!(options.heartbeat_at_rest_ticks(), at_rest_ticks, "{options:?}");
     }
 }
 

@@ -9,7 +9,8 @@ use super::types::{Entry, HardState, Index, ServerId, SnapshotId};
 /// Timings in ticks and bounds in bytes. A tick is whatever the caller makes of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Options {
-    /// A leader sends a heartbeat this often, in ticks. At least 1.
+    /// A leader sends a heartbeat this often, in ticks. At least 1. See
+    /// [`Options::heartbeat_at_rest_ticks`].
     pub heartbeat_ticks: u32,
     /// The shortest election timeout, in ticks; also how long a heard leader counts as heard.
     /// Several heartbeats.
@@ -25,6 +26,16 @@ pub struct Options {
     pub uncommitted_bytes_max: usize,
     /// When snapshots are taken, what is kept of the log, and how they are sent.
     pub snapshots: SnapshotOptions,
+}
+
+impl Options {
+    /// How often a leader sends a heartbeat when its followers have all of its log, in ticks. Then
+    /// there is nothing to repeat, and heartbeats are only for the followers' clocks: up to twice
+    /// as seldom, as long as there are three in the shortest election timeout, so that two of them
+    /// may be late. (An idle server does little else, and what it costs is to be woken.)
+    pub fn heartbeat_at_rest_ticks(&self) -> u32 {
+        (self.election_min_ticks / 3).clamp(self.heartbeat_ticks, 2 * self.heartbeat_ticks)
+    }
 }
 
 /// When a snapshot is due, how much of the log is kept beside it, and how it travels.

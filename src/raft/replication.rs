@@ -63,11 +63,6 @@ impl Leader {
         }
     }
 
-    /// How many more ticks it takes.
-    pub(super) fn ticks_until_heartbeat(&self, heartbeat_ticks: u32) -> u32 {
-        heartbeat_ticks.saturating_sub(self.heartbeat_elapsed_ticks)
-    }
-
     /// The highest round that a read is waiting for.
     fn round_wanted(&self) -> Round {
         self.reads.back().map_or(Round(0), |read| read.round)
@@ -77,9 +72,9 @@ impl Leader {
 impl Raft {
     /// [L1] Heartbeats, and the two ways in which a leader finds out that it is none.
     pub(super) fn tick_leader(&mut self) {
+        let heartbeat = self.ticks_until_heartbeat().is_some_and(|ticks| ticks <= 1);
         let Role::Leader(leader) = &mut self.role else { return };
         leader.heartbeat_elapsed_ticks += 1;
-        let heartbeat = leader.heartbeat_elapsed_ticks >= self.options.heartbeat_ticks;
         if heartbeat {
             leader.heartbeat_elapsed_ticks = 0;
         }
@@ -105,6 +100,26 @@ impl Raft {
         } else if self.disk_holds_up_a_majority() && !removed(Rule::HungDiskDoesNotLead) {
             self.step_down(StepDownReason::HungDisk);
         }
+    }
+
+    /// How many ticks it takes until this leader's next heartbeat, if nothing else happens. `None`
+    /// if it sends none.
+    pub(super) fn ticks_until_heartbeat(&self) -> Option<u32> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let has_all = |progress: &Progress| {
+            progress.mode == Mode::Stream && progress.match_index == self.log.last_index()
+        };
+        let is_at_rest = leader.reads.is_empty()
+            && leader.handover.is_none()
+            && leader.progress.values().all(has_all);
+        if is_at_rest && removed(Rule::LeadersBeatAtRest) {
+            return None;
+        }
+        let interval_ticks = match is_at_rest {
+            true => self.options.heartbeat_at_rest_ticks(),
+            false => self.options.heartbeat_ticks,
+        };
+        Some(interval_ticks.saturating_sub(leader.heartbeat_elapsed_ticks))
     }
 
     /// Check-quorum (diss. §6.2): a leader that no majority answers must not keep its clients

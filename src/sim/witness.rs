@@ -8,6 +8,7 @@
 //! - who hears nobody for an election timeout stands up [F2], and who was reset does not before;
 //! - a term is spent only with a majority's pre-votes, and led only with a majority's votes [C2];
 //! - who is told a higher term adopts it [ALL2], and a pre-vote moves none (diss. §9.6);
+//! - a leader has something to say to everybody as often as its heartbeats are due [L1];
 //! - a leader gives up only for a reason: it is not answered, or its disk holds up the others;
 //! - who is asked for an echo has something to say at once, and says nothing that it was not asked;
 //! - what is committed is told in time: at once to whoever waits for it, and to all with a tick;
@@ -45,6 +46,8 @@ pub(super) struct Witness {
     disk_is_overdue: bool,
     /// The highest round that each peer has asked it to echo, in that peer's last term.
     asked: [(Term, Round); 8],
+    /// As leader: ticks since each peer was last sent something.
+    silent_ticks: [u32; 8],
     /// How far each peer was last told that entries are committed, and in which term.
     told: [(Term, Index); 8],
     /// As leader: the highest round that it has asked each peer to echo, and in which term.
@@ -163,6 +166,7 @@ impl Witness {
                     format!("{id} leads {term} with {votes} of {voters}")
                 })?;
                 (self.leads, self.answered_ticks) = (true, [0; 8]);
+                self.silent_ticks = [0; 8];
             }
             Event::BecameFollower { .. } if self.leads => {
                 self.leads = false;
@@ -202,6 +206,7 @@ impl Witness {
         let place = usize::from(to);
         match message {
             Message::AppendEntries(append) => {
+                self.silent_ticks[place] = 0;
                 let last = append.prev.index.plus(append.entries.len() as u64);
                 self.told[place] = (append.term, append.leader_commit.min(last));
                 self.asks[place] = self.asks[place].max((append.term, append.round));
@@ -220,7 +225,10 @@ impl Witness {
 
     /// The server has ticked: everybody learns what is committed, and a read that has waited since
     /// the last tick asks everybody.
-    pub(super) fn after_tick(&mut self, raft: &Raft) -> Checked {
+    pub(super) fn after_tick(&mut self, raft: &Raft, options: &Options) -> Checked {
+        if raft.is_leader() {
+            self.check_heartbeats(raft, options)?;
+        }
         let awaited = raft.round_awaited().map(|round| (raft.current_term(), round));
         let before = std::mem::replace(&mut self.awaited, awaited);
         if let Some(round) = awaited.filter(|_| awaited == before) {
@@ -233,6 +241,20 @@ impl Witness {
             }
         }
         if raft.is_leader() { self.check_told(raft.commit_index(), raft, |_| true) } else { Ok(()) }
+    }
+
+    /// Its followers' clocks are reset in time, more than once in an election timeout.
+    fn check_heartbeats(&mut self, raft: &Raft, options: &Options) -> Checked {
+        let silent_max = options.heartbeat_at_rest_ticks();
+        for peer in raft.membership().peers_of(raft.id()) {
+            let silent = &mut self.silent_ticks[peer.0 as usize - 1];
+            *silent += 1;
+            let is_heard = *silent < silent_max || raft.has_messages(peer);
+            ensure(is_heard, "A leader is heard in time", || {
+                format!("{} has sent nothing to {peer} for {silent} ticks", raft.id())
+            })?;
+        }
+        Ok(())
     }
 
     /// This message leaves for the gateway at `to`: what it lets clients read can be read there.

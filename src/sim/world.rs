@@ -202,7 +202,7 @@ impl World {
         let rest = Rest::of(&process.server);
         process.server.tick(now_ms);
         rest.check(&process.server)?;
-        process.witness.after_tick(process.server.raft())?;
+        process.witness.after_tick(process.server.raft(), options)?;
         process.heard.tick(process.server.raft(), place, options)?;
         self.operator_acts(place);
         self.after(place)

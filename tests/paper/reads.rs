@@ -63,7 +63,7 @@ fn a_read_asks_no_more_than_a_majority_unless_it_waits() {
 #[test]
 fn an_echo_confirms_only_reads_that_came_before_its_message() {
     let mut leader = server(1).settled_leader();
-    leader.ticks(2);
+    leader.ticks(3);
     let before = leader.appends(N2)[0].round;
     leader.request_read(READ).expect("it leads");
     leader.step(N2, reply(term(1)).matching(1).round(before.0));
