@@ -333,7 +333,7 @@ fn a_leader_at_rest_sends_fewer_heartbeats() {
     assert_eq!(ticks_to_heartbeat(&mut leader), 2, "a probe may have been lost");
 
     for (heartbeat_ticks, election_min_ticks, at_rest_ticks) in
-        [(5, 30, 10), (5, 300, 10), (5, 20, 6), (5, 15, 5), (4, 9, 4)]
+        [(5, 30, 9), (5, 300, 10), (5, 19, 6), (5, 18, 5), (4, 9, 4)]
     {
         let options = Options { heartbeat_ticks, election_min_ticks, ..options() };
         assert_eq!(options.heartbeat_at_rest_ticks(), at_rest_ticks, "{options:?}");

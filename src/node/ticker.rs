@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use super::monitor::{Deliver, Monitor};
 
-/// Up to so many ticks the ticker sleeps until the very one that is due; of more, half.
+/// Up to so many ticks the ticker sleeps until the very one that is due; of more, half. A leader's
+/// heartbeats are not to cost it a second wake-up.
 const EXACT_TICKS_MAX: u32 = 10;
 
 /// So many ticks after the alarm somebody may still come: threads run late on a busy machine. Later

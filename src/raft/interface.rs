@@ -31,10 +31,10 @@ pub struct Options {
 impl Options {
     /// How often a leader sends a heartbeat when its followers have all of its log, in ticks. Then
     /// there is nothing to repeat, and heartbeats are only for the followers' clocks: up to twice
-    /// as seldom, as long as there are three in the shortest election timeout, so that two of them
-    /// may be late. (An idle server does little else, and what it costs is to be woken.)
+    /// as seldom, as long as there are three within the shortest election timeout, so that two of
+    /// them may be lost. (An idle server does little else, and what it costs is to be woken.)
     pub fn heartbeat_at_rest_ticks(&self) -> u32 {
-        (self.election_min_ticks / 3).clamp(self.heartbeat_ticks, 2 * self.heartbeat_ticks)
+        ((self.election_min_ticks - 1) / 3).clamp(self.heartbeat_ticks, 2 * self.heartbeat_ticks)
     }
 }
 

@@ -66,10 +66,12 @@
 //!   nobody that it could hear.
 //! - **Servers take turns with snapshots**: each still decides alone (§7), but the first of a log
 //!   comes at another time on each, so that not all of their disks are busy with it at once.
-//! - **News of a commit** goes with the next entries to a follower where nobody waits for it. Where
-//!   somebody does, it leaves at once.
-//! - **ReadIndex** (diss. §6.4) for reads, which asks no more followers than a majority needs, as
-//!   long as these answer; forwarding and request ids live in `gateway` and `kv`.
+//! - **A leader at rest**, whose followers have all of its log, sends heartbeats half as often.
+//! - **News of a commit** goes with the next entries to a follower where nobody waits for it, or
+//!   with a tick. Where somebody does, it leaves at once.
+//! - **ReadIndex** (diss. §6.4) for reads. When there are many, they ask no more followers than a
+//!   majority needs, as long as these answer. Forwarding and request ids live in `gateway` and
+//!   `kv`.
 
 pub mod durability;
 pub mod event;

@@ -31,8 +31,8 @@ pub struct Progress {
     /// Ticks since the follower last answered in this term, or since the term began: a new leader
     /// gives everybody the benefit of the doubt.
     pub heard_ago_ticks: u32,
-    /// A heartbeat is to be sent with the next message.
-    pub heartbeat_due: bool,
+    /// The next message is to ask for an echo: a heartbeat, or a read that has waited too long.
+    pub echo_due: bool,
     /// The last round stamped on a message to this follower.
     pub round_sent: Round,
     /// The last round that the follower echoed.
@@ -43,7 +43,7 @@ pub struct Progress {
     /// The follower's clients wait for the entries up to here.
     pub commit_awaited: Index,
     /// So many messages that only tell the commit index may be sent until the next tick, though
-    /// none of them waits for it.
+    /// nobody there waits for it.
     pub commits_to_tell: u32,
     /// Entries under way: the last index of each message and its bytes.
     in_flight: VecDeque<(Index, usize)>,
@@ -127,7 +127,7 @@ impl Progress {
             match_index: Index::ZERO,
             mode: Mode::Probe { sent: false },
             heard_ago_ticks: 0,
-            heartbeat_due: true,
+            echo_due: true,
             round_sent: Round(0),
             round_echoed: Round(0),
             commit_sent: Index::ZERO,
@@ -173,9 +173,9 @@ impl Progress {
         self.in_flight_bytes += bytes;
     }
 
-    /// The follower's disk agrees with our log up to `match_index`. A follower whose disk is behind
-    /// what we probe for leaves us probing until it acknowledges. Old replies may arrive late, so
-    /// a lower number says nothing.
+    /// The follower's disk agrees with our log up to `match_index`. If that is all we have sent or
+    /// asked about, it streams from now on; one whose disk is behind what we probe for leaves us
+    /// probing until it acknowledges. Old replies may arrive late, so a lower number says nothing.
     pub fn matched(&mut self, match_index: Index) {
         if match_index.next() >= self.next_index {
             self.mode = Mode::Stream; // the probe is answered: the logs agree before `next_index`
@@ -195,7 +195,7 @@ impl Progress {
         self.commit_sent = commit_index;
         if round > Round(0) {
             self.round_sent = round;
-            self.heartbeat_due = false;
+            self.echo_due = false;
             if let Mode::Probe { sent } = &mut self.mode {
                 *sent = true;
             }
@@ -211,12 +211,15 @@ impl Progress {
     }
 
     /// Goes back to looking for agreement, with `next_index` first. What was under way is
-    /// forgotten: it is either acknowledged later (then `matched` says so) or lost.
+    /// forgotten: it is either acknowledged later (then `matched` says so) or lost. That goes for
+    /// what was told and asked, too: an answer can come and end the probe before it is sent.
     pub fn probe(&mut self, next_index: Index) {
         assert!(next_index > self.match_index, "what matches needs no probe");
         assert!(next_index <= self.next_index, "a probe goes back, never forward");
         self.next_index = next_index;
         self.mode = Mode::Probe { sent: false };
+        self.commit_sent = Index::ZERO;
+        self.round_sent = self.round_echoed;
         self.in_flight.clear();
         self.in_flight_bytes = 0;
     }
@@ -224,7 +227,7 @@ impl Progress {
     /// A heartbeat is due. It also repeats a probe, or a part of a snapshot, that may have been
     /// lost: the follower says how far it is, and what it has is not taken twice.
     pub fn heartbeat(&mut self) {
-        self.heartbeat_due = true;
+        self.echo_due = true;
         match &mut self.mode {
             Mode::Probe { sent } => *sent = false,
             Mode::Snapshot(transfer) => transfer.ask = true,

@@ -4,7 +4,6 @@
 //! Sending is a question: "what would I tell this follower now?". Ten proposals made while its
 //! socket was busy leave as one message, cost it one sync, and come back as one reply.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::event::{Event, StepDownReason};
@@ -32,7 +31,9 @@ pub struct Leader {
     /// Reads waiting for a round, in the order they arrived.
     pub(super) reads: VecDeque<PendingRead>,
     /// The highest round that a read was waiting for at the last tick.
-    round_wanted_at_tick: Round,
+    pub(super) round_wanted_at_tick: Round,
+    /// For so many ticks there are many reads: one came while another was waiting.
+    pub(super) many_reads_ticks_left: u32,
     /// Leadership is being handed over.
     pub(super) handover: Option<Handover>,
 }
@@ -47,6 +48,7 @@ impl Leader {
             round: Round(1),
             reads: VecDeque::new(),
             round_wanted_at_tick: Round(0),
+            many_reads_ticks_left: 0,
             handover: None,
         }
     }
@@ -62,29 +64,21 @@ impl Leader {
             Mode::Snapshot(_) => progress.snapshot_resumes(),
         }
     }
-
-    /// The highest round that a read is waiting for.
-    fn round_wanted(&self) -> Round {
-        self.reads.back().map_or(Round(0), |read| read.round)
-    }
 }
 
 impl Raft {
     /// [L1] Heartbeats, and the two ways in which a leader finds out that it is none.
     pub(super) fn tick_leader(&mut self) {
-        let heartbeat = self.ticks_until_heartbeat().is_some_and(|ticks| ticks <= 1);
+        let Role::Leader(leader) = &self.role else { return };
+        let heartbeat = self.ticks_until_heartbeat(leader) <= 1;
         let Role::Leader(leader) = &mut self.role else { return };
         leader.heartbeat_elapsed_ticks += 1;
         if heartbeat {
             leader.heartbeat_elapsed_ticks = 0;
         }
-        // A read has waited since before the last tick, perhaps for a round that nobody has been
-        // asked for, as its link is down.
-        let before = leader.round_wanted_at_tick;
-        let is_overdue = leader.reads.front().is_some_and(|read| read.round <= before);
-        leader.round_wanted_at_tick = leader.round_wanted();
+        let ask_all = leader.tick_reads();
         for progress in leader.progress.values_mut() {
-            progress.heartbeat_due |= is_overdue && !removed(Rule::LateReadsAskAll);
+            progress.echo_due |= ask_all;
             progress.heard_ago_ticks = progress.heard_ago_ticks.saturating_add(1);
             if !removed(Rule::TicksTellTheCommit) {
                 progress.commits_to_tell = COMMITS_TOLD_MAX;
@@ -102,24 +96,21 @@ impl Raft {
         }
     }
 
-    /// How many ticks it takes until this leader's next heartbeat, if nothing else happens. `None`
-    /// if it sends none.
-    pub(super) fn ticks_until_heartbeat(&self) -> Option<u32> {
-        let Role::Leader(leader) = &self.role else { return None };
+    /// How many ticks it takes until the next heartbeat of `leader`, which we are, if nothing else
+    /// happens; 0, too, means the next tick.
+    pub(super) fn ticks_until_heartbeat(&self, leader: &Leader) -> u32 {
         let has_all = |progress: &Progress| {
             progress.mode == Mode::Stream && progress.match_index == self.log.last_index()
         };
         let is_at_rest = leader.reads.is_empty()
             && leader.handover.is_none()
             && leader.progress.values().all(has_all);
-        if is_at_rest && removed(Rule::LeadersBeatAtRest) {
-            return None;
-        }
         let interval_ticks = match is_at_rest {
+            true if removed(Rule::LeadersBeatAtRest) => u32::MAX,
             true => self.options.heartbeat_at_rest_ticks(),
             false => self.options.heartbeat_ticks,
         };
-        Some(interval_ticks.saturating_sub(leader.heartbeat_elapsed_ticks))
+        interval_ticks.saturating_sub(leader.heartbeat_elapsed_ticks)
     }
 
     /// Check-quorum (diss. §6.2): a leader that no majority answers must not keep its clients
@@ -213,7 +204,7 @@ impl Raft {
         let progress = &leader.progress[&to];
         let echo = self.wants_echo(leader, to);
         let next = progress.next_index;
-        // What comes before a snapshot that is under way is no question to this follower.
+        // A follower that is being sent a snapshot is asked about no entry: with ZERO all agree.
         let mut prev = match progress.mode {
             Mode::Snapshot(_) => EntryId::ZERO,
             _ => self.log.id_at(next.previous()),
@@ -340,9 +331,10 @@ impl Raft {
         }
     }
 
-    /// Whether the follower is to be told how far entries are committed, and nothing else. At once
-    /// if its clients wait for one of them. If not, the news can go with the next entries: a
-    /// message for each commit would cost a single writer a tenth of its writes.
+    /// Whether the follower is to be told how far entries are committed, and nothing else: at once
+    /// if its clients wait for one of them, else up to `COMMITS_TOLD_MAX` times in a tick. The rest
+    /// goes with the next entries or the next tick: a message for each commit would cost a single
+    /// writer a tenth of its writes.
     fn owes_commit(&self, progress: &Progress) -> bool {
         let is_awaited =
             progress.commit_sent < progress.commit_awaited && !removed(Rule::WhoWaitsIsToldAtOnce);
@@ -365,23 +357,9 @@ impl Raft {
     /// they are durable, and one that only carries a commit index not at all.
     fn wants_echo(&self, leader: &Leader, to: ServerId) -> bool {
         let progress = &leader.progress[&to];
-        progress.heartbeat_due
+        progress.echo_due
             || progress.mode == (Mode::Probe { sent: false })
-            || leader.round_wanted() > progress.round_sent && !self.is_spared(leader, to)
-    }
-
-    /// Whether reads need no echo of this follower: with us, those that are asked before it are a
-    /// majority. That is who has echoed the newest round. If one of them does not answer, everybody
-    /// is asked with the tick after next, and whoever answers is asked first from then on. (A
-    /// second echo costs as much as the first, and with 64 readers that was an eighth of a read.)
-    fn is_spared(&self, leader: &Leader, follower: ServerId) -> bool {
-        let rank = |server: ServerId| {
-            let progress = &leader.progress[&server];
-            (progress.mode == Mode::Stream, progress.round_echoed, Reverse(server))
-        };
-        self.membership.has_majority(|server| {
-            server == self.id || server != follower && rank(server) > rank(follower)
-        })
+            || self.reads_ask(leader, to)
     }
 
     /// How many bytes of entries this follower may be sent now; `None` if it may get none or there

@@ -11,7 +11,7 @@ impl Raft {
             Role::Follower(_) => self.timer.ticks_left(), // [F2]
             Role::PreCandidate(_) | Role::Candidate(_) => 1,
             Role::Leader(leader) => {
-                let heartbeat = self.ticks_until_heartbeat().unwrap_or(u32::MAX); // [L1]
+                let heartbeat = self.ticks_until_heartbeat(leader); // [L1]
                 // What is so old now is within the limit even then.
                 let ago = self.options.election_max_ticks.saturating_sub(heartbeat);
                 let is_safe = leader.reads.is_empty()

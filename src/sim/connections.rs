@@ -30,6 +30,7 @@ impl World {
         self.process(from).courier.link_renewed(to);
         self.server(to).connected(id_of(from), ConnectionId(connection.into()));
         self.after(to)?;
+        self.process(from).witness.link_renewed(to);
         self.server(from).link_renewed(id_of(to));
         self.after(from)
     }

@@ -125,7 +125,7 @@ impl Plan {
         let servers = servers.unwrap_or_else(|| random.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]));
         let kinds = draw_kinds(&mut random, allowed);
         let heartbeat_ticks = random.ticks(1, 5);
-        let election_min_ticks = heartbeat_ticks * random.ticks(2, 4) + 1;
+        let election_min_ticks = heartbeat_ticks * random.ticks(2, 7) + 1;
         let election_max_ticks = election_min_ticks + random.ticks(2, 15);
         let append_bytes_max = random.pick(&[100, 1_000, 100_000]);
         let raft = raft::Options {

@@ -52,8 +52,10 @@ pub(super) struct Witness {
     told: [(Term, Index); 8],
     /// As leader: the highest round that it has asked each peer to echo, and in which term.
     asks: [(Term, Round); 8],
-    /// As leader, at its last tick: the round that its oldest read was waiting for.
+    /// As leader, before its last tick: the round that its oldest read was waiting for.
     awaited: Option<(Term, Round)>,
+    /// The same, if it was waiting for it before the tick before that, too.
+    overdue: Option<(Term, Round)>,
     /// The last connection that each peer has opened to it.
     pub(super) newest: [u32; 8],
 }
@@ -61,6 +63,9 @@ pub(super) struct Witness {
 impl Witness {
     /// The server is about to tick.
     pub(super) fn before_tick(&mut self, raft: &Raft, options: &Options) -> Checked {
+        let awaited = raft.round_awaited().map(|round| (raft.current_term(), round));
+        self.overdue = awaited.filter(|_| awaited == self.awaited);
+        self.awaited = awaited;
         ensure(
             raft.is_leader() || self.waited_ticks <= options.election_max_ticks,
             "Who hears nobody stands up",
@@ -223,15 +228,19 @@ impl Witness {
         }
     }
 
+    /// Its connection to a peer is new: what was on the old one is lost.
+    pub(super) fn link_renewed(&mut self, peer: Place) {
+        let place = usize::from(peer);
+        (self.told[place], self.asks[place]) = Default::default();
+    }
+
     /// The server has ticked: everybody learns what is committed, and a read that has waited since
     /// the last tick asks everybody.
     pub(super) fn after_tick(&mut self, raft: &Raft, options: &Options) -> Checked {
         if raft.is_leader() {
             self.check_heartbeats(raft, options)?;
         }
-        let awaited = raft.round_awaited().map(|round| (raft.current_term(), round));
-        let before = std::mem::replace(&mut self.awaited, awaited);
-        if let Some(round) = awaited.filter(|_| awaited == before) {
+        if let Some(round) = self.overdue.filter(|_| raft.is_leader()) {
             for peer in raft.membership().peers_of(raft.id()) {
                 let asked = self.asks[peer.0 as usize - 1] >= round;
                 let what = "A read waits for no single follower";

@@ -25,12 +25,30 @@ fn a_read_waits_for_a_majority_to_echo_a_round() {
     assert_eq!(leader.take_applies(usize::MAX), [ready(READ, 1)]);
 }
 
-/// One echo is enough for three servers: only one is asked. If it does not answer, all are with the
-/// tick after next, and who answers is asked first from then on.
+/// A read on its own asks everybody, and the first answer is enough.
 #[test]
-fn a_read_asks_no_more_than_a_majority_unless_it_waits() {
+fn a_lone_read_asks_everybody() {
+    let mut leader = server(1).settled_leader();
+    for read in [1, 2] {
+        leader.request_read(ReadId(read)).expect("it leads");
+        let round = leader.appends(N2)[0].round;
+        assert_eq!(leader.appends(N3)[0].round, round);
+        leader.step(N3, reply(term(1)).matching(1).round(round.0));
+        assert_eq!(leader.take_applies(usize::MAX), [ready(ReadId(read), 1)]);
+    }
+}
+
+/// One echo is enough for three servers: when reads meet, only one is asked. If it does not answer,
+/// all are with the tick after next, and who answers is asked first from then on.
+#[test]
+fn many_reads_ask_no_more_than_a_majority_unless_they_wait() {
     let mut leader = server(1).with_options(|it| it.heartbeat_ticks = 9).settled_leader();
-    leader.request_read(READ).expect("it leads");
+    let ask = |leader: &mut Server, first| {
+        for read in [first, first + 1] {
+            leader.request_read(ReadId(read)).expect("it leads");
+        }
+    };
+    ask(&mut leader, 1);
     assert!(leader.sent(N3).is_empty(), "N2 is enough");
     assert_eq!((leader.appends(N2).len(), leader.ticks_until_due()), (1, 1));
     leader.ticks(1);
@@ -38,23 +56,50 @@ fn a_read_asks_no_more_than_a_majority_unless_it_waits() {
     leader.ticks(1);
     let round = leader.appends(N3)[0].round;
     leader.step(N3, reply(term(1)).matching(1).round(round.0));
-    assert_eq!(leader.take_applies(usize::MAX), [ready(READ, 1)]);
+    assert_eq!(leader.take_applies(usize::MAX), [1, 2].map(|read| ready(ReadId(read), 1)));
     leader.send_all();
 
-    leader.request_read(ReadId(41)).expect("it leads");
+    ask(&mut leader, 3);
     assert!(leader.sent(N2).is_empty(), "N3 has echoed the last round");
     let round = leader.appends(N3)[0].round;
     leader.step(N3, reply(term(1)).matching(1).round(round.0));
-    assert_eq!(leader.take_applies(usize::MAX), [ready(ReadId(41), 1)]);
+    assert_eq!(leader.take_applies(usize::MAX), [3, 4].map(|read| ready(ReadId(read), 1)));
 
     // The link to N3 is down: nobody takes what it should be asked.
-    leader.request_read(ReadId(42)).expect("it leads");
+    ask(&mut leader, 5);
     leader.ticks(1);
     assert!(leader.sent(N2).is_empty());
     leader.ticks(1);
     let round = leader.appends(N2)[0].round;
     leader.step(N2, reply(term(1)).matching(1).round(round.0));
-    assert_eq!(leader.take_applies(usize::MAX), [ready(ReadId(42), 1)]);
+    assert_eq!(leader.take_applies(usize::MAX), [5, 6].map(|read| ready(ReadId(read), 1)));
+    leader.send_all();
+
+    // Time passes, and the next read is on its own again.
+    leader.ticks(2);
+    leader.send_all();
+    leader.request_read(ReadId(7)).expect("it leads");
+    assert_eq!((leader.appends(N2).len(), leader.appends(N3).len()), (1, 1));
+}
+
+/// A server that lives is asked before one that is dead, though the dead one's log was whole and
+/// the other is being sent a snapshot.
+#[test]
+fn whoever_answers_is_asked_first() {
+    let mut leader = server(1).settled_leader();
+    leader.link_renewed(N3); // N3 is probed, N2 streams
+    leader.send_all();
+    for read in [1, 2] {
+        leader.request_read(ReadId(read)).expect("it leads");
+    }
+    leader.ticks(2);
+    let round = leader.appends(N3)[0].round;
+    leader.step(N3, reply(term(1)).round(round.0)); // N2 is dead
+    assert_eq!(leader.take_applies(usize::MAX), [1, 2].map(|read| ready(ReadId(read), 1)));
+    for read in [3, 4] {
+        leader.request_read(ReadId(read)).expect("it leads");
+    }
+    assert!(leader.appends(N3)[0].round > round);
 }
 
 /// diss. §6.4: an echo of a message that left before the read arrived proves nothing about the time

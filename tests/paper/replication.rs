@@ -4,7 +4,7 @@
 use raft_server::raft::message::{AppendEntries, Message, Mismatch, Round};
 use raft_server::raft::progress::COMMITS_TOLD_MAX;
 use raft_server::raft::types::{Command, EntryId};
-use raft_server::raft::{Refused, RoleName};
+use raft_server::raft::{ReadId, Refused, RoleName};
 
 use crate::support_raft::*;
 
@@ -67,7 +67,7 @@ fn a_full_window_holds_back_entries_and_nothing_else() {
     assert_eq!(ids(&leader.appends(N2)), [[at(2, 1)], [at(3, 1)], [at(4, 1)]], "330 bytes each");
     assert!(leader.sent(N2).is_empty());
 
-    leader.request_read(raft_server::raft::ReadId(1)).expect("it leads");
+    leader.request_read(ReadId(1)).expect("it leads");
     let round = leader.appends(N2);
     assert!(round[0].entries.is_empty() && round[0].round > Round(0));
     assert_eq!(round[0].prev, at(4, 1), "after what was sent last, so that a loss is noticed");
@@ -248,6 +248,27 @@ fn a_probe_tells_no_commit_beyond_its_own_place() {
     leader.step(N3, reply(term(1)).matching(2).round(probe.round.0));
     let news = leader.appends(N3).remove(0);
     assert_eq!((news.prev, news.leader_commit), (at(2, 1), index(2)));
+}
+
+/// What was told is lost with the connection. The failing schedule: the last news of a commit, and
+/// a read's round, were on the old one, and an acknowledgement comes before the new one's probe is
+/// sent: it is not needed any more, and nothing is left to be sent.
+#[test]
+fn what_was_told_on_a_lost_link_is_told_again() {
+    let mut leader = server(1).settled_leader();
+    leader.propose(command("x")).expect("it leads");
+    leader.await_commit(N3, index(2));
+    leader.sync();
+    leader.send_all();
+    leader.request_read(ReadId(1)).expect("it leads");
+    leader.step(N2, reply(term(1)).matching(2));
+    leader.send_all(); // lost
+    leader.link_renewed(N3);
+    leader.link_renewed(N2);
+    leader.step(N3, reply(term(1)).matching(2));
+    leader.step(N2, reply(term(1)).matching(2));
+    assert_eq!(leader.appends(N3)[0].leader_commit, index(2));
+    assert!(leader.appends(N2)[0].round > Round(1), "one of the two is asked for the round");
 }
 
 /// Where nobody waits for what is committed, few messages in each tick tell it alone. Otherwise it
