@@ -277,6 +277,10 @@ rules! {
         "Whoever has not learnt how far entries are committed does with the next tick."
         "those who watch a follower's store, or read what is stale there, wait for it"
         ["Commit is told in time"]
+    LostNewsIsToldAgain "news-lost-with-its-link"
+        "What was told and asked on a connection that is gone counts as untold and unasked."
+        "an acknowledgement may come before the new one's probe, and nothing would be left to send"
+        ["Commit is told in time"]
     EchoesAreHeard "check-quorum-counts-matches"
         "Every answer shows a leader that its follower is there, not only an acknowledgement."
         "diss. §6.2; a quiet cluster or slow disks would depose their leader"

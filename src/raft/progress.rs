@@ -218,8 +218,10 @@ impl Progress {
         assert!(next_index <= self.next_index, "a probe goes back, never forward");
         self.next_index = next_index;
         self.mode = Mode::Probe { sent: false };
-        self.commit_sent = Index::ZERO;
-        self.round_sent = self.round_echoed;
+        if !removed(Rule::LostNewsIsToldAgain) {
+            self.commit_sent = Index::ZERO;
+            self.round_sent = self.round_echoed;
+        }
         self.in_flight.clear();
         self.in_flight_bytes = 0;
     }
