@@ -339,6 +339,14 @@ rules! {
         "Only echoes of messages that left after the read arrived count for it."
         "diss. §6.4"
         ["Linearizability"]
+    AskerIsOneVoice "asker-is-enough"
+        "Who asks the leader for a read counts as one of the majority that follows, and no more."
+        "diss. §6.4; of five servers, two that are cut off know nothing of the other three"
+        ["Linearizability", "A read shows a state of its time"]
+    LeaderEndsWithItsTerm "asks-old-leader"
+        "A server whose term has ended asks its leader no more."
+        "diss. §6.4; the question vouches for that leader, and may come after a vote for another"
+        ["A question goes to the leader of its term"]
     ApplyOnlyCommitted "apply-uncommitted"
         "Only committed entries are applied."
         "[ALL1], §5.3; what was read may never have happened"

@@ -43,6 +43,7 @@ pub enum GatewayMessage {
         attempt: u64,
     },
     /// "Up to which index must I have applied, to answer reads that are with me now?" (diss. §6.4)
+    /// It goes to the leader of the sender's term, and so is an echo, too (`raft::read_index`).
     ReadQuestion {
         /// Which question.
         question: QuestionId,

@@ -293,15 +293,18 @@ impl Gateway {
     /// Whether `take_messages(to)` would return anything.
     pub fn has_messages(&self, to: ServerId) -> bool {
         self.replies.contains_key(&to)
-            || (self.forwards_to(to) && (self.writes.has_next() || self.reads.has_open()))
+            || (self.forwards_to(to) && self.writes.has_next())
+            || (self.asks(to) && self.reads.has_open())
     }
 
     /// What we would tell `to`'s gateway now: replies, and if it is the leader, writes up to a
     /// bound in bytes and one question for all reads that wait for one.
     pub fn take_messages(&mut self, to: ServerId) -> Vec<GatewayMessage> {
         let mut messages = self.replies.remove(&to).unwrap_or_default();
-        if self.forwards_to(to) {
+        if self.asks(to) {
             messages.extend(self.take_question());
+        }
+        if self.forwards_to(to) {
             messages.extend(self.take_forward());
         }
         messages
@@ -311,6 +314,13 @@ impl Gateway {
 
     fn forwards_to(&self, to: ServerId) -> bool {
         !self.leads() && self.leader.is_some_and(|(leader, _)| leader == to)
+    }
+
+    /// Whether our questions go to `to`. Only to the leader of our term: by asking we tell it that
+    /// we have voted for nobody newer (see [`crate::raft::read_index`]).
+    fn asks(&self, to: ServerId) -> bool {
+        let led_before = self.leader.is_none() && self.last_leader == Some(to);
+        self.forwards_to(to) || led_before && removed(Rule::LeaderEndsWithItsTerm)
     }
 
     fn reply(&mut self, to: ServerId, message: GatewayMessage) {

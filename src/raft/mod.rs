@@ -70,8 +70,8 @@
 //! - **News of a commit** goes with the next entries to a follower where nobody waits for it, or
 //!   with a tick. Where somebody does, it leaves at once.
 //! - **ReadIndex** (diss. §6.4) for reads. When there are many, they ask no more followers than a
-//!   majority needs, as long as these answer. Forwarding and request ids live in `gateway` and
-//!   `kv`.
+//!   majority needs, as long as these answer. A follower that asks for a read has echoed by asking,
+//!   so of three servers no other is asked. Forwarding and request ids live in `gateway` and `kv`.
 
 pub mod durability;
 pub mod event;

@@ -12,6 +12,13 @@
 //!    majority needs, unless one keeps us waiting.
 //! 3. It may be answered from any state machine that has applied the read index.
 //!
+//! A server that asks for somebody's read needs not be asked itself: its question is its echo. It
+//! asks the leader of its own term, so until it asked, and that was after the read arrived there,
+//! it had voted for nobody newer. In a cluster of three that is a majority, and the leader answers
+//! at once. The failing schedules: of five, two that are cut off know nothing of what the other
+//! three commit, so it counts as one voice and no more; and a server that has voted for another
+//! leader must not ask the one before, so it forgets whom it followed when its term ends.
+//!
 //! A leader that steps down hands its unconfirmed reads back as failed; whoever asked asks the next
 //! leader.
 
@@ -40,6 +47,8 @@ pub struct PendingRead {
     pub index: Index,
     /// A majority must echo this round or a later one.
     pub round: Round,
+    /// Who asked for it: a follower, which has echoed by asking, or ourselves.
+    pub asker: ServerId,
 }
 
 /// A read whose fate is known.
@@ -79,6 +88,12 @@ impl Leader {
 impl Raft {
     /// Asks for a read to be confirmed. `take_applies` returns it, ready or failed.
     pub fn request_read(&mut self, read: ReadId) -> Result<(), Refused> {
+        self.request_read_for(self.id, read)
+    }
+
+    /// The same for another server. Requires that the read had arrived there when it put its
+    /// question, and that we were the leader it knew of in the term in which it then was.
+    pub fn request_read_for(&mut self, asker: ServerId, read: ReadId) -> Result<(), Refused> {
         let hint = self.leader();
         let Role::Leader(leader) = &mut self.role else {
             return Err(Refused::NotLeader { hint });
@@ -92,11 +107,13 @@ impl Raft {
         if removed(Rule::ReadBeginsARound) {
             round = leader.round;
         }
-        if !leader.reads.is_empty() {
+        leader.reads.push_back(PendingRead { read, index, round, asker });
+        self.confirm_reads(); // perhaps nobody else needs to be asked
+        if let Role::Leader(leader) = &mut self.role
+            && leader.reads.len() > 1
+        {
             leader.many_reads_ticks_left = MANY_READS_TICKS;
         }
-        leader.reads.push_back(PendingRead { read, index, round });
-        self.confirm_reads(); // a cluster of one needs no echo
         Ok(())
     }
 
@@ -130,25 +147,28 @@ impl Raft {
         leader.reads.front().map(|read| read.round)
     }
 
-    /// Hands over the reads whose round a majority has echoed.
+    /// Hands over the reads whose round a majority has echoed. A later one may be among them and an
+    /// earlier one not, as they were asked for by different servers.
     pub(super) fn confirm_reads(&mut self) {
-        let Role::Leader(leader) = &self.role else { return };
-        if leader.reads.is_empty() {
-            return;
-        }
-        let echoed = |server: ServerId| {
-            if server == self.id { Round(u64::MAX) } else { leader.progress[&server].round_echoed }
+        let Role::Leader(Leader { reads, progress, .. }) = &mut self.role else { return };
+        let is_ready = |PendingRead { index, round, asker, .. }: &PendingRead| {
+            let has_echoed = |server: ServerId| {
+                server == self.id || server == *asker || progress[&server].round_echoed >= *round
+            };
+            let asker_is_enough = removed(Rule::AskerIsOneVoice) && *asker != self.id;
+            let led = self.membership.has_majority(has_echoed)
+                || removed(Rule::ReadWaitsForEchoes)
+                || asker_is_enough;
+            led && *index <= self.commit_index
         };
-        let confirmed = self.membership.majority_value(echoed);
-        let commit_index = self.commit_index;
-        let Role::Leader(leader) = &mut self.role else { return };
-        let ready = |read: &PendingRead| {
-            let led = read.round <= confirmed || removed(Rule::ReadWaitsForEchoes);
-            led && read.index <= commit_index
-        };
-        while let Some(PendingRead { read, index, .. }) = leader.reads.pop_front_if(|r| ready(r)) {
-            self.reads_done.push_back(DoneRead::Ready { read, index });
-        }
+        reads.retain(|read| {
+            let is_ready = is_ready(read);
+            if is_ready {
+                let PendingRead { read, index, .. } = *read;
+                self.reads_done.push_back(DoneRead::Ready { read, index });
+            }
+            !is_ready
+        });
     }
 
     /// Leadership ends: what is not confirmed now never will be.

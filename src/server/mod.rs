@@ -474,7 +474,7 @@ impl Server {
             }
             GatewayMessage::ReadQuestion { question } => {
                 let number = self.gateway.adopt_question(from, question);
-                if self.raft.request_read(ReadId(number)).is_err() {
+                if self.raft.request_read_for(from, ReadId(number)).is_err() {
                     self.gateway.read_failed(number);
                 }
             }

@@ -1,6 +1,8 @@
-//! What gateways owe each other: rules about forwards, whose breach costs no data but leaves a
+//! What gateways owe each other. A breach of the rules about forwards costs no data but leaves a
 //! client without an answer.
 //!
+//! - A question for a read index goes to the leader of its sender's term, or it would vouch for
+//!   somebody who has been deposed.
 //! - A new leadership is handed everything from the beginning: what an earlier one was sent may be
 //!   lost with it, even if the same server leads again. So is whoever leads on a new connection.
 //! - Nothing follows what was refused: it starts again, in another attempt.
@@ -13,6 +15,7 @@ use super::world::{World, id_of};
 use crate::gateway::message::GatewayMessage;
 use crate::kv::command::RequestId;
 use crate::kv::encoding;
+use crate::raft::Raft;
 use crate::raft::types::Term;
 
 /// What one server's gateway has sent, in one of its lives.
@@ -25,8 +28,16 @@ pub(super) struct Courier {
 }
 
 impl Courier {
-    /// A message leaves for the gateway at `to`, in this term of its sender.
-    pub(super) fn leaves(&mut self, to: Place, message: &GatewayMessage, term: Term) -> Checked {
+    /// A message leaves for the gateway at `to`, with this core beside its sender.
+    pub(super) fn leaves(&mut self, to: Place, message: &GatewayMessage, raft: &Raft) -> Checked {
+        let term = raft.current_term();
+        if let GatewayMessage::ReadQuestion { .. } = message {
+            ensure(
+                raft.leader() == Some(id_of(to)),
+                "A question goes to the leader of its term",
+                || format!("{} asks n{}, which it does not follow in {term}", raft.id(), to + 1),
+            )?;
+        }
         let GatewayMessage::Forward { incarnation, attempt, part, .. } = message else {
             return Ok(());
         };

@@ -188,7 +188,7 @@ impl World {
             }
         }
         for message in &outgoing.gateway {
-            process.courier.leaves(to, message, raft.current_term())?;
+            process.courier.leaves(to, message, raft)?;
             witness.answers(to, message, raft)?;
         }
         let (habits, queue) = (&self.plan.network, &mut self.queue);

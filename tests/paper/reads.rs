@@ -25,6 +25,47 @@ fn a_read_waits_for_a_majority_to_echo_a_round() {
     assert_eq!(leader.take_applies(usize::MAX), [ready(READ, 1)]);
 }
 
+/// Who asks was in our term, or an older one, when it asked, and that was after the read arrived
+/// there. So of three servers nobody else needs to be asked, whatever we are waiting for ourselves.
+#[test]
+fn a_followers_question_is_its_echo() {
+    let mut leader = server(1).settled_leader();
+    leader.request_read(ReadId(1)).expect("it leads");
+    leader.request_read_for(N3, ReadId(2)).expect("it leads");
+    assert_eq!(leader.take_applies(usize::MAX), [ready(ReadId(2), 1)]);
+    let round = leader.appends(N2)[0].round;
+    leader.step(N2, reply(term(1)).matching(1).round(round.0));
+    assert_eq!(leader.take_applies(usize::MAX), [ready(ReadId(1), 1)]);
+    leader.send_all();
+    leader.request_read_for(N2, ReadId(3)).expect("it leads");
+    assert!(leader.sent(N2).is_empty() && leader.sent(N3).is_empty(), "there is nothing to ask");
+}
+
+/// Two of five may be cut off together.
+#[test]
+fn a_followers_question_is_one_echo_of_those_that_are_needed() {
+    let mut leader = server(1).of(5).settled_leader();
+    leader.request_read_for(N2, READ).expect("it leads");
+    assert_eq!(leader.take_applies(usize::MAX), []);
+    let round = leader.appends(N2)[0].round;
+    leader.step(N2, reply(term(1)).matching(1).round(round.0));
+    assert_eq!(leader.take_applies(usize::MAX), [], "it is the same voice again");
+    leader.step(N3, reply(term(1)).matching(1).round(round.0));
+    assert_eq!(leader.take_applies(usize::MAX), [ready(READ, 1)]);
+}
+
+/// The no-op of a fresh leader tells how far its predecessor had committed, and no echo does.
+#[test]
+fn a_followers_question_waits_for_the_noop() {
+    let mut leader = server(1).leader();
+    leader.sync();
+    leader.request_read_for(N2, READ).expect("it leads");
+    assert_eq!(leader.take_applies(usize::MAX), []);
+    leader.send_all();
+    leader.step(N3, reply(term(1)).matching(1));
+    assert_eq!(leader.take_applies(usize::MAX).last(), Some(&ready(READ, 1)));
+}
+
 /// A read on its own asks everybody, and the first answer is enough.
 #[test]
 fn a_lone_read_asks_everybody() {
