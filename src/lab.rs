@@ -342,11 +342,11 @@ rules! {
     AskerIsOneVoice "asker-is-enough"
         "Who asks the leader for a read counts as one of the majority that follows, and no more."
         "diss. §6.4; of five servers, two that are cut off know nothing of the other three"
-        ["Linearizability", "A read shows a state of its time"]
-    LeaderEndsWithItsTerm "asks-old-leader"
-        "A server whose term has ended asks its leader no more."
-        "diss. §6.4; the question vouches for that leader, and may come after a vote for another"
-        ["A question goes to the leader of its term"]
+        ["A read index covers what was committed"]
+    QuestionGoesToOurLeader "asks-old-leader"
+        "A follower asks only the leader of its own term for a read."
+        "diss. §6.4; a question is an echo, and it may have acknowledged what the old one lacks"
+        ["A read index covers what was committed", "Liveness"]
     ApplyOnlyCommitted "apply-uncommitted"
         "Only committed entries are applied."
         "[ALL1], §5.3; what was read may never have happened"

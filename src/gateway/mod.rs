@@ -316,11 +316,13 @@ impl Gateway {
         !self.leads() && self.leader.is_some_and(|(leader, _)| leader == to)
     }
 
-    /// Whether our questions go to `to`. Only to the leader of our term: by asking we tell it that
-    /// we have voted for nobody newer (see [`crate::raft::read_index`]).
+    /// Whether our questions go to `to`: only to the leader of our term, since a question is an
+    /// echo, too (see [`crate::raft::read_index`]).
     fn asks(&self, to: ServerId) -> bool {
-        let led_before = self.leader.is_none() && self.last_leader == Some(to);
-        self.forwards_to(to) || led_before && removed(Rule::LeaderEndsWithItsTerm)
+        match self.last_leader {
+            Some(old) if old != self.id && removed(Rule::QuestionGoesToOurLeader) => old == to,
+            _ => self.forwards_to(to),
+        }
     }
 
     fn reply(&mut self, to: ServerId, message: GatewayMessage) {

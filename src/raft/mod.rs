@@ -103,7 +103,7 @@ pub use self::install_snapshot::{SnapshotWork, TransferId};
 pub use self::interface::{
     Apply, ConnectionId, Options, Recovered, Refused, SnapshotOptions, Work,
 };
-pub use self::read_index::ReadId;
+pub use self::read_index::{DoneRead, ReadId};
 pub use self::replication::Leader;
 pub use self::snapshots::Snapshots;
 pub use self::status::{PeerStatus, RoleName, Status};
@@ -169,7 +169,9 @@ pub struct Raft {
     /// The newest inbound connection of each peer.
     connections: BTreeMap<ServerId, ConnectionId>,
     /// Reads that are confirmed or failed and not yet taken.
-    reads_done: VecDeque<read_index::DoneRead>,
+    reads_done: VecDeque<DoneRead>,
+    /// The same, asked for by other servers.
+    others_reads_done: VecDeque<DoneRead>,
     random: Random,
     events: Vec<Event>,
     invariants: Invariants,
@@ -230,6 +232,7 @@ impl Raft {
             hurries_left: election::HURRIES_MAX,
             connections: BTreeMap::new(),
             reads_done: VecDeque::new(),
+            others_reads_done: VecDeque::new(),
             random,
             events: Vec::new(),
             invariants: Invariants::default(),

@@ -12,12 +12,14 @@
 //!    majority needs, unless one keeps us waiting.
 //! 3. It may be answered from any state machine that has applied the read index.
 //!
-//! A server that asks for somebody's read needs not be asked itself: its question is its echo. It
-//! asks the leader of its own term, so until it asked, and that was after the read arrived there,
-//! it had voted for nobody newer. In a cluster of three that is a majority, and the leader answers
-//! at once. The failing schedules: of five, two that are cut off know nothing of what the other
-//! three commit, so it counts as one voice and no more; and a server that has voted for another
-//! leader must not ask the one before, so it forgets whom it followed when its term ends.
+//! A follower's question is its echo. It goes to the leader of the follower's own term only, and
+//! leaves after the read has arrived. So at that moment the follower was in our term or an older
+//! one, and had helped no newer leader to commit anything. If it does so while the question is
+//! under way, the read began before that and need not see it; what older leaders committed is
+//! covered by the no-op (1). With the leader that makes two voices. Of three servers they are a
+//! majority, and nobody else is asked. Of five, one more must echo: two that are cut off know
+//! nothing of what the other three commit. And a follower that has followed a newer leader must not
+//! ask the old one: it may have acknowledged what the old one has never seen.
 //!
 //! A leader that steps down hands its unconfirmed reads back as failed; whoever asked asks the next
 //! leader.
@@ -91,11 +93,12 @@ impl Raft {
         self.request_read_for(self.id, read)
     }
 
-    /// The same for another server. Requires that the read had arrived there when it put its
-    /// question, and that we were the leader it knew of in the term in which it then was.
+    /// The same for another server; `next_read_of_others` returns it. Requires that `asker` put its
+    /// question after the read had arrived there, and to the leader of the term in which it was.
+    /// (That it asks is no sign of life for check-quorum: its other messages are.)
     pub fn request_read_for(&mut self, asker: ServerId, read: ReadId) -> Result<(), Refused> {
         let hint = self.leader();
-        let Role::Leader(leader) = &mut self.role else {
+        let Role::Leader(leader) = &self.role else {
             return Err(Refused::NotLeader { hint });
         };
         let mut index = self.commit_index.max(leader.noop);
@@ -107,12 +110,14 @@ impl Raft {
         if removed(Rule::ReadBeginsARound) {
             round = leader.round;
         }
-        leader.reads.push_back(PendingRead { read, index, round, asker });
-        self.confirm_reads(); // perhaps nobody else needs to be asked
-        if let Role::Leader(leader) = &mut self.role
-            && leader.reads.len() > 1
-        {
-            leader.many_reads_ticks_left = MANY_READS_TICKS;
+        let pending = PendingRead { read, index, round, asker };
+        if self.is_confirmed(leader, &pending) {
+            self.finish_read(asker, DoneRead::Ready { read, index });
+        } else if let Role::Leader(leader) = &mut self.role {
+            leader.reads.push_back(pending);
+            if leader.reads.len() > 1 {
+                leader.many_reads_ticks_left = MANY_READS_TICKS;
+            }
         }
         Ok(())
     }
@@ -147,35 +152,64 @@ impl Raft {
         leader.reads.front().map(|read| read.round)
     }
 
-    /// Hands over the reads whose round a majority has echoed. A later one may be among them and an
-    /// earlier one not, as they were asked for by different servers.
-    pub(super) fn confirm_reads(&mut self) {
-        let Role::Leader(Leader { reads, progress, .. }) = &mut self.role else { return };
-        let is_ready = |PendingRead { index, round, asker, .. }: &PendingRead| {
-            let has_echoed = |server: ServerId| {
-                server == self.id || server == *asker || progress[&server].round_echoed >= *round
-            };
-            let asker_is_enough = removed(Rule::AskerIsOneVoice) && *asker != self.id;
-            let led = self.membership.has_majority(has_echoed)
-                || removed(Rule::ReadWaitsForEchoes)
-                || asker_is_enough;
-            led && *index <= self.commit_index
+    /// Whether a majority has echoed the read's round, and what it must see is committed.
+    fn is_confirmed(&self, leader: &Leader, read: &PendingRead) -> bool {
+        let PendingRead { index, round, asker, .. } = *read;
+        let has_echoed = |server: ServerId| {
+            server == self.id || server == asker || leader.progress[&server].round_echoed >= round
         };
-        reads.retain(|read| {
-            let is_ready = is_ready(read);
-            if is_ready {
-                let PendingRead { read, index, .. } = *read;
-                self.reads_done.push_back(DoneRead::Ready { read, index });
+        let led = self.membership.has_majority(has_echoed)
+            || removed(Rule::ReadWaitsForEchoes)
+            || removed(Rule::AskerIsOneVoice) && asker != self.id;
+        led && index <= self.commit_index
+    }
+
+    /// Hands over the reads that are confirmed. A later one may be among them and an earlier one
+    /// not, as they were asked for by different servers.
+    pub(super) fn confirm_reads(&mut self) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.reads.is_empty() {
+            return;
+        }
+        let echoes = leader.progress.values().map(|progress| progress.round_echoed);
+        let newest = echoes.max().unwrap_or(Round(u64::MAX)); // who is alone waits for no echo
+        let mut reads = std::mem::take(&mut leader.reads);
+        let mut at = 0;
+        // Rounds and indexes rise along the reads, so none behind these can be confirmed.
+        while let Role::Leader(leader) = &self.role
+            && let Some(read) = reads.get(at)
+            && read.round <= newest
+            && read.index <= self.commit_index
+        {
+            if !self.is_confirmed(leader, read) {
+                at += 1;
+            } else if let Some(PendingRead { read, index, asker, .. }) = reads.remove(at) {
+                self.finish_read(asker, DoneRead::Ready { read, index });
             }
-            !is_ready
-        });
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.reads = reads;
+        }
     }
 
     /// Leadership ends: what is not confirmed now never will be.
     pub(super) fn fail_reads(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let failed = leader.reads.drain(..).map(|pending| DoneRead::Failed { read: pending.read });
-        self.reads_done.extend(failed);
+        for PendingRead { read, asker, .. } in std::mem::take(&mut leader.reads) {
+            self.finish_read(asker, DoneRead::Failed { read });
+        }
+    }
+
+    fn finish_read(&mut self, asker: ServerId, done: DoneRead) {
+        let is_ours = asker == self.id;
+        let whose = if is_ours { &mut self.reads_done } else { &mut self.others_reads_done };
+        whose.push_back(done);
+    }
+
+    /// The fate of the next read that was asked for by another server. It is told at once: how far
+    /// *our* state machine has come is nothing to who asks, whose own one must reach the index.
+    pub fn next_read_of_others(&mut self) -> Option<DoneRead> {
+        self.others_reads_done.pop_front()
     }
 
     pub(super) fn has_done_reads(&self) -> bool {

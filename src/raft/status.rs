@@ -213,7 +213,8 @@ impl Raft {
         (self.commit_index, self.last_applied, &self.role).hash(hasher);
         self.durable.essence().hash(hasher);
         self.snapshots.hash(hasher);
-        (self.verified, self.acknowledged, &self.owed, &self.reads_done).hash(hasher);
+        (self.verified, self.acknowledged, &self.owed, &self.reads_done, &self.others_reads_done)
+            .hash(hasher);
     }
 }
 

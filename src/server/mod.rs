@@ -51,7 +51,7 @@ use crate::raft::message::Message;
 use crate::raft::quorum::Membership;
 use crate::raft::types::{Command, Index, ServerId, SnapshotId, Stamp};
 use crate::raft::{
-    self, Apply, ConnectionId, Raft, ReadId, Recovered, Refused, SnapshotWork, TransferId,
+    self, Apply, ConnectionId, DoneRead, Raft, ReadId, Recovered, Refused, SnapshotWork, TransferId,
 };
 
 /// One server: inputs are what happens to it, outputs what it wants done.
@@ -426,6 +426,12 @@ impl Server {
             if self.raft.request_read(ReadId(number)).is_err() {
                 self.gateway.read_failed(number);
                 break;
+            }
+        }
+        while let Some(done) = self.raft.next_read_of_others() {
+            match done {
+                DoneRead::Ready { read, index } => self.gateway.read_confirmed(read.0, index),
+                DoneRead::Failed { read } => self.gateway.read_failed(read.0),
             }
         }
         self.observe_stamps();

@@ -1,21 +1,22 @@
 //! What gateways owe each other. A breach of the rules about forwards costs no data but leaves a
-//! client without an answer.
+//! client without an answer; one of the rule about questions, and a client may read what is old.
 //!
-//! - A question for a read index goes to the leader of its sender's term, or it would vouch for
-//!   somebody who has been deposed.
+//! - The answer to a question for a read index covers all that was committed anywhere when the
+//!   question was put.
 //! - A new leadership is handed everything from the beginning: what an earlier one was sent may be
 //!   lost with it, even if the same server leads again. So is whoever leads on a new connection.
 //! - Nothing follows what was refused: it starts again, in another attempt.
 //! - What a leader claims to have appended already stands in its log, as long as somebody waits for
 //!   it. It is skipped when it is forwarded again, so otherwise nobody would ever execute it.
 
+use std::collections::BTreeMap;
+
 use super::checks::{Checked, ensure};
 use super::queue::Place;
 use super::world::{World, id_of};
-use crate::gateway::message::GatewayMessage;
+use crate::gateway::message::{GatewayMessage, QuestionId};
 use crate::kv::command::RequestId;
 use crate::kv::encoding;
-use crate::raft::Raft;
 use crate::raft::types::Term;
 
 /// What one server's gateway has sent, in one of its lives.
@@ -28,16 +29,8 @@ pub(super) struct Courier {
 }
 
 impl Courier {
-    /// A message leaves for the gateway at `to`, with this core beside its sender.
-    pub(super) fn leaves(&mut self, to: Place, message: &GatewayMessage, raft: &Raft) -> Checked {
-        let term = raft.current_term();
-        if let GatewayMessage::ReadQuestion { .. } = message {
-            ensure(
-                raft.leader() == Some(id_of(to)),
-                "A question goes to the leader of its term",
-                || format!("{} asks n{}, which it does not follow in {term}", raft.id(), to + 1),
-            )?;
-        }
+    /// A message leaves for the gateway at `to`, in this term of its sender.
+    pub(super) fn leaves(&mut self, to: Place, message: &GatewayMessage, term: Term) -> Checked {
         let GatewayMessage::Forward { incarnation, attempt, part, .. } = message else {
             return Ok(());
         };
@@ -62,6 +55,39 @@ impl Courier {
     /// A connection with this peer is new, in either direction: what was under way may be lost.
     pub(super) fn link_renewed(&mut self, peer: Place) {
         self.forwarded[usize::from(peer)] = Term::ZERO;
+    }
+}
+
+/// How many entries were committed when a question was put that has not been answered.
+#[derive(Debug, Default)]
+pub(super) struct Questions(BTreeMap<(Place, QuestionId), usize>);
+
+impl Questions {
+    /// A message leaves for another gateway, while so many entries are committed.
+    pub(super) fn leaves(
+        &mut self,
+        (from, to): (Place, Place),
+        message: &GatewayMessage,
+        committed: usize,
+    ) -> Checked {
+        match *message {
+            GatewayMessage::ReadQuestion { question } => {
+                self.0.insert((from, question), committed);
+                Ok(())
+            }
+            GatewayMessage::ReadAnswer { question, read_index } => {
+                let before = self.0.remove(&(to, question)).unwrap_or(0);
+                ensure(
+                    read_index.0 >= before as u64,
+                    "A read index covers what was committed",
+                    || {
+                        let (from, to) = (from + 1, to + 1);
+                        format!("n{from} tells n{to} {read_index}; {before} were when it asked")
+                    },
+                )
+            }
+            _ => Ok(()),
+        }
     }
 }
 

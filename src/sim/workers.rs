@@ -188,7 +188,9 @@ impl World {
             }
         }
         for message in &outgoing.gateway {
-            process.courier.leaves(to, message, raft)?;
+            process.courier.leaves(to, message, raft.current_term())?;
+            let committed = self.checks.committed_count();
+            self.questions.leaves((place, to), message, committed)?;
             witness.answers(to, message, raft)?;
         }
         let (habits, queue) = (&self.plan.network, &mut self.queue);

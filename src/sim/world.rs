@@ -10,7 +10,7 @@ use super::checks::{Checked, Checks, ensure};
 use super::clients::Clients;
 use super::disk::{Disk, Ending, Outcome};
 use super::faults::{Moment, TICK};
-use super::gateways::{self, Courier};
+use super::gateways::{self, Courier, Questions};
 use super::leaders::{self, Heard};
 use super::network::Network;
 use super::plan::Plan;
@@ -36,6 +36,7 @@ pub struct World {
     pub(super) network: Network,
     pub(super) clients: Clients,
     pub(super) checks: Checks,
+    pub(super) questions: Questions,
     pub(super) stats: Stats,
     pub(super) trace: Trace,
     /// Faults no longer begin.
@@ -114,6 +115,7 @@ impl World {
             network: Network::new(servers, plan.seed),
             clients: Clients::new(plan.seed, plan.clients.count),
             checks: Checks::new(servers),
+            questions: Questions::default(),
             stats: Stats::default(),
             trace,
             peace: false,

@@ -1,7 +1,7 @@
 //! Linearizable reads without log entries (diss. §6.4; §8 of the paper).
 
 use raft_server::raft::message::Round;
-use raft_server::raft::{Apply, ReadId, Refused, RoleName};
+use raft_server::raft::{Apply, DoneRead, ReadId, Refused, RoleName};
 
 use crate::support_raft::*;
 
@@ -9,6 +9,10 @@ const READ: ReadId = ReadId(40);
 
 fn ready(read: ReadId, number: u64) -> Apply {
     Apply::ReadReady { read, index: index(number) }
+}
+
+fn done(read: ReadId, number: u64) -> Option<DoneRead> {
+    Some(DoneRead::Ready { read, index: index(number) })
 }
 
 /// §8: "I am the leader" is no licence to answer: a majority must say so after the read arrived
@@ -32,7 +36,8 @@ fn a_followers_question_is_its_echo() {
     let mut leader = server(1).settled_leader();
     leader.request_read(ReadId(1)).expect("it leads");
     leader.request_read_for(N3, ReadId(2)).expect("it leads");
-    assert_eq!(leader.take_applies(usize::MAX), [ready(ReadId(2), 1)]);
+    assert_eq!(leader.next_read_of_others(), done(ReadId(2), 1));
+    assert_eq!(leader.take_applies(usize::MAX), []);
     let round = leader.appends(N2)[0].round;
     leader.step(N2, reply(term(1)).matching(1).round(round.0));
     assert_eq!(leader.take_applies(usize::MAX), [ready(ReadId(1), 1)]);
@@ -46,12 +51,38 @@ fn a_followers_question_is_its_echo() {
 fn a_followers_question_is_one_echo_of_those_that_are_needed() {
     let mut leader = server(1).of(5).settled_leader();
     leader.request_read_for(N2, READ).expect("it leads");
-    assert_eq!(leader.take_applies(usize::MAX), []);
+    assert_eq!(leader.next_read_of_others(), None);
     let round = leader.appends(N2)[0].round;
     leader.step(N2, reply(term(1)).matching(1).round(round.0));
-    assert_eq!(leader.take_applies(usize::MAX), [], "it is the same voice again");
+    assert_eq!(leader.next_read_of_others(), None, "it is the same voice again");
     leader.step(N3, reply(term(1)).matching(1).round(round.0));
-    assert_eq!(leader.take_applies(usize::MAX), [ready(READ, 1)]);
+    assert_eq!(leader.next_read_of_others(), done(READ, 1));
+}
+
+/// Who needs one echo less is confirmed before those who asked earlier.
+#[test]
+fn a_followers_question_waits_for_no_read_before_it() {
+    let mut leader = server(1).of(5).settled_leader();
+    leader.request_read(ReadId(1)).expect("it leads");
+    leader.request_read_for(N2, READ).expect("it leads");
+    let round = leader.appends(N3)[0].round;
+    leader.step(N3, reply(term(1)).matching(1).round(round.0));
+    assert_eq!(leader.next_read_of_others(), done(READ, 1));
+    assert_eq!(leader.take_applies(usize::MAX), []);
+    leader.step(N2, reply(term(1)).matching(1).round(round.0));
+    assert_eq!(leader.take_applies(usize::MAX), [ready(ReadId(1), 1)]);
+}
+
+/// How far our own state machine has come is nothing to who asks.
+#[test]
+fn a_followers_question_waits_for_no_apply_here() {
+    let mut leader = server(1).settled_leader();
+    leader.propose(command("x")).expect("it leads");
+    leader.sync();
+    leader.send_all();
+    leader.step(N2, reply(term(1)).matching(2));
+    leader.request_read_for(N3, READ).expect("it leads");
+    assert_eq!(leader.next_read_of_others(), done(READ, 2));
 }
 
 /// The no-op of a fresh leader tells how far its predecessor had committed, and no echo does.
@@ -60,10 +91,20 @@ fn a_followers_question_waits_for_the_noop() {
     let mut leader = server(1).leader();
     leader.sync();
     leader.request_read_for(N2, READ).expect("it leads");
+    assert_eq!(leader.next_read_of_others(), None);
+    let round = leader.appends(N3)[0].round;
+    leader.step(N3, reply(term(1)).matching(1).round(round.0));
+    assert_eq!(leader.next_read_of_others(), done(READ, 1));
+}
+
+/// Who asked is told, and asks the next leader.
+#[test]
+fn a_followers_question_fails_with_the_leadership() {
+    let mut leader = server(1).of(5).settled_leader();
+    leader.request_read_for(N2, READ).expect("it leads");
+    leader.step(N3, reply(term(2)));
+    assert_eq!(leader.next_read_of_others(), Some(DoneRead::Failed { read: READ }));
     assert_eq!(leader.take_applies(usize::MAX), []);
-    leader.send_all();
-    leader.step(N3, reply(term(1)).matching(1));
-    assert_eq!(leader.take_applies(usize::MAX).last(), Some(&ready(READ, 1)));
 }
 
 /// A read on its own asks everybody, and the first answer is enough.
