@@ -32,7 +32,8 @@
 //! Stepping aside: a thread that has read from a socket and given others something to do calls
 //! `sched_yield` before it reads again. Those others wait for a core, as often as not for this one,
 //! and what it would read next grows meanwhile into one batch. A follower that only has answered a
-//! leader's question has given nothing to anybody here, and does not.
+//! leader's question has given nothing to anybody here, and does not; nor does a leader that only
+//! has answered a follower's.
 //!
 //! Locks: the monitor's mutex, and leaves that are never held while it is taken: one for each
 //! client's output, one for each link's wire, the table of connections, the peers met, the

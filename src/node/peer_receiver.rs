@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
+use crate::gateway::message::GatewayMessage;
 use crate::raft::ConnectionId;
 use crate::raft::types::ServerId;
 use crate::server::Outgoing;
@@ -92,13 +93,16 @@ impl<D: Deliver + Send + Sync + 'static> PeerReceivers<D> {
             if let Some(error) = malformed {
                 return format!("dropped: {error}");
             }
+            // Its questions are answered by now, and nobody here has anything to do.
+            let only_asks = frame.raft.is_empty()
+                && frame.gateway.iter().all(|it| matches!(it, GatewayMessage::ReadQuestion { .. }));
             let incoming = Outgoing { raft: frame.raft, gateway: frame.gateway };
             let others_have_work = self.monitor.with(|server| {
                 server.step(peer, incoming);
                 let raft = server.raft();
                 raft.is_leader() || raft.durable().index() < raft.log().last_index()
             });
-            if others_have_work {
+            if others_have_work && !only_asks {
                 thread::yield_now(); // see "Stepping aside" in `node`
             }
         }
