@@ -21,7 +21,7 @@
 //!   happens for long.
 //!
 //! What is bounded is said by each scenario's `Budget`, and by the number of states. Left out are
-//! reads, windows and byte bounds, `link_renewed`, and more than a few terms: the simulator's part.
+//! windows and byte bounds, `link_renewed`, and more than a few terms: the simulator's part.
 //!
 //! `RAFT_TEST_WIDE=1 cargo test --release --test explore` searches further. A violation is printed
 //! with the shortest way to it.
@@ -85,6 +85,17 @@ fn a_disk_that_lies_is_found() {
     let rules = Rules { disks_lie: true, ..PROMPT };
     let violation = search(&start, &rules, STATES_MAX).violation.expect("the lie is found");
     assert!(violation.what.starts_with("Durability"), "{}", violation.what);
+}
+
+/// A follower's question is an echo only for the leader that it follows.
+#[test]
+fn a_question_to_a_leader_of_old_is_found() {
+    let mut start = scenarios::two_leaders();
+    start.budget = Budget { reads: 1, ..Budget::default() };
+    let rules = Rules { anybody_is_asked: true, ..PROMPT };
+    let violation = search(&start, &rules, STATES_MAX).violation.expect("a stale read is found");
+    assert!(violation.what.starts_with("Linearizability"), "{}", violation.what);
+    assert!(violation.story.contains("which asks n1"), "{}", violation.story);
 }
 
 fn tell(name: &str, report: &Report) {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use raft_server::raft::types::{Entry, Index, ServerId, Term};
 
 use crate::render;
-use crate::world::{Server, World, id};
+use crate::world::{Question, Server, World, id};
 
 /// What has happened that a later state may contradict. It is part of the state: two worlds that
 /// differ only here may differ in what is still allowed.
@@ -20,6 +20,13 @@ pub struct History {
     committed: Vec<(Entry, Term)>,
 }
 
+impl History {
+    /// How many entries are committed.
+    pub fn committed(&self) -> usize {
+        self.committed.len()
+    }
+}
+
 impl World {
     /// Checks the world after something happened to the server at `changed`, which applied these
     /// entries. Tells which property is broken, and how.
@@ -28,7 +35,8 @@ impl World {
         self.check_state_machine_safety(changed, applied)?;
         self.check_leader_completeness()?;
         self.check_log_matching(changed)?;
-        self.check_durability()
+        self.check_durability()?;
+        self.check_linearizability()
     }
 
     /// At most one leader can be elected in a given term (§5.2).
@@ -122,6 +130,19 @@ impl World {
             if holders <= self.servers.len() / 2 {
                 let entry = render::entry(entry);
                 return Err(format!("Durability: {entry} is committed and on {holders} disks"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A read sees all that was committed when it began (§8): its read index covers it.
+    fn check_linearizability(&self) -> Result<(), String> {
+        for (Question { from, to, committed, .. }, index) in &self.answered {
+            if index.0 < *committed as u64 {
+                return Err(format!(
+                    "Linearizability: {to} tells {from} to read at {index}, and {committed} were \
+                     committed when it asked"
+                ));
             }
         }
         Ok(())

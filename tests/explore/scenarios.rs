@@ -26,10 +26,17 @@ pub const PROMPT: Rules = Rules {
     leaders_stay_heard: false,
     disks_forget: false,
     disks_lie: false,
+    anybody_is_asked: false,
 };
 
-const NOTHING: Budget =
-    Budget { timeouts: [0; 4], crashes: [0; 4], proposals: 0, duplicates: 0, heartbeats: 0 };
+const NOTHING: Budget = Budget {
+    timeouts: [0; 4],
+    crashes: [0; 4],
+    proposals: 0,
+    duplicates: 0,
+    heartbeats: 0,
+    reads: 0,
+};
 
 /// All scenarios.
 pub fn all() -> Vec<Scenario> {
@@ -80,7 +87,26 @@ pub fn all() -> Vec<Scenario> {
                 proposals: 2,
                 duplicates: 1,
                 heartbeats: 1,
+                ..NOTHING
             },
+        ),
+        scenario(
+            "a settled leader, reads",
+            PROMPT,
+            settled(),
+            Budget { timeouts: [0, 1, 0, 0], proposals: 1, reads: 2, ..NOTHING },
+        ),
+        scenario(
+            "two leaders, reads",
+            PROMPT,
+            two_leaders(),
+            Budget { timeouts: [0, 0, 1, 0], reads: 2, ..NOTHING },
+        ),
+        scenario(
+            "four servers, reads",
+            PROMPT,
+            settled_four(),
+            Budget { timeouts: [0, 1, 0, 0], reads: 1, ..NOTHING },
         ),
         scenario(
             "a settled leader, workers late",
@@ -180,6 +206,21 @@ fn settled() -> World {
     arrive_all(timeout(from_nothing(), 0))
 }
 
+/// The same with four servers: two of them are no majority.
+fn settled_four() -> World {
+    arrive_all(timeout(World::recovered(vec![Disk::default(); 4]), 0))
+}
+
+/// n2 leads term 2, elected by n3; n1 has not heard of it and leads term 1.
+pub fn two_leaders() -> World {
+    let n2_and_n3 = |it: &Envelope| it.from != ServerId(1) && it.to != ServerId(1);
+    let mut world = timeout(settled(), 1);
+    while !leads(&world, 1) {
+        world = finish_writes(arrive(world, n2_and_n3));
+    }
+    lose_all_to(world, 0)
+}
+
 /// Figure 8 (c): n1 leads again, in term 4, and has not repeated its entry of term 2 yet; n3 has
 /// another one of term 3 in its place. The paper needs five servers to let n1 lose and win terms 2
 /// to 4; this begins with the disks that remain.
@@ -267,7 +308,7 @@ fn arrive_until(mut world: World, done: impl Fn(&World) -> bool) -> World {
         matches!(action, Action::Deliver { doubled: false, .. } | Action::FinishWrite(_))
     };
     while !done(&world) {
-        let Some(action) = world.actions().into_iter().find(goes_on) else { break };
+        let Some(action) = world.actions(&PROMPT).into_iter().find(goes_on) else { break };
         let place = world.place_of(action);
         let (_, applied) = world.perform(action, &PROMPT);
         world.check(place, &applied).expect("the way to the start breaks nothing");

@@ -64,7 +64,7 @@ pub fn search(start: &World, rules: &Rules, states_max: usize) -> Report {
         violation: None,
     };
     'search: while let Some((number, depth, world)) = frontier.pop_front() {
-        for action in world.actions() {
+        for action in world.actions(rules) {
             report.transitions += 1;
             let step = Step { before: number, action };
             match successor(&world, action, rules) {

@@ -12,7 +12,9 @@ use raft_server::raft::event::Event;
 use raft_server::raft::message::Message;
 use raft_server::raft::quorum::Membership;
 use raft_server::raft::types::{Command, Entry, HardState, Index, ServerId, SnapshotId};
-use raft_server::raft::{Apply, ConnectionId, Options, Raft, Recovered, SnapshotOptions};
+use raft_server::raft::{
+    Apply, ConnectionId, DoneRead, Options, Raft, ReadId, Recovered, SnapshotOptions,
+};
 
 use crate::checks::History;
 use crate::render;
@@ -55,6 +57,9 @@ pub struct Rules {
     pub disks_forget: bool,
     /// A disk says that a write is synced when it is not. Raft does not survive that either.
     pub disks_lie: bool,
+    /// A follower may ask whoever takes itself for a leader for a read index, and not only whom it
+    /// follows. Then a question is no echo, and reads are stale.
+    pub anybody_is_asked: bool,
 }
 
 /// What may still happen. Without bounds a cluster has infinitely many states.
@@ -70,6 +75,8 @@ pub struct Budget {
     pub duplicates: u8,
     /// Heartbeats of leaders: they repeat what was lost.
     pub heartbeats: u8,
+    /// Reads that clients will still ask for.
+    pub reads: u8,
 }
 
 /// One state of the whole cluster.
@@ -80,6 +87,10 @@ pub struct World {
     /// Messages under way: a multiset, kept in the order of their keys. There is no action that
     /// loses one, because one that is never delivered is as good as lost.
     pub network: Vec<Rc<Envelope>>,
+    /// Reads that wait for their read index.
+    pub questions: Vec<Question>,
+    /// Those that were given one in the last step.
+    pub answered: Vec<(Question, Index)>,
     pub history: Rc<History>,
     pub budget: Budget,
 }
@@ -111,6 +122,20 @@ pub struct Envelope {
     key: u128,
 }
 
+/// A read that has begun, and waits for its read index.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Question {
+    pub read: ReadId,
+    /// The server that has the read.
+    pub from: ServerId,
+    /// The leader that it asks; perhaps itself.
+    pub to: ServerId,
+    /// How many entries were committed when the question was put.
+    pub committed: usize,
+    /// It has reached the leader, and may arrive no more.
+    pub arrived: bool,
+}
+
 /// One thing that happens. Servers are named by their place, messages by their place in `network`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -131,6 +156,10 @@ pub enum Action {
     Timeout(u8),
     /// A leader's clock reaches the next heartbeat.
     Heartbeat(u8),
+    /// A client reads from a server, which asks a leader for the read index.
+    Ask { from: u8, to: u8 },
+    /// A question arrives.
+    Hear { question: u8 },
 }
 
 impl World {
@@ -139,11 +168,18 @@ impl World {
         let membership = Membership::new((0..disks.len() as u8).map(id));
         let server = |(place, disk)| Server::recovered(id(place), membership.clone(), disk);
         let servers = (0..).zip(disks).map(server).map(Rc::new).collect();
-        World { servers, network: Vec::new(), history: Rc::default(), budget: Budget::default() }
+        World {
+            servers,
+            network: Vec::new(),
+            questions: Vec::new(),
+            answered: Vec::new(),
+            history: Rc::default(),
+            budget: Budget::default(),
+        }
     }
 
     /// Everything that may happen now.
-    pub fn actions(&self) -> Vec<Action> {
+    pub fn actions(&self, rules: &Rules) -> Vec<Action> {
         let mut actions = Vec::new();
         for (place, envelope) in self.network.iter().enumerate() {
             if place > 0 && self.network[place - 1].key == envelope.key {
@@ -157,8 +193,20 @@ impl World {
         }
         for (at, server) in self.servers.iter().enumerate() {
             self.add_actions_of(at, server, &mut actions);
+            if self.budget.reads > 0 {
+                let asked = (0..self.servers.len()).filter(|&to| self.is_asked(at, to, rules));
+                actions.extend(asked.map(|to| Action::Ask { from: at as u8, to: to as u8 }));
+            }
         }
+        let under_way = (0..).zip(&self.questions).filter(|(_, question)| !question.arrived);
+        actions.extend(under_way.map(|(question, _)| Action::Hear { question }));
         actions
+    }
+
+    /// Whether the server at `from` asks the one at `to` for a read index.
+    fn is_asked(&self, from: usize, to: usize, rules: &Rules) -> bool {
+        let follows = self.servers[from].raft.leader() == Some(id(to as u8));
+        follows || rules.anybody_is_asked && from != to && self.servers[to].raft.is_leader()
     }
 
     fn add_actions_of(&self, place: usize, server: &Server, actions: &mut Vec<Action>) {
@@ -192,13 +240,15 @@ impl World {
     pub fn place_of(&self, action: Action) -> usize {
         usize::from(match action {
             Action::Deliver { message, .. } => place(self.network[usize::from(message)].to),
+            Action::Hear { question } => place(self.questions[usize::from(question)].to),
             Action::Send { from: at, .. }
             | Action::StartWrite(at)
             | Action::FinishWrite(at)
             | Action::Crash { at, .. }
             | Action::Propose(at)
             | Action::Timeout(at)
-            | Action::Heartbeat(at) => at,
+            | Action::Heartbeat(at)
+            | Action::Ask { from: at, .. } => at,
         })
     }
 
@@ -207,6 +257,7 @@ impl World {
     pub fn perform(&mut self, action: Action, rules: &Rules) -> (Vec<Event>, Vec<Entry>) {
         let at = self.place_of(action);
         let mut server = Server::clone(&self.servers[at]);
+        self.answered.clear();
         match action {
             Action::Deliver { message, doubled } => {
                 self.deliver(&mut server, message, doubled, rules)
@@ -216,6 +267,7 @@ impl World {
             Action::FinishWrite(_) => server.finish_write(rules),
             Action::Crash { kept, .. } => {
                 self.budget.crashes[at] -= 1;
+                self.questions.retain(|question| !question.arrived || question.to != id(at as u8));
                 server.crash(kept, rules);
             }
             Action::Propose(_) => {
@@ -234,6 +286,25 @@ impl World {
                 self.budget.heartbeats -= 1;
                 server.raft.tick();
             }
+            Action::Ask { to, .. } => {
+                self.budget.reads -= 1;
+                let (from, to) = (id(at as u8), id(to));
+                let (read, arrived) = (ReadId(self.budget.reads.into()), from == to);
+                if arrived {
+                    server.raft.request_read(read).expect("it leads");
+                }
+                let committed = self.history.committed();
+                self.questions.push(Question { read, from, to, committed, arrived });
+            }
+            Action::Hear { question } => {
+                let question = usize::from(question);
+                let Question { read, from, .. } = self.questions[question];
+                if server.raft.request_read_for(from, read).is_ok() {
+                    self.questions[question].arrived = true;
+                } else {
+                    self.questions.remove(question);
+                }
+            }
         }
         if rules.prompt_workers {
             server.start_write();
@@ -241,10 +312,21 @@ impl World {
                 self.send(&mut server, to);
             }
         }
-        let done = server.apply();
+        let (applied, reads) = server.apply();
+        reads.into_iter().for_each(|done| self.finish(&done));
+        let events = server.raft.take_events();
         server.key = server.essence();
         self.servers[at] = Rc::new(server);
-        done
+        (events, applied)
+    }
+
+    fn finish(&mut self, done: &DoneRead) {
+        let (DoneRead::Ready { read, .. } | DoneRead::Failed { read }) = *done;
+        let place = self.questions.iter().position(|question| question.read == read);
+        let question = self.questions.remove(place.expect("what was not asked has no answer"));
+        if let DoneRead::Ready { index, .. } = *done {
+            self.answered.push((question, index));
+        }
     }
 
     fn deliver(&mut self, server: &mut Server, message: u8, doubled: bool, rules: &Rules) {
@@ -282,7 +364,7 @@ impl World {
             for envelope in &self.network {
                 hasher.write_u128(envelope.key);
             }
-            (&self.history, &self.budget).hash(hasher);
+            (&self.questions, &self.history, &self.budget).hash(hasher);
         })
     }
 
@@ -310,6 +392,15 @@ impl World {
             Action::Propose(_) => format!("{server} is given a command"),
             Action::Timeout(_) => format!("{server} loses its patience"),
             Action::Heartbeat(_) => format!("{server} owes a heartbeat"),
+            Action::Ask { to, .. } => {
+                format!("a client reads from {server}, which asks {}", id(to))
+            }
+            Action::Hear { question } => {
+                let Question { from, committed, .. } = self.questions[usize::from(question)];
+                format!(
+                    "{server} hears the question of {from}, put when {committed} were committed"
+                )
+            }
         }
     }
 }
@@ -367,18 +458,18 @@ impl Server {
 
     /// Applies what is committed, at once: it moves `last_applied`, which no rule of the protocol
     /// reads, so nothing is gained by waiting.
-    fn apply(&mut self) -> (Vec<Event>, Vec<Entry>) {
-        let mut applied = Vec::new();
+    fn apply(&mut self) -> (Vec<Entry>, Vec<DoneRead>) {
+        let (mut applied, mut reads) = (Vec::new(), Vec::new());
         for apply in self.raft.take_applies(usize::MAX) {
             match apply {
                 Apply::Entry(entry) => applied.push(entry),
-                Apply::ReadReady { .. } | Apply::ReadFailed { .. } => {
-                    unreachable!("nobody asked for a read")
-                }
+                Apply::ReadReady { read, index } => reads.push(DoneRead::Ready { read, index }),
+                Apply::ReadFailed { read } => reads.push(DoneRead::Failed { read }),
                 Apply::Restore(_) | Apply::Freeze(_) => unreachable!("no snapshot is ever due"),
             }
         }
-        (self.raft.take_events(), applied)
+        reads.extend(std::iter::from_fn(|| self.raft.next_read_of_others()));
+        (applied, reads)
     }
 
     fn essence(&self) -> u128 {
