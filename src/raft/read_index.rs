@@ -56,7 +56,7 @@ pub struct PendingRead {
 /// A read whose fate is known.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DoneRead {
-    /// Confirmed; to be handed out once `index` is applied.
+    /// Confirmed; to be answered once `index` is applied where the read is.
     Ready {
         /// Which read.
         read: ReadId,

@@ -410,8 +410,9 @@ impl Server {
 
     // ---- Private steps. ----
 
-    /// Lets the gateway know who leads, and if it is us, hands its requests to the core. Called
-    /// after every input, so that nothing waits for a wake-up of its own.
+    /// Lets the gateway know who leads, and if it is us, hands its requests to the core, and the
+    /// core's answers to other servers' questions to it. Called after every input, so that nothing
+    /// waits for a wake-up of its own.
     fn join(&mut self) {
         self.observe_stamps();
         self.gateway.observe_leader(self.raft.leader(), self.raft.current_term());
